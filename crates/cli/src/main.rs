@@ -1,0 +1,2 @@
+//! The `lazulite` program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The lazy graph, its transforms and the planner of lazulite.

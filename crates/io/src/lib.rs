@@ -1,0 +1,1 @@
+//! safetensors, npy, npz and GGUF for lazulite.

@@ -1,0 +1,1 @@
+//! An array framework: lazy arrays, function transforms, one planner, every CPU.

@@ -1,0 +1,1 @@
+//! Oracles and checks for the tests of lazulite (not shipped).
