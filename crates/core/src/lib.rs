@@ -1,1 +1,26 @@
-//! The lazy graph, its transforms and the planner of lazulite.
+//! The engine of lazulite: lazy arrays, their transforms, and the planner. No device code.
+//!
+//! Reading order: [`dtype`], [`shape`], [`device`] and [`error`] are the vocabulary; [`array`] is
+//! the handle and the graph behind it; [`op`] holds the closed set of primitives with all their
+//! rules; [`transform`] walks graphs; [`plan`] turns a graph into steps; [`eval`] runs them through
+//! [`backend`].
+#![forbid(unsafe_code)]
+
+pub mod array;
+pub mod backend;
+pub mod device;
+pub mod dtype;
+pub mod error;
+pub mod eval;
+pub mod op;
+pub mod plan;
+pub mod shape;
+pub mod transform;
+
+pub use array::{Array, HostSlice};
+pub use device::{Device, DeviceKind, Stream, with_stream};
+pub use dtype::{Category, Dtype, Element, Literal};
+pub use error::{Error, ErrorKind, Result};
+pub use half::{bf16, f16};
+pub use num_complex::Complex32;
+pub use op::creation::Source;

@@ -1,0 +1,426 @@
+//! [`Array`], the handle that users hold, and `Node`, the graph behind it.
+//!
+//! A node is an op applied to inputs. Shape, dtype and stream are known when it is made; data comes
+//! with evaluation, after which the node lets its inputs go.
+
+use crate::backend::{self, Buffer};
+use crate::device::{Device, Stream, current_stream};
+use crate::dtype::{Dtype, Element, Literal};
+use crate::error::{Error, ErrorKind, Result};
+use crate::eval::Event;
+use crate::op::{Aval, Primitive};
+use crate::shape::{Layout, Shape, Strides, checked_len, show};
+use crate::transform::Trace;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// The inputs of a node.
+pub(crate) type Inputs = SmallVec<[Array; 2]>;
+
+/// A lazy n-dimensional array: a cheap handle on a node of the graph.
+///
+/// Cloning shares the node. Ops return new arrays at once and compute nothing; [`Array::eval`], or
+/// any call that needs values, computes what is missing. Handles may be sent to and used from any
+/// thread.
+#[derive(Clone)]
+pub struct Array {
+    pub(crate) node: Arc<Node>,
+    pub(crate) output: u32,
+}
+
+pub(crate) struct Node {
+    pub(crate) op: Primitive,
+    /// Empty once all outputs are evaluated and no active trace needs the graph.
+    inputs: Mutex<Inputs>,
+    pub(crate) outputs: SmallVec<[Output; 1]>,
+    pub(crate) stream: Stream,
+    /// The outermost trace that the node belongs to.
+    pub(crate) trace: Option<Arc<Trace>>,
+}
+
+pub(crate) struct Output {
+    pub(crate) shape: Shape,
+    pub(crate) dtype: Dtype,
+    state: Mutex<State>,
+}
+
+/// How far an output is.
+#[derive(Clone)]
+pub(crate) enum State {
+    /// Nothing asked for it yet.
+    Lazy,
+    /// An evaluation that will produce it is under way.
+    Pending(Arc<Event>),
+    /// It has data.
+    Ready(Value),
+    /// Its buffer was given to a step that overwrote it; nobody else could see it.
+    Consumed,
+}
+
+/// Where an evaluated array's elements are; the shape and dtype are the output's.
+#[derive(Clone, Debug)]
+pub(crate) struct Value {
+    pub(crate) buffer: Buffer,
+    pub(crate) strides: Strides,
+    pub(crate) offset: usize,
+}
+
+impl Node {
+    pub(crate) fn inputs(&self) -> Inputs {
+        self.inputs.lock().clone()
+    }
+
+    /// Lets the inputs go, unless an active trace still needs them.
+    pub(crate) fn detach(&self) {
+        if self.trace.as_ref().is_some_and(|t| t.is_active()) {
+            return;
+        }
+        let inputs = std::mem::take(&mut *self.inputs.lock());
+        drop_iteratively(inputs);
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop_iteratively(std::mem::take(self.inputs.get_mut()));
+    }
+}
+
+/// Drops a graph without recursion, so that a chain of a million nodes does not exhaust the stack.
+fn drop_iteratively(inputs: Inputs) {
+    let mut stack: Vec<Array> = inputs.into_vec();
+    while let Some(array) = stack.pop() {
+        if let Some(mut node) = Arc::into_inner(array.node) {
+            stack.extend(std::mem::take(node.inputs.get_mut()));
+        }
+    }
+}
+
+impl Output {
+    pub(crate) fn state(&self) -> State {
+        self.state.lock().clone()
+    }
+
+    pub(crate) fn set(&self, state: State) {
+        *self.state.lock() = state;
+    }
+
+    /// Makes a lazy output pending on `event`; false if it is not lazy.
+    pub(crate) fn claim(&self, event: &Arc<Event>) -> bool {
+        let mut state = self.state.lock();
+        let lazy = matches!(*state, State::Lazy);
+        if lazy {
+            *state = State::Pending(event.clone());
+        }
+        lazy
+    }
+
+    /// Takes the value away from a ready output.
+    pub(crate) fn consume(&self) -> Option<Value> {
+        let mut state = self.state.lock();
+        match std::mem::replace(&mut *state, State::Consumed) {
+            State::Ready(value) => Some(value),
+            other => {
+                *state = other;
+                None
+            }
+        }
+    }
+}
+
+impl Array {
+    /// The single output of `op` applied to `inputs`, on the current stream.
+    pub(crate) fn apply(op: impl Into<Primitive>, inputs: &[Array]) -> Result<Array> {
+        let (op, inputs) = (op.into(), SmallVec::from(inputs));
+        let avals = op.infer(&inputs)?;
+        debug_assert_eq!(avals.len(), 1, "{} has several outputs", op.name());
+        Ok(Array::outputs_of(op, inputs, avals).swap_remove(0))
+    }
+
+    /// All outputs of `op` applied to `inputs`, on the current stream.
+    pub(crate) fn apply_all(op: impl Into<Primitive>, inputs: &[Array]) -> Result<Vec<Array>> {
+        let (op, inputs) = (op.into(), SmallVec::from(inputs));
+        let avals = op.infer(&inputs)?;
+        Ok(Array::outputs_of(op, inputs, avals).into_vec())
+    }
+
+    fn outputs_of(
+        op: Primitive,
+        inputs: Inputs,
+        avals: SmallVec<[Aval; 1]>,
+    ) -> SmallVec<[Array; 1]> {
+        let trace = Trace::outermost(inputs.iter().filter_map(|i| i.node.trace.as_ref()));
+        let outputs = avals
+            .into_iter()
+            .map(|a| Output { shape: a.shape, dtype: a.dtype, state: Mutex::new(State::Lazy) })
+            .collect();
+        let stream = current_stream();
+        let node = Arc::new(Node { op, inputs: Mutex::new(inputs), outputs, stream, trace });
+        (0..node.outputs.len() as u32).map(|output| Array { node: node.clone(), output }).collect()
+    }
+
+    /// An array of `layout` over an existing buffer.
+    ///
+    /// # Errors
+    /// Kind `Argument` if the layout reaches outside the buffer.
+    pub fn from_buffer(buffer: Buffer, dtype: Dtype, layout: Layout) -> Result<Array> {
+        if let Some((low, high)) = layout.extent() {
+            let end = (high as usize).saturating_add(1).saturating_mul(dtype.size());
+            if low < 0 || end > buffer.memory().size() {
+                let message = format!(
+                    "layout reaches byte {end} of a buffer of {} bytes",
+                    buffer.memory().size()
+                );
+                return Err(Error::argument("from_buffer", message));
+            }
+        }
+        let stream = Stream::default_of(buffer.memory().device());
+        let value = Value { buffer, strides: layout.strides, offset: layout.offset };
+        let output = Output { shape: layout.shape, dtype, state: Mutex::new(State::Ready(value)) };
+        let node = Node {
+            op: Primitive::Data,
+            inputs: Mutex::default(),
+            outputs: SmallVec::from_iter([output]),
+            stream,
+            trace: None,
+        };
+        Ok(Array { node: Arc::new(node), output: 0 })
+    }
+
+    /// A copy of `data` with the given shape, in row-major order.
+    ///
+    /// # Errors
+    /// Kind `Shape` if the shape does not have as many elements as `data`.
+    pub fn from_slice<T: Element>(data: &[T], shape: &[usize]) -> Result<Array> {
+        Array::from_bytes(bytemuck::cast_slice(data), T::DTYPE, shape)
+    }
+
+    /// A copy of the elements in `bytes` (native byte order, row-major).
+    ///
+    /// # Errors
+    /// Kind `Shape` if the shape does not have as many bytes; `Argument` if a bool is not 0 or 1.
+    pub fn from_bytes(bytes: &[u8], dtype: Dtype, shape: &[usize]) -> Result<Array> {
+        let len = checked_len("array", shape)?;
+        if len * dtype.size() != bytes.len() {
+            let message = format!(
+                "{} elements of {dtype} do not fill shape {}, which has {len}",
+                bytes.len() / dtype.size(),
+                show(shape)
+            );
+            return Err(Error::shape("array", &[shape], message));
+        }
+        if dtype == Dtype::Bool && bytes.iter().any(|&b| b > 1) {
+            return Err(Error::argument("array", "a bool element is neither 0 nor 1"));
+        }
+        let device = current_stream().device;
+        let buffer = backend::get(device)?.upload(device, bytes)?;
+        Array::from_buffer(buffer, dtype, Layout::contiguous(shape))
+    }
+
+    /// A 0-d array.
+    pub fn scalar<T: Element>(value: T) -> Array {
+        Array::literal(Literal::new(value))
+    }
+
+    /// A 0-d array of a literal. It takes no memory until it is evaluated.
+    pub fn literal(value: Literal) -> Array {
+        let aval = Aval { shape: Shape::new(), dtype: value.dtype() };
+        Array::outputs_of(Primitive::Scalar(value), SmallVec::new(), SmallVec::from_iter([aval]))
+            .swap_remove(0)
+    }
+
+    pub(crate) fn out(&self) -> &Output {
+        &self.node.outputs[self.output as usize]
+    }
+
+    /// The sizes of the axes.
+    pub fn shape(&self) -> &[usize] {
+        &self.out().shape
+    }
+
+    /// The number of axes.
+    pub fn ndim(&self) -> usize {
+        self.shape().len()
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.shape().iter().product()
+    }
+
+    /// True iff there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.shape().contains(&0)
+    }
+
+    /// The size along `axis`, which may count from the end.
+    ///
+    /// # Errors
+    /// Kind `Axis` if there is no such axis.
+    pub fn size(&self, axis: i64) -> Result<usize> {
+        Ok(self.shape()[crate::shape::normalize_axis("size", axis, self.ndim())?])
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> Dtype {
+        self.out().dtype
+    }
+
+    /// The number of bytes of the elements.
+    pub fn nbytes(&self) -> usize {
+        self.len() * self.dtype().size()
+    }
+
+    /// The stream on which the array is computed.
+    pub fn stream(&self) -> Stream {
+        self.node.stream
+    }
+
+    /// The device on which the array is computed.
+    pub fn device(&self) -> Device {
+        self.node.stream.device
+    }
+
+    /// The shape and dtype.
+    pub(crate) fn aval(&self) -> Aval {
+        Aval { shape: self.shape().into(), dtype: self.dtype() }
+    }
+
+    /// True iff the array has data, so that reading it computes nothing.
+    pub fn is_evaluated(&self) -> bool {
+        matches!(self.out().state(), State::Ready(_))
+    }
+
+    /// True iff both handles name the same output of the same node.
+    pub fn same(&self, other: &Array) -> bool {
+        self.output == other.output && Arc::ptr_eq(&self.node, &other.node)
+    }
+
+    /// A number that tells this array from all others that are alive.
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(&self.node).addr() + self.output as usize
+    }
+
+    /// Where the elements lie, after evaluation.
+    pub(crate) fn value(&self) -> Result<Value> {
+        self.eval()?;
+        match self.out().state() {
+            State::Ready(value) => Ok(value),
+            _ => Err(Error::new(
+                ErrorKind::Kernel,
+                self.node.op.name(),
+                "the array's buffer was given to an evaluation that failed",
+            )),
+        }
+    }
+
+    /// The buffer and layout of the array, which is evaluated first.
+    ///
+    /// # Errors
+    /// Those of evaluation.
+    pub fn buffer(&self) -> Result<(Buffer, Layout)> {
+        let v = self.value()?;
+        Ok((v.buffer, Layout { shape: self.shape().into(), strides: v.strides, offset: v.offset }))
+    }
+
+    /// The elements in row-major order, in host memory without a copy.
+    ///
+    /// # Errors
+    /// Kind `Dtype` if the elements are not `T`; those of evaluation.
+    pub fn as_slice<T: Element>(&self) -> Result<HostSlice<T>> {
+        if self.dtype() != T::DTYPE {
+            let expected = format!("an array of {}, which was asked for", T::DTYPE);
+            return Err(Error::dtype("as_slice", &[self.dtype()], expected));
+        }
+        let len = self.len();
+        let (mut buffer, mut layout) = self.buffer()?;
+        if !layout.is_contiguous() {
+            (buffer, layout) = self.contiguous()?.buffer()?;
+        }
+        if buffer.memory().host_bytes().is_none() {
+            let device = buffer.memory().device();
+            let bytes = backend::get(device)?.download(&buffer)?;
+            buffer = backend::get(Device::CPU)?.upload(Device::CPU, &bytes)?;
+        }
+        let slice = HostSlice { buffer, start: layout.offset, len, element: PhantomData };
+        slice.elements()?;
+        Ok(slice)
+    }
+
+    /// A copy of the elements in row-major order.
+    ///
+    /// # Errors
+    /// As [`Array::as_slice`].
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        Ok(self.as_slice()?.to_vec())
+    }
+
+    /// The value of an array of one element.
+    ///
+    /// # Errors
+    /// Kind `Shape` if there is not exactly one element, `Dtype` if it is not a `T`.
+    pub fn item<T: Element>(&self) -> Result<T> {
+        if self.len() != 1 {
+            let message =
+                format!("shape {} has {} elements, not one", show(self.shape()), self.len());
+            return Err(Error::shape("item", &[self.shape()], message));
+        }
+        Ok(self.as_slice::<T>()?[0])
+    }
+}
+
+impl std::fmt::Debug for Array {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let op = self.node.op.name();
+        write!(f, "Array({}, {}, {op})", show(self.shape()), self.dtype())
+    }
+}
+
+/// Identity of a handle's node and output, for sets and maps of arrays.
+#[derive(Clone, Debug)]
+pub(crate) struct ByNode(pub(crate) Array);
+
+impl PartialEq for ByNode {
+    fn eq(&self, other: &ByNode) -> bool {
+        self.0.same(&other.0)
+    }
+}
+
+impl Eq for ByNode {}
+
+impl Hash for ByNode {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id().hash(state);
+    }
+}
+
+/// The elements of an array, borrowed from its buffer. It keeps the buffer alive.
+pub struct HostSlice<T> {
+    buffer: Buffer,
+    start: usize,
+    len: usize,
+    element: PhantomData<T>,
+}
+
+impl<T: Element> HostSlice<T> {
+    fn elements(&self) -> Result<&[T]> {
+        let bytes = self.buffer.memory().host_bytes().unwrap_or_default();
+        let size = size_of::<T>();
+        let range = self.start * size..(self.start + self.len) * size;
+        bytes
+            .get(range)
+            .and_then(|b| bytemuck::checked::try_cast_slice(b).ok())
+            .ok_or_else(|| Error::new(ErrorKind::Kernel, "as_slice", "elements are not valid"))
+    }
+}
+
+impl<T: Element> std::ops::Deref for HostSlice<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        // Checked once when the slice was made; an unshared buffer does not change afterwards.
+        self.elements().unwrap_or_default()
+    }
+}
