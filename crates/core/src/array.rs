@@ -73,6 +73,11 @@ impl Node {
         self.inputs.lock().clone()
     }
 
+    /// Calls `f` on the inputs without copying the list.
+    pub(crate) fn with_inputs(&self, f: impl FnOnce(&[Array])) {
+        f(&self.inputs.lock());
+    }
+
     /// Lets the inputs go, unless an active trace still needs them.
     pub(crate) fn detach(&self) {
         if self.trace.as_ref().is_some_and(|t| t.is_active()) {

@@ -1,6 +1,6 @@
 //! Ops that return their input: markers for transforms and for the order of evaluation.
 
-use super::{Avals, Batched, Derivative, Rules, one};
+use super::{Aval, Avals, Batched, Derivative, Rules, one};
 use crate::array::Array;
 use crate::error::Result;
 
@@ -67,5 +67,31 @@ impl Rules for Identity {
 
     fn vmap(&self, inputs: &[Array], axes: &[Option<usize>], _batch: usize) -> Result<Batched> {
         Ok((vec![Array::apply(*self, inputs)?], vec![axes[0]]))
+    }
+}
+
+/// A leaf without data: an argument of a function that is being traced.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Placeholder {
+    /// Shape and dtype of the argument.
+    pub aval: Aval,
+}
+
+impl Rules for Placeholder {
+    fn name(&self) -> &'static str {
+        "placeholder"
+    }
+
+    fn infer(&self, _inputs: &[Array]) -> Result<Avals> {
+        one(self.aval.shape.clone(), self.aval.dtype)
+    }
+
+    fn derivative(&self) -> Derivative {
+        Derivative::Zero
+    }
+
+    /// A placeholder is replaced before rules are applied to the graph.
+    fn vmap(&self, _inputs: &[Array], _axes: &[Option<usize>], _batch: usize) -> Result<Batched> {
+        Ok((vec![Array::apply(self.clone(), &[])?], vec![None]))
     }
 }

@@ -228,6 +228,8 @@ primitives! {
     AsStrided(view::AsStrided),
     /// The same bytes as another dtype.
     Bitcast(view::Bitcast),
+    /// A leaf without data, in the graph of a function that is being traced.
+    Placeholder(identity::Placeholder),
     /// The input itself, seen differently by transforms or by the order of evaluation.
     Identity(identity::Identity),
     /// Arrays joined along an axis.

@@ -1,5 +1,6 @@
 //! Function transforms: each traces a function into a graph and walks the graph.
 
+use crate::error::{Error, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -34,4 +35,11 @@ impl Trace {
     ) -> Option<Arc<Trace>> {
         traces.filter(|t| t.is_active()).min_by_key(|t| t.depth).cloned()
     }
+}
+
+/// The error for a value that is needed where only shapes are known.
+pub(crate) fn evaluated_inside_trace() -> Error {
+    let message = "an array was evaluated inside a function that is being traced (vmap or compile), \
+                   where it has no value; return it and evaluate outside, or pass it as an argument";
+    Error::new(ErrorKind::Trace, "eval", message)
 }

@@ -1,0 +1,153 @@
+//! Pass 1: the nodes that an evaluation reaches, in depth-first, consumer-first order.
+//!
+//! Depth-first order keeps few intermediates alive: everything below one input is finished before
+//! the next input is begun. The walk is iterative, since graphs may be a million nodes deep.
+
+use crate::array::{Array, Node, State, Value};
+use crate::error::{Error, ErrorKind, Result};
+use crate::eval::Event;
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// The number of a node in a [`Graph`].
+pub type NodeId = u32;
+/// The number of one output of one node of a [`Graph`].
+pub type Slot = u32;
+
+/// What one evaluation works on: nodes in topological order, inputs before users.
+#[derive(Default)]
+pub(crate) struct Graph {
+    pub(crate) nodes: Vec<GraphNode>,
+    /// The node of each slot.
+    pub(crate) node_of: Vec<NodeId>,
+    /// The slots that were asked for.
+    pub(crate) outputs: Vec<Slot>,
+    /// Evaluations under way that produce some of the leaves.
+    pub(crate) pending: Vec<Arc<Event>>,
+}
+
+pub(crate) struct GraphNode {
+    pub(crate) node: Arc<Node>,
+    pub(crate) inputs: SmallVec<[Slot; 2]>,
+    /// The first of the node's slots; output `i` has slot `first + i`.
+    pub(crate) first: Slot,
+    /// True iff the node has data, or will have it from another evaluation.
+    pub(crate) leaf: bool,
+    /// How many edges of this graph lead to the node.
+    pub(crate) edges: u32,
+    /// True iff somebody outside this graph may ask for the node's data later.
+    pub(crate) held: bool,
+}
+
+impl Graph {
+    pub(crate) fn of(&self, slot: Slot) -> &GraphNode {
+        &self.nodes[self.node_of[slot as usize] as usize]
+    }
+
+    pub(crate) fn shape(&self, slot: Slot) -> &[usize] {
+        let n = self.of(slot);
+        &n.node.outputs[(slot - n.first) as usize].shape
+    }
+
+    pub(crate) fn dtype(&self, slot: Slot) -> crate::dtype::Dtype {
+        let n = self.of(slot);
+        n.node.outputs[(slot - n.first) as usize].dtype
+    }
+
+    pub(crate) fn slots(&self) -> usize {
+        self.node_of.len()
+    }
+
+    /// The value of a leaf's slot.
+    pub(crate) fn leaf_value(&self, slot: Slot) -> Result<Value> {
+        let n = self.of(slot);
+        match n.node.outputs[(slot - n.first) as usize].state() {
+            State::Ready(value) => Ok(value),
+            _ => Err(lost(n.node.op.name())),
+        }
+    }
+}
+
+fn lost(op: &'static str) -> Error {
+    let message = "an input's buffer was given to an evaluation that failed; make the input anew";
+    Error::new(ErrorKind::Kernel, op, message)
+}
+
+/// The graph below `outputs`.
+pub(crate) fn collect(outputs: &[Array]) -> Result<Graph> {
+    const VISITED: NodeId = NodeId::MAX;
+    let mut graph = Graph::default();
+    let mut ids: FxHashMap<usize, NodeId> = FxHashMap::default();
+    let mut stack: Vec<(Arc<Node>, bool)> = Vec::with_capacity(64);
+    for output in outputs.iter().rev() {
+        stack.push((output.node.clone(), false));
+    }
+    while let Some((node, expanded)) = stack.pop() {
+        let address = Arc::as_ptr(&node).addr();
+        if !expanded {
+            if ids.contains_key(&address) {
+                continue;
+            }
+            let leaf = match node.outputs[0].state() {
+                State::Lazy => false,
+                State::Ready(_) => true,
+                State::Pending(event) => {
+                    graph.pending.push(event);
+                    true
+                }
+                State::Consumed => return Err(lost(node.op.name())),
+            };
+            if leaf {
+                ids.insert(address, graph.nodes.len() as NodeId);
+                graph.push(node, SmallVec::new(), true);
+                continue;
+            }
+            if matches!(node.op, crate::op::Primitive::Placeholder(_)) {
+                return Err(crate::transform::evaluated_inside_trace());
+            }
+            ids.insert(address, VISITED);
+            let parent = node.clone();
+            stack.push((node, true));
+            parent.with_inputs(|inputs| {
+                for input in inputs.iter().rev() {
+                    if !ids.contains_key(&Arc::as_ptr(&input.node).addr()) {
+                        stack.push((input.node.clone(), false));
+                    }
+                }
+            });
+            continue;
+        }
+        let mut inputs = SmallVec::new();
+        node.with_inputs(|list| {
+            for input in list {
+                let id = ids.get(&Arc::as_ptr(&input.node).addr()).copied();
+                if let Some(n) = id.and_then(|id| graph.nodes.get_mut(id as usize)) {
+                    n.edges += 1;
+                    inputs.push(n.first + input.output);
+                }
+            }
+        });
+        ids.insert(address, graph.nodes.len() as NodeId);
+        graph.push(node, inputs, false);
+    }
+    for output in outputs {
+        let id = ids[&Arc::as_ptr(&output.node).addr()];
+        graph.outputs.push(graph.nodes[id as usize].first + output.output);
+    }
+    for n in &mut graph.nodes {
+        // One handle is the graph's own; each edge is one in the user's inputs.
+        n.held = Arc::strong_count(&n.node) > n.edges as usize + 1
+            || n.node.trace.as_ref().is_some_and(|t| t.is_active());
+    }
+    Ok(graph)
+}
+
+impl Graph {
+    fn push(&mut self, node: Arc<Node>, inputs: SmallVec<[Slot; 2]>, leaf: bool) {
+        let first = self.node_of.len() as Slot;
+        let id = self.nodes.len() as NodeId;
+        self.node_of.extend(std::iter::repeat_n(id, node.outputs.len()));
+        self.nodes.push(GraphNode { node, inputs, first, leaf, edges: 0, held: false });
+    }
+}

@@ -1,0 +1,537 @@
+//! Pass 3: elementwise ops, casts and reductions become tapes, and tapes become epilogues.
+//!
+//! Groups grow from consumers to producers: a producer joins a group iff all its consumers are in
+//! that group, which can never make a cycle. Its *frame* must fit: `Full` members have the
+//! elements of the group's space in the same order (shapes may differ by unit axes), and `Row`
+//! members have one element for each row. A group becomes a row group when the first reduction
+//! joins, either as a row value that its full members use (softmax), or below a group that so far
+//! was a tail on reduced values (the square root of a mean), which then becomes the tail of rows.
+//!
+//! Decisions rest only on what the structural key holds: equality of shapes, ranks and unit axes.
+
+use super::collect::{Graph, GraphNode, NodeId, Slot};
+use super::rewrite::Rewritten;
+use super::tape::{Extent, Instr, Tape, TapeValue, ValueId};
+use super::{LoadFrom, Plan, Step, TapeWork, Work};
+use crate::op::Primitive;
+use crate::op::identity::Identity;
+use smallvec::SmallVec;
+
+/// The most members of a group: bounds the slots that an executor needs, and the size of sources.
+const MAX_MEMBERS: usize = 96;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// One instruction.
+    Elementwise,
+    /// One reducing instruction.
+    Reduce,
+    /// No instruction: the value of its input under another shape of the same rows.
+    View,
+}
+
+fn kind(graph: &Graph, n: &GraphNode) -> Option<Kind> {
+    if n.leaf {
+        return None;
+    }
+    match &n.node.op {
+        Primitive::Unary(_) | Primitive::Binary(_) | Primitive::Select(_) | Primitive::Cast(_) => {
+            Some(Kind::Elementwise)
+        }
+        Primitive::Reduce(_) => Some(Kind::Reduce),
+        Primitive::Broadcast(_) => Some(Kind::View),
+        Primitive::Reshape(_) if is_unit_reshape(graph, n) => Some(Kind::View),
+        Primitive::Identity(Identity::StopGradient | Identity::Alias) => Some(Kind::View),
+        _ => None,
+    }
+}
+
+/// True iff a reshape only adds and drops axes of size 1.
+pub(crate) fn is_unit_reshape(graph: &Graph, n: &GraphNode) -> bool {
+    same_order(graph.shape(n.inputs[0]), graph.shape(n.first))
+}
+
+/// True iff the shapes differ by axes of size 1 only, so that element follows element.
+fn same_order(a: &[usize], b: &[usize]) -> bool {
+    a.iter().filter(|&&n| n != 1).eq(b.iter().filter(|&&n| n != 1))
+}
+
+/// True iff an operand of `shape` broadcasts along all of `axes` of `space`, and along no other.
+fn is_row_of(shape: &[usize], space: &[usize], axes: u64) -> bool {
+    let Some(lead) = space.len().checked_sub(shape.len()) else { return false };
+    (0..space.len()).all(|a| {
+        let n = if a < lead { 1 } else { shape[a - lead] };
+        if axes >> a & 1 == 1 { n == 1 } else { n == space[a] }
+    })
+}
+
+/// True iff an operand of `shape` is the same along all of `axes` of a space of `ndim` axes.
+fn is_constant_along(shape: &[usize], ndim: usize, axes: u64) -> bool {
+    let lead = ndim.saturating_sub(shape.len());
+    (lead..ndim).all(|a| axes >> a & 1 == 0 || shape[a - lead] == 1)
+}
+
+struct Group {
+    members: Vec<NodeId>,
+    /// The slot whose shape is the space.
+    space: Slot,
+    /// Reduced axes of the space.
+    axes: u64,
+    reductions: usize,
+    /// The product that the group becomes the epilogue of.
+    product: Option<NodeId>,
+}
+
+struct Fuser<'a> {
+    graph: &'a Graph,
+    alias: Vec<Slot>,
+    /// For each slot the nodes that read it.
+    consumers: Vec<SmallVec<[NodeId; 2]>>,
+    /// For each slot: somebody outside needs it.
+    kept: Vec<bool>,
+    /// For each node the value of a reduction that it is computed from, row by row: the slot whose
+    /// shape is the space of the reduction, and the reduced axes.
+    rows: Vec<Option<(Slot, u64)>>,
+    groups: Vec<Group>,
+    group_of: Vec<Option<usize>>,
+    /// For each member: it has one element for each row.
+    row: Vec<bool>,
+}
+
+/// Makes the steps of a rewritten graph.
+pub(crate) fn fuse(graph: &Graph, rewritten: Rewritten) -> Plan {
+    let mut fuser = Fuser::new(graph, rewritten.alias);
+    for id in (0..graph.nodes.len() as NodeId).rev() {
+        fuser.place(id);
+    }
+    fuser.evict_rows_without_reduction();
+    fuser.demote_views();
+    fuser.absorb_products();
+    let steps = fuser.emit();
+    let aliases = (0..graph.slots() as Slot)
+        .map(|s| (s, fuser.alias[s as usize]))
+        .filter(|&(s, original)| s != original)
+        .collect();
+    Plan { steps, guards: rewritten.guards, aliases }
+}
+
+impl<'a> Fuser<'a> {
+    fn new(graph: &'a Graph, alias: Vec<Slot>) -> Fuser<'a> {
+        let nodes = graph.nodes.len();
+        let mut fuser = Fuser {
+            graph,
+            consumers: vec![SmallVec::new(); graph.slots()],
+            kept: vec![false; graph.slots()],
+            rows: vec![None; nodes],
+            groups: Vec::new(),
+            group_of: vec![None; nodes],
+            row: vec![false; nodes],
+            alias,
+        };
+        for (id, n) in graph.nodes.iter().enumerate() {
+            if n.leaf {
+                continue;
+            }
+            if n.held {
+                for slot in n.first..n.first + n.node.outputs.len() as Slot {
+                    fuser.kept[fuser.alias[slot as usize] as usize] = true;
+                }
+            }
+            if fuser.is_alias(n) {
+                continue;
+            }
+            for &input in &n.inputs {
+                fuser.consumers[fuser.alias[input as usize] as usize].push(id as NodeId);
+            }
+            fuser.rows[id] = fuser.row_origin(n);
+        }
+        for &slot in &graph.outputs {
+            fuser.kept[fuser.alias[slot as usize] as usize] = true;
+        }
+        fuser
+    }
+
+    fn node(&self, id: NodeId) -> &'a GraphNode {
+        &self.graph.nodes[id as usize]
+    }
+
+    fn shape(&self, slot: Slot) -> &'a [usize] {
+        self.graph.shape(slot)
+    }
+
+    fn is_alias(&self, n: &GraphNode) -> bool {
+        self.alias[n.first as usize] != n.first
+    }
+
+    /// Input `i` of a node, seen through aliases.
+    fn input(&self, n: &GraphNode, i: usize) -> Slot {
+        self.alias[n.inputs[i] as usize]
+    }
+
+    fn row_origin(&self, n: &GraphNode) -> Option<(Slot, u64)> {
+        match (kind(self.graph, n)?, &n.node.op) {
+            (Kind::Reduce, Primitive::Reduce(op)) => {
+                let axes = op.axes.iter().fold(0u64, |m, &a| m | 1 << a);
+                Some((self.input(n, 0), axes))
+            }
+            (Kind::Reduce, _) => None,
+            (Kind::Elementwise | Kind::View, _) => (0..n.inputs.len()).find_map(|i| {
+                let input = self.input(n, i);
+                let same = same_order(self.shape(input), self.shape(n.first));
+                self.rows[self.graph.node_of[input as usize] as usize].filter(|_| same)
+            }),
+        }
+    }
+
+    /// Puts a node into the group of its consumers, or starts a group with it.
+    fn place(&mut self, id: NodeId) {
+        let n = self.node(id);
+        let Some(kind) = kind(self.graph, n).filter(|_| !self.is_alias(n)) else { return };
+        if let Some(group) = self.common_group(n) {
+            let fits = self.groups[group].members.len() < MAX_MEMBERS
+                && !(kind == Kind::View && self.kept[n.first as usize]);
+            if fits && self.try_join(id, kind, group) {
+                self.groups[group].members.push(id);
+                self.group_of[id as usize] = Some(group);
+                return;
+            }
+        }
+        let (space, axes) = match kind {
+            Kind::View => return,
+            Kind::Elementwise => (n.first, 0),
+            Kind::Reduce => match self.rows[id as usize] {
+                Some(rows) => rows,
+                None => return,
+            },
+        };
+        self.row[id as usize] = kind == Kind::Reduce;
+        self.group_of[id as usize] = Some(self.groups.len());
+        let reductions = usize::from(kind == Kind::Reduce);
+        self.groups.push(Group { members: vec![id], space, axes, reductions, product: None });
+    }
+
+    /// The group that all consumers are in.
+    fn common_group(&self, n: &GraphNode) -> Option<usize> {
+        let consumers = &self.consumers[n.first as usize];
+        let group = self.group_of[*consumers.first()? as usize]?;
+        let joined = |&c: &NodeId| {
+            self.group_of[c as usize] == Some(group) && self.node(c).node.stream == n.node.stream
+        };
+        consumers.iter().all(joined).then_some(group)
+    }
+
+    /// Checks that the node fits the frames of all its consumers, and adapts the group.
+    fn try_join(&mut self, id: NodeId, kind: Kind, group: usize) -> bool {
+        let n = self.node(id);
+        let (space, axes) = (self.groups[group].space, self.groups[group].axes);
+        let mut decision: Option<Fit> = None;
+        for &c in &self.consumers[n.first as usize] {
+            let Some(fit) = self.fit(id, kind, c, space, axes) else { return false };
+            if *decision.get_or_insert(fit) != fit {
+                return false;
+            }
+        }
+        match decision {
+            None => return false,
+            Some(Fit::Full) => self.row[id as usize] = false,
+            Some(Fit::Row) => {
+                self.row[id as usize] = true;
+                if let (0, Some((_, rows))) = (axes, self.rows[id as usize]) {
+                    self.groups[group].axes = rows;
+                }
+            }
+            Some(Fit::Below) => {
+                let Some((below, rows)) = self.rows[id as usize] else { return false };
+                for &m in &self.groups[group].members {
+                    self.row[m as usize] = true;
+                }
+                self.row[id as usize] = true;
+                self.groups[group].space = below;
+                self.groups[group].axes = rows;
+            }
+        }
+        self.groups[group].reductions += usize::from(kind == Kind::Reduce);
+        true
+    }
+
+    /// How a node fits the frame of its consumer `c`, if it does.
+    fn fit(&self, id: NodeId, kind: Kind, c: NodeId, space: Slot, axes: u64) -> Option<Fit> {
+        let (n, consumer) = (self.node(id), self.node(c));
+        let (mine, theirs) = (self.shape(n.first), self.shape(consumer.first));
+        let space_shape = self.shape(space);
+        let reducing = matches!(consumer.node.op, Primitive::Reduce(_));
+        if reducing {
+            return (kind != Kind::Reduce && mine == space_shape).then_some(Fit::Full);
+        }
+        let same = same_order(mine, theirs);
+        let rows = self.rows[id as usize];
+        let rows_fit = rows.is_some_and(|(below, reduced)| {
+            self.shape(below) == space_shape && (axes == 0 || axes == reduced)
+        });
+        if self.row[c as usize] {
+            let fits = same && (kind != Kind::Reduce || rows_fit);
+            return fits.then_some(Fit::Row);
+        }
+        let aligned = theirs == space_shape
+            && rows.is_some_and(|(_, reduced)| is_row_of(mine, space_shape, reduced));
+        match kind {
+            Kind::Reduce if rows_fit && aligned => Some(Fit::Row),
+            Kind::Reduce => (same && axes == 0).then_some(Fit::Below),
+            _ if same => Some(Fit::Full),
+            _ => (rows_fit && aligned).then_some(Fit::Row),
+        }
+    }
+
+    /// A group may have hoped for a reduction that did not join: its row members then become a
+    /// group of their own.
+    fn evict_rows_without_reduction(&mut self) {
+        for g in 0..self.groups.len() {
+            if self.groups[g].axes == 0 || self.groups[g].reductions > 0 {
+                continue;
+            }
+            self.groups[g].axes = 0;
+            let row = &self.row;
+            let (evicted, stay) =
+                self.groups[g].members.iter().partition::<Vec<_>, _>(|&&m| row[m as usize]);
+            self.groups[g].members = stay;
+            // Members were added from consumers to producers, so the first one is the last node.
+            let Some(&last) = evicted.first() else { continue };
+            for &m in &evicted {
+                self.row[m as usize] = false;
+                self.group_of[m as usize] = Some(self.groups.len());
+            }
+            let space = self.node(last).first;
+            self.groups.push(Group {
+                members: evicted,
+                space,
+                axes: 0,
+                reductions: 0,
+                product: None,
+            });
+        }
+    }
+
+    /// A view whose input is outside its group is a view step, not a member.
+    fn demote_views(&mut self) {
+        for id in 0..self.graph.nodes.len() as NodeId {
+            let n = self.node(id);
+            let Some(group) = self.group_of[id as usize] else { continue };
+            if kind(self.graph, n) == Some(Kind::View) {
+                let input = self.graph.node_of[self.input(n, 0) as usize];
+                if self.group_of[input as usize] != Some(group) {
+                    self.group_of[id as usize] = None;
+                    self.groups[group].members.retain(|&m| m != id);
+                }
+            }
+        }
+        for group in &mut self.groups {
+            group.members.sort_unstable();
+        }
+    }
+
+    /// A product that is read by one elementwise group only, which stores one result of the
+    /// product's shape, takes that group as its epilogue.
+    fn absorb_products(&mut self) {
+        for g in 0..self.groups.len() {
+            if self.groups[g].axes != 0 || self.stores(g).len() != 1 {
+                continue;
+            }
+            let space = self.shape(self.groups[g].space);
+            let product = self.groups[g].members.iter().rev().find_map(|&m| {
+                let n = self.node(m);
+                (0..n.inputs.len()).find_map(|i| {
+                    let slot = self.input(n, i);
+                    let id = self.graph.node_of[slot as usize];
+                    let p = self.node(id);
+                    let is_product =
+                        matches!(p.node.op, Primitive::Matmul(_) | Primitive::QuantizedMatmul(_));
+                    let only_here = self.consumers[slot as usize]
+                        .iter()
+                        .all(|&c| self.group_of[c as usize] == Some(g));
+                    let framed = self.consumers[slot as usize]
+                        .iter()
+                        .all(|&c| same_order(self.shape(self.node(c).first), space));
+                    (is_product
+                        && !p.leaf
+                        && p.node.stream == n.node.stream
+                        && p.node.outputs[0].dtype.is_floating()
+                        && only_here
+                        && framed
+                        && !self.kept[slot as usize]
+                        && self.shape(slot) == space)
+                        .then_some(id)
+                })
+            });
+            self.groups[g].product = product;
+        }
+    }
+
+    /// The members whose values are needed outside the group.
+    fn stores(&self, group: usize) -> Vec<NodeId> {
+        let outside = |&&m: &&NodeId| {
+            let slot = self.node(m).first as usize;
+            self.kept[slot]
+                || self.consumers[slot].iter().any(|&c| self.group_of[c as usize] != Some(group))
+        };
+        self.groups[group].members.iter().filter(outside).copied().collect()
+    }
+
+    fn emit(&self) -> Vec<Step> {
+        let absorbed: Vec<NodeId> = self.groups.iter().filter_map(|g| g.product).collect();
+        let mut steps = Vec::new();
+        for (id, n) in self.graph.nodes.iter().enumerate() {
+            let id = id as NodeId;
+            if n.leaf || self.is_alias(n) || absorbed.contains(&id) {
+                continue;
+            }
+            let mut rule = None;
+            let work = if let Some(group) = self.group_of[id as usize] {
+                if self.groups[group].members.last() != Some(&id) {
+                    continue;
+                }
+                let tape = self.tape(group);
+                if self.groups[group].members.len() > 1 {
+                    rule = Some(if tape.tape.reduces() { "fuse_rows" } else { "fuse" });
+                }
+                match self.groups[group].product {
+                    None => Work::Tape(tape),
+                    Some(product) => {
+                        rule = Some("epilogue");
+                        let inputs = self.inputs(self.node(product));
+                        Work::Product { node: product, inputs, epilogue: tape }
+                    }
+                }
+            } else if let Primitive::Scalar(_) = n.node.op {
+                continue;
+            } else if let Primitive::CustomFunction(_) = n.node.op {
+                Work::Forward { node: id }
+            } else if n.node.op.is_view() {
+                Work::View { node: id, input: self.input(n, 0) }
+            } else {
+                Work::Op { node: id, inputs: self.inputs(n), reuse: false }
+            };
+            steps.push(Step { work, frees: SmallVec::new(), rule });
+        }
+        steps
+    }
+
+    fn inputs(&self, n: &GraphNode) -> SmallVec<[Slot; 3]> {
+        (0..n.inputs.len()).map(|i| self.input(n, i)).collect()
+    }
+
+    /// The program of a group. With a product, load 0 is the product and has no `LoadFrom`.
+    fn tape(&self, group: usize) -> TapeWork {
+        let g = &self.groups[group];
+        let mut builder = TapeBuilder {
+            fuser: self,
+            group,
+            tape: Tape { axes: g.axes, ..Tape::default() },
+            loads: Vec::new(),
+            load_values: Vec::new(),
+            values: super::cache::FastMap::default(),
+        };
+        if let Some(product) = g.product {
+            let slot = self.node(product).first;
+            let value =
+                builder.push(Instr::Load { operand: 0 }, self.graph.dtype(slot), Extent::Full);
+            builder.values.insert(slot, value);
+            builder.tape.inputs = 1;
+        }
+        for &m in &g.members {
+            builder.member(m);
+        }
+        let stores = self.stores(group);
+        for &m in &stores {
+            let value = builder.values[&self.node(m).first];
+            builder.tape.stores.push(value);
+        }
+        TapeWork {
+            tape: builder.tape,
+            loads: builder.loads,
+            reuse: vec![None; stores.len()],
+            stores: stores.iter().map(|&m| self.node(m).first).collect(),
+            space: g.space,
+        }
+    }
+}
+
+/// How a producer fits its consumer's frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// Element for element.
+    Full,
+    /// One element for each row.
+    Row,
+    /// It reduces rows to the elements of the group, which becomes their tail.
+    Below,
+}
+
+struct TapeBuilder<'a> {
+    fuser: &'a Fuser<'a>,
+    group: usize,
+    tape: Tape,
+    loads: Vec<LoadFrom>,
+    load_values: Vec<ValueId>,
+    values: super::cache::FastMap<Slot, ValueId>,
+}
+
+impl TapeBuilder<'_> {
+    fn push(&mut self, instr: Instr, dtype: crate::dtype::Dtype, extent: Extent) -> ValueId {
+        self.tape.values.push(TapeValue { instr, dtype, extent });
+        (self.tape.values.len() - 1) as ValueId
+    }
+
+    /// The value of `slot` for a member whose frame is the shape of `frame`.
+    fn operand(&mut self, slot: Slot, frame: Slot, row: bool) -> ValueId {
+        let fuser = self.fuser;
+        let producer = fuser.graph.node_of[slot as usize] as usize;
+        let product = fuser.groups[self.group].product;
+        if fuser.group_of[producer] == Some(self.group) || product == Some(producer as NodeId) {
+            return self.values[&slot];
+        }
+        let known = self.loads.iter().position(|l| {
+            l.slot == slot && l.row == row && fuser.shape(l.frame) == fuser.shape(frame)
+        });
+        if let Some(i) = known {
+            return self.load_values[i];
+        }
+        let space = fuser.shape(fuser.groups[self.group].space);
+        let constant = fuser.shape(frame) == space
+            && is_constant_along(fuser.shape(slot), space.len(), self.tape.axes);
+        let extent =
+            if self.tape.reduces() && (row || constant) { Extent::Row } else { Extent::Full };
+        let operand = self.tape.inputs;
+        self.tape.inputs += 1;
+        self.loads.push(LoadFrom { slot, frame, row });
+        let value = self.push(Instr::Load { operand }, fuser.graph.dtype(slot), extent);
+        self.load_values.push(value);
+        value
+    }
+
+    fn member(&mut self, id: NodeId) {
+        let fuser = self.fuser;
+        let (n, row) = (fuser.node(id), fuser.row[id as usize]);
+        let slot = n.first;
+        let mut operands = SmallVec::<[ValueId; 3]>::new();
+        for i in 0..n.inputs.len() {
+            let input = fuser.input(n, i);
+            let reduce = matches!(n.node.op, Primitive::Reduce(_));
+            let (frame, row) = if reduce { (input, false) } else { (slot, row) };
+            operands.push(self.operand(input, frame, row));
+        }
+        let instr = match &n.node.op {
+            Primitive::Unary(op) => Instr::Unary(*op, operands[0]),
+            Primitive::Binary(op) => Instr::Binary(*op, operands[0], operands[1]),
+            Primitive::Select(_) => Instr::Select(operands[0], operands[1], operands[2]),
+            Primitive::Cast(_) => Instr::Cast(operands[0]),
+            Primitive::Reduce(op) => Instr::Reduce(op.op, operands[0]),
+            _ => {
+                self.values.insert(slot, operands[0]);
+                return;
+            }
+        };
+        let extent = if row { Extent::Row } else { Extent::Full };
+        let value = self.push(instr, fuser.graph.dtype(slot), extent);
+        self.values.insert(slot, value);
+    }
+}
