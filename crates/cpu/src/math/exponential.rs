@@ -29,7 +29,11 @@ fn scale<F: Float>(p: F, n: F) -> F {
 #[inline(always)]
 pub(super) fn exp<F: Float>(x: F) -> F {
     let (low, high) = F::LIMITS.exp;
-    let (p, n) = expm1_reduced(clamp(x, F::lit(low), F::lit(high)));
+    let x = clamp(x, F::lit(low), F::lit(high));
+    let (ln2_high, ln2_low) = F::LIMITS.ln2;
+    let n = (x * F::lit(std::f64::consts::LOG2_E)).round_small();
+    let r = n.madd(F::lit(-ln2_low), n.madd(F::lit(-ln2_high), x));
+    let p = (r * r).madd(polynomial(r, F::TABLES.expm1), r);
     scale(p + F::lit(1.0), n)
 }
 
@@ -85,8 +89,14 @@ pub(super) fn cosh<F: Float>(x: F) -> F {
 pub(super) fn tanh<F: Float>(x: F) -> F {
     let a = x.abs();
     let limit = F::lit(F::LIMITS.tanh);
-    let e = expm1(F::lit(2.0) * F::select(a > limit, limit, a));
-    (e / (e + F::lit(2.0))).copysign(x)
+    let twice = F::lit(2.0) * F::select(a > limit, limit, a);
+    let (p, n) = expm1_reduced(twice);
+    let wide = expm1_quarter(p, n) * F::lit(4.0);
+    let far = wide / (wide + F::lit(2.0));
+    // Near 0 the rounding of p and of the quotient would add up: tanh(a) = a - (a p - t) / (p + 2)
+    // with t = p - 2 a needs only the correction.
+    let near = a - (a * p - (p - twice)) / (p + F::lit(2.0));
+    F::select(n == F::lit(0.0), near, far).copysign(x)
 }
 
 #[inline(always)]

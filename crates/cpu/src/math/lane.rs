@@ -82,7 +82,7 @@ pub struct Limits {
     pub lift: f64,
     /// Below this magnitude `f(x) = x` for the odd functions, to within a fraction of an ulp.
     pub linear: f64,
-    /// From here on, `x^2 + 1 = x^2`.
+    /// From here on, `ln(1 + x) = ln(x)`; the square is still finite.
     pub large: f64,
     /// From here on, `tanh(x) = 1`.
     pub tanh: f64,
@@ -97,7 +97,7 @@ const F32_LIMITS: Limits = Limits {
     tiny: f32::MIN_POSITIVE as f64,
     lift: 32.0,
     linear: 6.103_515_625e-5,
-    large: 16_384.0,
+    large: 1e12,
     tanh: 10.0,
     erf: 4.0,
 };
@@ -109,7 +109,7 @@ const F64_LIMITS: Limits = Limits {
     tiny: f64::MIN_POSITIVE,
     lift: 64.0,
     linear: 9.313_225_746_154_785e-10,
-    large: 1_073_741_824.0,
+    large: 1e30,
     tanh: 20.0,
     erf: 6.0,
 };

@@ -3,7 +3,7 @@
 use super::lane::Lane;
 use super::real::Real;
 
-/// Elements per chunk: two AVX-512 vectors of float32, so that two dependency chains overlap.
+/// The tail of a slice is padded to this many elements, and runs through the same vector loop.
 const CHUNK: usize = 32;
 
 /// A function of one real number, generic over the lane, as a row of the op table gives it.
@@ -21,22 +21,18 @@ pub trait Binary {
 
 macro_rules! maps {
     ($t:ident, $map:ident, $map_for:ident, $map2:ident, $map2_for:ident,
-     $chunk:ident, $chunk2:ident) => {
+     $each:ident, $each2:ident) => {
         #[inline(always)]
-        fn $chunk<const FMA: bool, U: Unary>(x: &[$t; CHUNK], out: &mut [$t; CHUNK]) {
-            for i in 0..CHUNK {
-                out[i] = U::apply(Lane::<$t, FMA>(x[i])).0;
+        fn $each<const FMA: bool, U: Unary>(x: &[$t], out: &mut [$t]) {
+            for (out, &x) in out.iter_mut().zip(x) {
+                *out = U::apply(Lane::<$t, FMA>(x)).0;
             }
         }
 
         #[inline(always)]
-        fn $chunk2<const FMA: bool, B: Binary>(
-            x: &[$t; CHUNK],
-            y: &[$t; CHUNK],
-            out: &mut [$t; CHUNK],
-        ) {
-            for i in 0..CHUNK {
-                out[i] = B::apply(Lane::<$t, FMA>(x[i]), Lane(y[i])).0;
+        fn $each2<const FMA: bool, B: Binary>(x: &[$t], y: &[$t], out: &mut [$t]) {
+            for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
+                *out = B::apply(Lane::<$t, FMA>(x), Lane(y)).0;
             }
         }
 
@@ -45,36 +41,36 @@ macro_rules! maps {
             pub fn $map, $map_for<const FMA: bool, U: super::map::Unary>
             (x: &[$t], out: &mut [$t]) {
                 let n = x.len().min(out.len());
-                let (xs, x_tail) = x[..n].as_chunks::<CHUNK>();
-                let (outs, out_tail) = out[..n].as_chunks_mut::<CHUNK>();
-                for (x, out) in xs.iter().zip(outs) {
-                    $chunk::<FMA, U>(x, out);
+                let (x, x_tail) = x[..n].split_at(n - n % CHUNK);
+                let (out, out_tail) = out[..n].split_at_mut(n - n % CHUNK);
+                $each::<FMA, U>(x, out);
+                if !x_tail.is_empty() {
+                    let (mut a, mut y) = ([0.0; CHUNK], [0.0; CHUNK]);
+                    a[..x_tail.len()].copy_from_slice(x_tail);
+                    $each::<FMA, U>(&a, &mut y);
+                    out_tail.copy_from_slice(&y[..x_tail.len()]);
                 }
-                let (mut a, mut y) = ([0.0; CHUNK], [0.0; CHUNK]);
-                a[..x_tail.len()].copy_from_slice(x_tail);
-                $chunk::<FMA, U>(&a, &mut y);
-                out_tail.copy_from_slice(&y[..x_tail.len()]);
             }
 
             /// `out = f(x, y)`, up to the shortest length.
             pub fn $map2, $map2_for<const FMA: bool, B: super::map::Binary>
             (x: &[$t], y: &[$t], out: &mut [$t]) {
                 let n = x.len().min(y.len()).min(out.len());
-                let (xs, x_tail) = x[..n].as_chunks::<CHUNK>();
-                let (ys, y_tail) = y[..n].as_chunks::<CHUNK>();
-                let (outs, out_tail) = out[..n].as_chunks_mut::<CHUNK>();
-                for ((x, y), out) in xs.iter().zip(ys).zip(outs) {
-                    $chunk2::<FMA, B>(x, y, out);
+                let (x, x_tail) = x[..n].split_at(n - n % CHUNK);
+                let (y, y_tail) = y[..n].split_at(n - n % CHUNK);
+                let (out, out_tail) = out[..n].split_at_mut(n - n % CHUNK);
+                $each2::<FMA, B>(x, y, out);
+                if !x_tail.is_empty() {
+                    let (mut a, mut b, mut z) = ([0.0; CHUNK], [0.0; CHUNK], [0.0; CHUNK]);
+                    a[..x_tail.len()].copy_from_slice(x_tail);
+                    b[..y_tail.len()].copy_from_slice(y_tail);
+                    $each2::<FMA, B>(&a, &b, &mut z);
+                    out_tail.copy_from_slice(&z[..x_tail.len()]);
                 }
-                let (mut a, mut b, mut z) = ([0.0; CHUNK], [0.0; CHUNK], [0.0; CHUNK]);
-                a[..x_tail.len()].copy_from_slice(x_tail);
-                b[..y_tail.len()].copy_from_slice(y_tail);
-                $chunk2::<FMA, B>(&a, &b, &mut z);
-                out_tail.copy_from_slice(&z[..x_tail.len()]);
             }
         }
     };
 }
 
-maps!(f32, map_f32, map_f32_for, map2_f32, map2_f32_for, chunk_f32, chunk2_f32);
-maps!(f64, map_f64, map_f64_for, map2_f64, map2_f64_for, chunk_f64, chunk2_f64);
+maps!(f32, map_f32, map_f32_for, map2_f32, map2_f32_for, each_f32, each2_f32);
+maps!(f64, map_f64, map_f64_for, map2_f64, map2_f64_for, each_f64, each2_f64);

@@ -140,7 +140,7 @@ pub(super) fn arctan2<F: Float>(y: F, x: F) -> F {
     let upper = a > b;
     let (small, large) = (F::select(upper, b, a), F::select(upper, a, b));
     // Infinite and zero pairs have an angle although they have no ratio.
-    let both = small == infinity;
+    let both = a == infinity && b == infinity;
     let none = large == F::lit(0.0);
     let scale = F::select(large > F::lit(1e30), F::lit(0.25), F::lit(1.0));
     let small = F::select(both, F::lit(1.0), small * scale);
@@ -149,14 +149,21 @@ pub(super) fn arctan2<F: Float>(y: F, x: F) -> F {
     let turns = turns::<F>();
     let angle = F::select(upper, offset(turns.quarter, -angle), angle);
     let angle = F::select(x.is_sign_negative(), offset(turns.half, -angle), angle);
-    F::select((x + y).abs() >= F::lit(0.0), angle, F::select(both, angle, x + y)).copysign(y)
+    // The sum of magnitudes is NaN iff one of them is.
+    F::select(a + b >= F::lit(0.0), angle, a + b).copysign(y)
+}
+
+/// `(1 - a) / 2`, the square of the sine of half the angle left to `pi / 2`.
+#[inline(always)]
+fn folded_square<F: Float>(a: F) -> F {
+    (F::lit(1.0) - a) * F::lit(0.5)
 }
 
 /// `(arcsin(s) - s, s)` where `s` is `a`, or `sqrt((1 - a) / 2)` if `a > 1/2`, for `0 <= a <= 1`.
 #[inline(always)]
 fn arcsin_parts<F: Float>(a: F) -> (F, F) {
     let outer = a > F::lit(0.5);
-    let folded = (F::lit(1.0) - a) * F::lit(0.5);
+    let folded = folded_square(a);
     let z = F::select(outer, folded, a * a);
     let s = F::select(outer, folded.sqrt(), a);
     (s * z * polynomial(z, F::TABLES.arcsin), s)
@@ -166,9 +173,13 @@ fn arcsin_parts<F: Float>(a: F) -> (F, F) {
 pub(super) fn arcsin<F: Float>(x: F) -> F {
     let a = x.abs();
     let (rest, s) = arcsin_parts(a);
-    let angle = s + rest;
-    let folded = offset(turns::<F>().quarter, F::lit(-2.0) * angle);
-    F::select(a > F::lit(0.5), folded, angle).copysign(x)
+    let (high, low) = turns::<F>().quarter;
+    // pi / 2 - 2 arcsin(s) with the rounding of the square root put back.
+    let h = s.high_half();
+    let c = (folded_square(a) - h * h) / (s + h + F::lit(F::LIMITS.tiny));
+    let tail = F::lit(2.0) * (rest + c) - F::lit(low);
+    let folded = (F::lit(high) - F::lit(2.0) * h) - tail;
+    F::select(a > F::lit(0.5), folded, s + rest).copysign(x)
 }
 
 #[inline(always)]
