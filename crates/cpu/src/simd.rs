@@ -26,18 +26,22 @@ pub enum Isa {
 pub const PORTABLE_FMA: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
 
 impl Isa {
-    /// The widest instruction set of this machine.
+    /// The widest instruction set of this machine, found once.
     #[must_use]
+    #[inline]
     pub fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::is_x86_feature_detected as has;
-            if has!("avx2") && has!("fma") && has!("f16c") {
-                let wide = has!("avx512f") && has!("avx512bw") && has!("avx512dq");
-                return if wide && has!("avx512vl") { Self::Avx512 } else { Self::Avx2 };
+        static WIDEST: OnceLock<Isa> = OnceLock::new();
+        *WIDEST.get_or_init(|| {
+            #[cfg(target_arch = "x86_64")]
+            {
+                use std::is_x86_feature_detected as has;
+                if has!("avx2") && has!("fma") && has!("f16c") {
+                    let wide = has!("avx512f") && has!("avx512bw") && has!("avx512dq");
+                    return if wide && has!("avx512vl") { Self::Avx512 } else { Self::Avx2 };
+                }
             }
-        }
-        Self::Portable
+            Self::Portable
+        })
     }
 
     /// Every instruction set that this machine can run, the narrowest first.
@@ -52,6 +56,7 @@ impl Isa {
 /// lower one named in the environment variable `LAZULITE_CPU_ISA` (`portable`, `avx2`, `avx512`).
 /// A name that is unknown or beyond the machine changes nothing.
 #[must_use]
+#[inline]
 pub fn isa() -> Isa {
     static ISA: OnceLock<Isa> = OnceLock::new();
     *ISA.get_or_init(|| {

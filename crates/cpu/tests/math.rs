@@ -56,10 +56,10 @@ const EDGES: [f64; 40] = [
     0.3466,
     0.4142,
     0.5,
-    0.7071,
+    0.7072,
     0.9999,
     1.0,
-    1.4142,
+    1.4141,
     1.5,
     2.0,
     2.4142,
@@ -140,6 +140,11 @@ fn check_f32<U: Unary>(name: &str, bound: f64, oracle: fn(f64) -> f64, failures:
             let expected = oracle(f64::from(at));
             failures
                 .push(format!("{name} f32 {isa:?}: {e} ulp at {at:e}: {got:e} for {expected:e}"));
+        }
+        let unsigned =
+            |i: &usize| y[*i] == 0.0 && y[*i].is_sign_negative() != want[*i].is_sign_negative();
+        if let Some(i) = (0..x.len()).find(unsigned) {
+            failures.push(format!("{name} f32 {isa:?}: sign of zero at {:e}", x[i]));
         }
         // The same element at another position, and alone in a tail, has the same bits.
         for offset in [1, 2, 7, 31] {
@@ -234,8 +239,8 @@ table! {
     expm1 2.0 2.0 f64::exp_m1;
     log 1.0 2.0 f64::ln;
     log2 1.0 2.0 f64::log2;
-    log10 1.5 2.0 f64::log10;
-    log1p 2.0 2.0 f64::ln_1p;
+    log10 1.0 2.0 f64::log10;
+    log1p 1.0 2.0 f64::ln_1p;
     sqrt 0.5 0.0 f64::sqrt;
     rsqrt 1.5 1.0 |x| 1.0 / x.sqrt();
     reciprocal 0.5 0.0 |x| 1.0 / x;
@@ -248,10 +253,10 @@ table! {
     arcsin 2.0 2.0 libm::asin;
     arccos 2.0 2.0 libm::acos;
     arctan 2.0 2.0 libm::atan;
-    arcsinh 3.0 3.0 libm::asinh;
-    arccosh 3.0 3.0 |x| if x < 1.0 { f64::NAN } else { libm::acosh(x) };
-    arctanh 3.0 3.0 libm::atanh;
-    erf 2.0 3.0 libm::erf;
+    arcsinh 2.0 3.0 libm::asinh;
+    arccosh 2.0 3.0 |x| if x < 1.0 { f64::NAN } else { libm::acosh(x) };
+    arctanh 2.0 3.0 libm::atanh;
+    erf 1.0 3.0 libm::erf;
     erfinv 2.5 4.0 erfinv;
     sigmoid 2.1 3.0 sigmoid;
     sign 0.0 0.0 sign;
@@ -406,7 +411,7 @@ fn erfinv_reproduces_normal_numbers() {
         }
     }
     let low = -1.0_f32.next_down();
-    let uniform = [0.574_500_56_f32, 0.099_686_094, 0.393_160_28, 0.894_178_4, 0.596_566_56];
+    let uniform = [0.574_500_56_f32, 0.099_686_09, 0.393_160_28, 0.894_178_4, 0.596_566_56];
     let normal = [0.187_844_16_f32, -1.283_342_1, -0.271_091_55, 1.249_059_9, 0.244_470_02];
     for isa in Isa::available() {
         let mut y = [0.0; 5];

@@ -41,6 +41,8 @@ pub trait Float:
     fn high_half(self) -> Self;
     /// True iff the sign bit is set, that of zeros and NaN included.
     fn is_sign_negative(self) -> bool;
+    /// True iff this is not a number.
+    fn is_nan(self) -> bool;
     /// `|x|`.
     fn abs(self) -> Self;
     /// `|x|` with the sign of `sign`.
@@ -229,6 +231,10 @@ macro_rules! lane {
             #[inline(always)]
             fn is_sign_negative(self) -> bool {
                 self.0.is_sign_negative()
+            }
+            #[inline(always)]
+            fn is_nan(self) -> bool {
+                self.0.is_nan()
             }
             #[inline(always)]
             fn abs(self) -> Self {

@@ -5,8 +5,21 @@
 //! vector code. [`Real`] carries the functions of real numbers, [`ComplexMath`] those of complex
 //! numbers and [`Int`] those of integers. [`map_f32`] and its kin apply one to slices.
 //!
-//! Where bounds are stated they are in units in the last place of the result, over the whole range
-//! of arguments, for every instruction set.
+//! ```
+//! use lazulite_cpu::math::{Real, Unary, map_f32};
+//!
+//! struct Silu;
+//! impl Unary for Silu {
+//!     #[inline(always)]
+//!     fn apply<X: Real>(x: X) -> X {
+//!         x * x.sigmoid()
+//!     }
+//! }
+//!
+//! let mut y = [0.0; 3];
+//! map_f32::<Silu>(&[-100.0, 0.0, 100.0], &mut y);
+//! assert_eq!(y[1..], [0.0, 100.0]);
+//! ```
 
 mod angle_table;
 mod coefficients;

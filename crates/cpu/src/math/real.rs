@@ -6,6 +6,10 @@ use super::{error_function, exponential, trigonometric};
 /// The functions of real numbers on one lane, with [`Float`]'s `sqrt`, `floor`, `ceil`, `trunc`,
 /// `round`, `abs`, `sin`, `cos`, `tan`, `fmod` and `pow`.
 ///
+/// Over the whole range and on every instruction set, results are within 1 ulp (sin, cos, tan, pow,
+/// exp, exp2, log, log2, log10, log1p, erf), 2.5 ulp (erfinv) or 2.1 ulp (the rest) for float32, and
+/// within 3 ulp for float64 (erfinv, tanh: 4). `logaddexp` is so relative to its larger argument.
+///
 /// Zeros keep their sign where the function is odd, NaN gives NaN, and infinities, poles and
 /// arguments outside the domain give what IEEE 754 recommends.
 pub trait Real: Float {
@@ -159,11 +163,6 @@ pub trait Real: Float {
         let r = self.fmod(divisor);
         let differ = (r < zero && divisor > zero) || (r > zero && divisor < zero);
         Self::select(differ, r + divisor, r)
-    }
-    /// True iff this is not a number.
-    #[inline(always)]
-    fn is_nan(self) -> bool {
-        !(self.abs() >= Self::lit(0.0))
     }
 }
 
