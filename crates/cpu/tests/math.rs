@@ -328,7 +328,7 @@ macro_rules! binary {
 }
 
 binary! {
-    pow 1.0 f64::powf;
+    power 1.0 f64::powf;
     arctan2 2.0 f64::atan2;
     fmod 0.5 |x, y| x % y;
     maximum 0.0 |x, y| if x.is_nan() || y.is_nan() { f64::NAN } else if x > y { x } else { y };

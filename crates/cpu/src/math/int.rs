@@ -4,24 +4,34 @@
 pub trait Int: Copy {
     /// `self^exponent`, wrapping. A negative exponent gives the reciprocal rounded towards zero:
     /// 1 or -1 for a base of 1 or -1, and 0 for every other base.
-    fn pow(self, exponent: Self) -> Self;
+    fn power(self, exponent: Self) -> Self;
     /// `floor(self / divisor)`; 0 if the divisor is 0. The one quotient that overflows wraps.
     fn floor_divide(self, divisor: Self) -> Self;
     /// `self - divisor * floor(self / divisor)`, with the sign of the divisor; 0 if that is 0.
     fn remainder(self, divisor: Self) -> Self;
     /// `self * 2^count`, wrapping; 0 if the count is negative or at least the width.
-    fn left_shift(self, count: Self) -> Self;
+    fn shift_left(self, count: Self) -> Self;
     /// `floor(self / 2^count)`; if the count is negative or at least the width, every bit is a
     /// copy of the sign bit (0 for unsigned integers).
-    fn right_shift(self, count: Self) -> Self;
+    fn shift_right(self, count: Self) -> Self;
     /// -1, 0 or 1.
     fn sign(self) -> Self;
     /// `|self|`; the one magnitude that overflows wraps.
     fn abs(self) -> Self;
     /// `-self`, wrapping.
-    fn negative(self) -> Self;
+    fn neg(self) -> Self;
     /// `self^2`, wrapping.
     fn square(self) -> Self;
+    /// `self + other`, wrapping.
+    fn add(self, other: Self) -> Self;
+    /// `self - other`, wrapping.
+    fn sub(self, other: Self) -> Self;
+    /// `self * other`, wrapping.
+    fn mul(self, other: Self) -> Self;
+    /// The larger.
+    fn maximum(self, other: Self) -> Self;
+    /// The smaller.
+    fn minimum(self, other: Self) -> Self;
 }
 
 /// The power by squaring, `exponent >= 0`.
@@ -39,11 +49,37 @@ macro_rules! power {
     }};
 }
 
+/// What signed and unsigned integers have alike.
+macro_rules! arithmetic {
+    () => {
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            self.wrapping_add(other)
+        }
+        #[inline(always)]
+        fn sub(self, other: Self) -> Self {
+            self.wrapping_sub(other)
+        }
+        #[inline(always)]
+        fn mul(self, other: Self) -> Self {
+            self.wrapping_mul(other)
+        }
+        #[inline(always)]
+        fn maximum(self, other: Self) -> Self {
+            self.max(other)
+        }
+        #[inline(always)]
+        fn minimum(self, other: Self) -> Self {
+            self.min(other)
+        }
+    };
+}
+
 macro_rules! signed {
     ($($t:ident $u:ident)*) => {$(
         impl Int for $t {
             #[inline(always)]
-            fn pow(self, exponent: Self) -> Self {
+            fn power(self, exponent: Self) -> Self {
                 if exponent < 0 {
                     return match self {
                         1 => 1,
@@ -71,12 +107,12 @@ macro_rules! signed {
                 if rest != 0 && (rest < 0) != (divisor < 0) { rest + divisor } else { rest }
             }
             #[inline(always)]
-            fn left_shift(self, count: Self) -> Self {
+            fn shift_left(self, count: Self) -> Self {
                 let inside = (count as $u) < $u::BITS as $u;
                 if inside { self.wrapping_shl(count as u32) } else { 0 }
             }
             #[inline(always)]
-            fn right_shift(self, count: Self) -> Self {
+            fn shift_right(self, count: Self) -> Self {
                 let last = $u::BITS - 1;
                 let inside = (count as $u) <= last as $u;
                 self.wrapping_shr(if inside { count as u32 } else { last })
@@ -90,13 +126,14 @@ macro_rules! signed {
                 self.wrapping_abs()
             }
             #[inline(always)]
-            fn negative(self) -> Self {
+            fn neg(self) -> Self {
                 self.wrapping_neg()
             }
             #[inline(always)]
             fn square(self) -> Self {
                 self.wrapping_mul(self)
             }
+            arithmetic!();
         }
     )*};
 }
@@ -105,7 +142,7 @@ macro_rules! unsigned {
     ($($t:ident)*) => {$(
         impl Int for $t {
             #[inline(always)]
-            fn pow(self, exponent: Self) -> Self {
+            fn power(self, exponent: Self) -> Self {
                 power!($t, self, exponent)
             }
             #[inline(always)]
@@ -117,11 +154,11 @@ macro_rules! unsigned {
                 self.checked_rem(divisor).unwrap_or(0)
             }
             #[inline(always)]
-            fn left_shift(self, count: Self) -> Self {
+            fn shift_left(self, count: Self) -> Self {
                 if count < $t::BITS as $t { self.wrapping_shl(count as u32) } else { 0 }
             }
             #[inline(always)]
-            fn right_shift(self, count: Self) -> Self {
+            fn shift_right(self, count: Self) -> Self {
                 if count < $t::BITS as $t { self.wrapping_shr(count as u32) } else { 0 }
             }
             #[inline(always)]
@@ -133,13 +170,14 @@ macro_rules! unsigned {
                 self
             }
             #[inline(always)]
-            fn negative(self) -> Self {
+            fn neg(self) -> Self {
                 self.wrapping_neg()
             }
             #[inline(always)]
             fn square(self) -> Self {
                 self.wrapping_mul(self)
             }
+            arithmetic!();
         }
     )*};
 }
@@ -176,11 +214,11 @@ mod tests {
             (-1, -4, 1),
             (0, 0, 1),
         ] {
-            assert_eq!(Int::pow(base, exponent), power, "{base}^{exponent}");
+            assert_eq!(Int::power(base, exponent), power, "{base}^{exponent}");
         }
-        assert_eq!(Int::pow(-1_i32, i32::MIN), 1);
-        assert_eq!(Int::pow(10_u8, 3), 232);
-        assert_eq!(Int::pow(3_i64, 50), 3_i64.wrapping_pow(50));
+        assert_eq!(Int::power(-1_i32, i32::MIN), 1);
+        assert_eq!(Int::power(10_u8, 3), 232);
+        assert_eq!(Int::power(3_i64, 50), 3_i64.wrapping_pow(50));
     }
 
     #[test]
@@ -193,10 +231,10 @@ mod tests {
             (5, -1, 0, 0),
             (-5, -1, 0, -1),
         ] {
-            assert_eq!(x.left_shift(count), left, "{x} << {count}");
-            assert_eq!(x.right_shift(count), right, "{x} >> {count}");
+            assert_eq!(x.shift_left(count), left, "{x} << {count}");
+            assert_eq!(x.shift_right(count), right, "{x} >> {count}");
         }
-        assert_eq!((1_u8.left_shift(8), 255_u8.right_shift(8), 255_u8.right_shift(7)), (0, 0, 1));
+        assert_eq!((1_u8.shift_left(8), 255_u8.shift_right(8), 255_u8.shift_right(7)), (0, 0, 1));
     }
 
     #[test]
@@ -205,5 +243,6 @@ mod tests {
         assert_eq!((Int::floor_divide(-7_i64, 0), Int::remainder(-7_i64, 0)), (0, 0));
         assert_eq!(Int::floor_divide(i32::MIN, -1), i32::MIN);
         assert_eq!(Int::sign(0_u8), 0);
+        assert_eq!((Int::add(255_u8, 2), Int::sub(0_u8, 1), Int::mul(16_u8, 17)), (1, 255, 16));
     }
 }

@@ -66,7 +66,7 @@ pub trait Float:
     /// `tan(x)`.
     fn tan(self) -> Self;
     /// `x^y` with all special cases of IEEE 754 `pow`.
-    fn pow(self, exponent: Self) -> Self;
+    fn power(self, exponent: Self) -> Self;
 }
 
 /// Where the functions of one precision change over.
@@ -281,7 +281,7 @@ macro_rules! lane {
                 super::trigonometric::$t::tan(self)
             }
             #[inline(always)]
-            fn pow(self, exponent: Self) -> Self {
+            fn power(self, exponent: Self) -> Self {
                 super::power::$t(self, exponent)
             }
         }

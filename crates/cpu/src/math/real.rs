@@ -4,9 +4,9 @@ use super::lane::{Float, Lane};
 use super::{error_function, exponential, trigonometric};
 
 /// The functions of real numbers on one lane, with [`Float`]'s `sqrt`, `floor`, `ceil`, `trunc`,
-/// `round`, `abs`, `sin`, `cos`, `tan`, `fmod` and `pow`.
+/// `round`, `abs`, `sin`, `cos`, `tan`, `fmod` and `power`.
 ///
-/// Over the whole range and on every instruction set, results are within 1 ulp (sin, cos, tan, pow,
+/// Over the whole range and on every instruction set, results are within 1 ulp (sin, cos, tan, power,
 /// exp, exp2, log, log2, log10, log1p, erf), 2.5 ulp (erfinv) or 2.1 ulp (the rest) for float32, and
 /// within 3 ulp for float64 (erfinv, tanh: 4). `logaddexp` is so relative to its larger argument.
 ///
