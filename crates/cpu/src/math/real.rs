@@ -7,8 +7,9 @@ use super::{error_function, exponential, trigonometric};
 /// `round`, `abs`, `sin`, `cos`, `tan`, `fmod` and `power`.
 ///
 /// Over the whole range and on every instruction set, float32 results are within 1 ulp (sin, cos,
-/// tan, power, exp, exp2, log, log2, log10, log1p, erf), 2.5 ulp (erfinv) or 2.1 ulp (the rest), and
-/// float64 results within 3 ulp (erfinv, tanh: 4); `logaddexp` relative to its larger argument.
+/// tan, power, exp, exp2, log, log2, log10, log1p, erf), 2.5 ulp (erfinv) or 2.1 ulp (the rest).
+/// float64 results are within 3 ulp (erfinv, tanh: 4). `logaddexp` is so relative to its larger
+/// argument.
 ///
 /// Zeros keep their sign where the function is odd, NaN gives NaN, and infinities, poles and
 /// arguments outside the domain give what IEEE 754 recommends.
