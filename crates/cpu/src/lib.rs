@@ -1,1 +1,4 @@
 //! The CPU backend of lazulite.
+
+pub mod math;
+pub mod simd;
