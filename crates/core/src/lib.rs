@@ -9,10 +9,12 @@
 pub mod array;
 pub mod backend;
 pub mod device;
+pub mod display;
 pub mod dtype;
 pub mod error;
 pub mod eval;
 pub mod op;
+pub mod operators;
 pub mod plan;
 pub mod shape;
 pub mod transform;

@@ -131,6 +131,15 @@ impl Layout {
         Some(Layout { shape: shape.into(), strides, offset: self.offset })
     }
 
+    /// The same elements under `shape`, which differs by axes of size 1 only.
+    pub fn with_units(&self, shape: &[usize]) -> Layout {
+        let sized = |(&n, &s): (&usize, &isize)| (n != 1).then_some(s);
+        let mut steps = self.shape.iter().zip(&self.strides).filter_map(sized);
+        let strides =
+            shape.iter().map(|&n| if n == 1 { 0 } else { steps.next().unwrap_or(0) }).collect();
+        Layout { shape: shape.into(), strides, offset: self.offset }
+    }
+
     /// Elements `start`, `start + step`, ... (`shape` of them) along each axis.
     pub fn slice(&self, start: &[usize], step: &[isize], shape: &[usize]) -> Layout {
         let mut offset = self.offset as isize;
