@@ -41,11 +41,21 @@ fn build_commit(root: &Path, commit: &str) -> Outcome<PathBuf> {
     let full = output(&mut command(root, "git", &["rev-parse", "--verify", commit]))?;
     let tree = target(root).join(format!("bench-{}", full.trim()));
     if !tree.is_dir() {
-        let mut add = command(root, "git", &["worktree", "add", "--detach"]);
+        // Forced, since `cargo clean` removes the tree without telling git.
+        let mut add = command(root, "git", &["worktree", "add", "--force", "--detach"]);
         run(add.arg(&tree).arg(full.trim()))?;
     }
     let build = ["build", "--release", "--locked", "--package", "lazulite-cli"];
     let built = tree.join("target");
     run(cargo(&tree, &build).env("CARGO_TARGET_DIR", &built))?;
     Ok(built.join("release/lazulite"))
+}
+
+/// The page that lists every case, made by the driver.
+///
+/// # Errors
+/// When the driver cannot run.
+pub fn cases_page(root: &Path) -> Outcome<String> {
+    let python = python(root, ".venv", "venv")?;
+    output(&mut command(root, python, &["benches/run.py", "--list-markdown"]))
 }

@@ -15,7 +15,8 @@ struct Generated {
 
 /// Every generated file. A maker calls the crate that holds the facts, or runs a program with
 /// [`crate::process::output`].
-const GENERATED: &[Generated] = &[];
+const GENERATED: &[Generated] =
+    &[Generated { path: "benches/CASES.md", make: crate::bench::cases_page }];
 
 /// Rewrites the files whose contents changed.
 ///
