@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::process::{cargo, command, python, run, run_seen};
-use crate::{Outcome, r#gen, tidy};
+use crate::{Outcome, r#gen};
 
 /// Test results summed over all runners.
 #[derive(Debug, Default, PartialEq)]
@@ -48,7 +48,6 @@ pub fn check(root: &Path) -> Outcome {
     run(&mut cargo(root, &["fmt", "--all", "--check"]))?;
     run(&mut command(root, &ruff, &["format", "--check", "."]))?;
     run(&mut command(root, &ruff, &["check", "."]))?;
-    tidy::tidy(root)?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     run(&mut cargo(root, &clippy))?;
     r#gen::check(root)?;

@@ -22,7 +22,7 @@ usage: cargo xtask COMMAND
   gen [--check]      rewrites the generated files; with --check, fails where one is stale
   bench [OPTIONS]    builds the program and runs benches/run.py, which explains the options;
                      --against COMMIT also builds and measures that commit
-  tidy               lines per crate and the long files; fails on lines that are too wide";
+  tidy               lines per crate, files that grew long, lines that are too wide";
 
 /// The root of the workspace.
 fn root() -> PathBuf {
