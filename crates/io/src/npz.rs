@@ -1,7 +1,7 @@
 //! NumPy's `.npz` format: a zip archive of `.npy` members, stored or deflated.
 
 use crate::input::{Input, Tensor};
-use crate::output::{Saved, replace};
+use crate::output::{Saved, copy, replace};
 use crate::{npy, zip};
 use lazulite_core::{Error, Result};
 use std::collections::HashSet;
@@ -54,7 +54,7 @@ pub fn save(path: &Path, tensors: &[(&str, &dyn Saved)], compressed: bool) -> Re
         for (name, tensor) in tensors {
             archive.add(&format!("{name}.npy"), |sink| {
                 sink(&npy::header(tensor.dtype(), tensor.shape()))?;
-                tensor.write(sink)
+                copy(*tensor, sink)
             })?;
         }
         archive.finish()

@@ -66,18 +66,24 @@ impl Output<'_> {
         self.put(&ZEROS[..gap as usize])
     }
 
-    /// Writes one tensor's elements, and checks that they are as many as its shape says.
+    /// Writes one tensor's elements.
     pub(crate) fn tensor(&mut self, tensor: &dyn Saved) -> Result<()> {
-        let before = self.written;
-        tensor.write(&mut |bytes| self.put(bytes))?;
-        let want = nbytes(tensor);
-        let got = self.written - before;
-        if got != want {
-            let why = format!("a tensor gave {got} bytes where its shape has {want}");
-            return Err(Error::io(self.format, self.path.display(), why));
-        }
-        Ok(())
+        copy(tensor, &mut |bytes| self.put(bytes))
     }
+}
+
+/// Hands a tensor's elements to `sink`, and checks that they are as many as its shape says.
+pub(crate) fn copy(tensor: &dyn Saved, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let (mut got, want) = (0, nbytes(tensor));
+    tensor.write(&mut |bytes| {
+        got += bytes.len() as u64;
+        sink(bytes)
+    })?;
+    if got != want {
+        let why = format!("a tensor gave {got} bytes where its shape has {want}");
+        return Err(Error::argument("save", why));
+    }
+    Ok(())
 }
 
 /// The bytes of a tensor's elements.
