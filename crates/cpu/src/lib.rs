@@ -1,1 +1,15 @@
 //! The CPU backend of lazulite.
+
+pub mod complex;
+pub mod elem;
+pub mod gemm;
+mod gemv;
+pub mod isa;
+mod lanes;
+#[cfg(target_arch = "x86_64")]
+mod lanes_x86;
+pub mod operand;
+pub mod pool;
+
+#[cfg(test)]
+mod product_tests;
