@@ -10,6 +10,9 @@ mod lanes;
 mod lanes_x86;
 pub mod operand;
 pub mod pool;
+pub mod quantized_kernels;
 
 #[cfg(test)]
 mod product_tests;
+#[cfg(test)]
+mod quantized_tests;
