@@ -120,7 +120,9 @@ impl Tokenizer {
             match kind {
                 Kind::Normal => drop(vocabulary.entry(bytes.clone()).or_insert(id)),
                 Kind::Control | Kind::UserDefined => {
-                    bytes.first().map(|&b| marks.entry(b).or_default().push(id));
+                    if let Some(&first) = bytes.first() {
+                        marks.entry(first).or_default().push(id);
+                    }
                 }
                 Kind::Unreachable | Kind::Byte => {}
             }
