@@ -465,10 +465,10 @@ unsafe fn tile<V: Lanes, const R: usize>(
         for _ in 0..kc {
             let (b0, b1) = (V::load(b), V::load(b.add(V::L)));
             prefetch(a.wrapping_add(8 * mr));
-            for i in 0..R {
+            for (i, sums) in acc.iter_mut().enumerate() {
                 let x = V::splat(*a.add(i));
-                acc[i][0] = x.mul_add(b0, acc[i][0]);
-                acc[i][1] = x.mul_add(b1, acc[i][1]);
+                sums[0] = x.mul_add(b0, sums[0]);
+                sums[1] = x.mul_add(b1, sums[1]);
             }
             a = a.add(mr);
             b = b.add(2 * V::L);

@@ -123,7 +123,29 @@ fn tail(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |s, b| s << 8 | u64::from(*b))
 }
 
-/// Widens `src[at..at + n]` into `dst` and puts zeros after them, `SLACK` in all.
+/// Widens `src[at..at + n]` for n <= 8, with zeros after them.
+///
+/// # Safety
+/// The scales are inside `src`.
+#[inline(always)]
+unsafe fn eight<I: Isa, S: Elem<Acc = f32>>(src: &[S], at: usize, n: usize) -> I::P {
+    // SAFETY: the caller's promise; what is read past n is inside the slice.
+    unsafe {
+        let from = src.as_ptr().add(at);
+        if at + 8 <= src.len() {
+            let v = S::load8::<I>(from);
+            return if n < 8 { v.first(n) } else { v };
+        }
+        let mut last = [0f32; 8];
+        for (i, v) in last.iter_mut().enumerate().take(n) {
+            *v = (*from.add(i)).widen();
+        }
+        I::P::load(last.as_ptr())
+    }
+}
+
+/// Widens `src[at..at + n]` into `dst` and puts zeros after them, up to `SLACK` or a little less.
+/// Stores are of eight from multiples of 8, so that no later load spans two of them and waits.
 ///
 /// # Safety
 /// The scales are inside `src`, and `dst` has room for `n + SLACK`.
@@ -131,18 +153,10 @@ fn tail(bytes: &[u8]) -> u64 {
 unsafe fn widen<I: Isa, S: Elem<Acc = f32>>(src: &[S], at: usize, n: usize, dst: *mut f32) {
     // SAFETY: the caller's promise.
     unsafe {
-        let from = src.as_ptr().add(at);
-        let whole = if at + n.next_multiple_of(8) <= src.len() { n } else { n / 8 * 8 };
-        // What is read past n is inside the slice, and zeroed below.
-        for i in (0..whole).step_by(8) {
-            S::load8::<I>(from.add(i)).store(dst.add(i));
+        for i in (0..n).step_by(8) {
+            eight::<I, S>(src, at + i, 8.min(n - i)).store(dst.add(i));
         }
-        for i in whole..n {
-            *dst.add(i) = (*from.add(i)).widen();
-        }
-        let zero = I::P::splat(0.0);
-        zero.store(dst.add(n));
-        zero.store(dst.add(n + 8));
+        I::P::splat(0.0).store(dst.add(n.next_multiple_of(8)));
     }
 }
 
@@ -384,7 +398,6 @@ impl<S: Elem<Acc = f32>> Dot<'_, '_, S> {
         let k = of.extent[1];
         let groups = k >> of.shift;
         let mut scales = [0f32; SEGMENT + SLACK];
-        let mut biases = [0f32; SEGMENT + SLACK];
         // SAFETY: the columns are rows of the packed matrix, and all indices are inside a row.
         unsafe {
             let sums = self.x.extra.add(r * ld / 16);
@@ -395,9 +408,8 @@ impl<S: Elem<Acc = f32>> Dot<'_, '_, S> {
                     let count = SEGMENT.min(groups - first);
                     let at = of.scales_at(n) + first;
                     widen::<I, S>(of.scales, at, count, scales.as_mut_ptr());
-                    widen::<I, S>(of.biases, at, count, biases.as_mut_ptr());
                     for g in (0..count).step_by(8) {
-                        let bias = I::P::load(biases.as_ptr().add(g));
+                        let bias = eight::<I, S>(of.biases, at + g, 8.min(count - g));
                         for (m, rest) in rest.iter_mut().enumerate() {
                             // The sums are padded with zeros as the vectors are.
                             let sums = I::P::load(sums.add(m * ld / 16 + first + g));
@@ -408,7 +420,10 @@ impl<S: Elem<Acc = f32>> Dot<'_, '_, S> {
                     let x = self.x.x.add(r * ld);
                     match of.bits {
                         4 => self.nibbles::<I, M>(n, part, scales.as_ptr(), x, &mut acc),
-                        8 => self.bytes::<I, M>(n, part, scales.as_ptr(), x, &mut acc),
+                        8 if of.group == 2 * I::F32::L => {
+                            self.bytes::<I, M, 2>(n, part, scales.as_ptr(), x, &mut acc)
+                        }
+                        8 => self.bytes::<I, M, 0>(n, part, scales.as_ptr(), x, &mut acc),
                         _ => {
                             for (m, acc) in acc.iter_mut().enumerate() {
                                 let x = x.add(m * ld);
@@ -466,9 +481,9 @@ impl<S: Elem<Acc = f32>> Dot<'_, '_, S> {
         }
     }
 
-    /// Eight bits, in their own order.
+    /// Eight bits, in their own order. A group has V vectors, or any number if V is 0.
     #[inline(always)]
-    unsafe fn bytes<I: Isa, const M: usize>(
+    unsafe fn bytes<I: Isa, const M: usize, const V: usize>(
         &self,
         n: usize,
         part: Range<usize>,
@@ -481,11 +496,13 @@ impl<S: Elem<Acc = f32>> Dot<'_, '_, S> {
         unsafe {
             let row = of.words.as_ptr().cast::<u8>().add(n * of.extent[1]);
             let groups = part.len() >> of.shift;
+            let vectors = if V > 0 { V } else { of.group / l };
             macro_rules! group {
                 ($g:expr, $to:literal) => {
                     let at = part.start + $g * of.group;
                     let mut d = [I::F32::splat(0.0); M];
-                    for i in (at..at + of.group).step_by(l) {
+                    for i in 0..vectors {
+                        let i = at + l * i;
                         let q = I::F32::load_u8(row.add(i));
                         for (m, d) in d.iter_mut().enumerate() {
                             *d = q.mul_add(I::F32::load(x.add(m * self.x.ld + i)), *d);
