@@ -28,7 +28,7 @@ use lazulite_cpu as _;
 /// What most programs use.
 pub mod prelude {
     pub use lazulite_core::{
-        Array, Device, Dtype, Element, Error, ErrorKind, Literal, Result, Stream, array, bf16,
-        f16, with_stream,
+        Array, Device, Dtype, Element, Error, ErrorKind, Literal, Result, Stream, array, bf16, f16,
+        with_stream,
     };
 }

@@ -86,7 +86,11 @@ fn held_intermediates_get_their_values() -> Result<()> {
     let y = &h * &h;
     y.eval()?;
     assert!(h.is_evaluated());
-    close(&h.to_vec::<f32>()?, &x.to_vec::<f32>()?.iter().map(|v| v + 1.0).collect::<Vec<_>>(), 0.0);
+    close(
+        &h.to_vec::<f32>()?,
+        &x.to_vec::<f32>()?.iter().map(|v| v + 1.0).collect::<Vec<_>>(),
+        0.0,
+    );
     Ok(())
 }
 
