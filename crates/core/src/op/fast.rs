@@ -80,7 +80,7 @@ impl Rules for Rope {
 
     fn infer(&self, inputs: &[Array]) -> Result<Avals> {
         let (x, offset) = (inputs[0].shape(), &inputs[1]);
-        if x.len() < 2 || self.dims % 2 != 0 || self.dims > x[x.len() - 1] {
+        if x.len() < 2 || !self.dims.is_multiple_of(2) || self.dims > x[x.len() - 1] {
             let message = format!(
                 "{} elements of the last axis of {} cannot be turned in pairs",
                 self.dims,

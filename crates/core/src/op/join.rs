@@ -280,7 +280,7 @@ impl Array {
         if sections == 0 {
             return Err(Error::argument("split", "0 sections asked for, at least 1 is needed"));
         }
-        if n % sections != 0 {
+        if !n.is_multiple_of(sections) {
             let message = format!(
                 "axis {axis} of {} cannot be cut in {sections} equal sections",
                 show(self.shape())

@@ -441,7 +441,7 @@ fn infer_size(op: &'static str, len: usize, shape: &[i64]) -> Result<Shape> {
     let open = shape.iter().filter(|&&n| n < 0).count();
     let fits = match open {
         0 => known == len,
-        1 => known != 0 && len % known == 0 && shape.iter().all(|&n| n >= -1),
+        1 => known != 0 && len.is_multiple_of(known) && shape.iter().all(|&n| n >= -1),
         _ => false,
     };
     if !fits {

@@ -194,7 +194,7 @@ impl Bitcast {
         if old == new {
             return Some(out);
         }
-        if !layout.is_contiguous() || (layout.offset * old) % new != 0 {
+        if !layout.is_contiguous() || !(layout.offset * old).is_multiple_of(new) {
             return None;
         }
         let last = out.shape.last_mut()?;
@@ -359,7 +359,7 @@ fn regroup(old: &[usize], target: &[usize], new: &[usize]) -> Result<Shape> {
         let wide: Vec<usize> = (j0..j).filter(|&a| target[a] != 1).collect();
         let places = if wide.is_empty() { (j0..j).take(1).collect() } else { wide };
         let before: usize = target[j0..j].iter().product();
-        let takes = |&&a: &&usize| total % (before / target[a]) == 0;
+        let takes = |&&a: &&usize| total.is_multiple_of(before / target[a]);
         let mut able = places.iter().filter(takes);
         match (able.next(), able.next()) {
             (Some(&a), None) => shape[a] = total / (before / target[a]),
