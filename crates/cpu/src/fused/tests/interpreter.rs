@@ -141,8 +141,9 @@ pub(super) fn run(tape: &Tape, inputs: &[Operand], shape: &[usize]) -> Vec<Vec<W
     let mut values: Vec<Vec<Wide>> = Vec::new();
     for value in &tape.values {
         let dims = if value.extent == Extent::Row { &row_shape[..] } else { shape };
-        let at = |v: u16, index: &[usize]| {
-            values[v as usize][place(index, tape.values[v as usize].extent)]
+        let at = |v: u16, index: &[usize]| match tape.values[v as usize].instr {
+            Instr::Const(x) => wide(x),
+            _ => values[v as usize][place(index, tape.values[v as usize].extent)],
         };
         let dtype = |v: u16| tape.values[v as usize].dtype;
         let result = match value.instr {
