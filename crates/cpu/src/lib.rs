@@ -2,6 +2,7 @@
 
 pub mod complex;
 pub mod elem;
+pub mod fused;
 pub mod gemm;
 mod gemv;
 pub mod isa;
