@@ -228,7 +228,8 @@ impl State {
 
     /// The smallest free block of at least `size` bytes, unless it is much too large.
     fn reuse(&mut self, size: usize) -> Option<Block> {
-        let most = (2 * size.max(ALIGN)).min(size + (2 * PAGE).max(size / 8));
+        let slack = size.min((2 * PAGE).max(size / 8));
+        let most = size.saturating_add(slack).max(capacity_of(size).ok()?);
         let (&key, &block) = self.free.range((size, 0)..).next()?;
         if key.0 > most {
             return None;

@@ -10,12 +10,13 @@ use half::{bf16, f16};
 use lazulite_core::backend::Operand;
 use lazulite_core::op::fast::Attention;
 use lazulite_core::{Dtype, Error, Result};
+use parking_lot::Mutex;
 
 use crate::elem::Elem;
 use crate::gemm::gemm;
 use crate::math::{Lane, Real};
 use crate::operand::{Output, Strided};
-use crate::pool::{self, SharedPtr, parallel_for};
+use crate::pool::{self, parallel_for};
 use crate::strided::{Plain, Target, View, internal};
 
 /// Query rows of a block, and fewer than this many queries share a block with other heads.
@@ -29,25 +30,11 @@ const FEW: usize = 16;
 /// Multiply-adds up to which nobody is woken.
 const SERIAL: usize = 1 << 17;
 
-/// A floating type that widens to `float32`.
-trait Value: Elem + Plain {
-    fn widen(self) -> f32;
-    fn narrow(x: f32) -> Self;
-}
-
-macro_rules! value {
-    ($($t:ty, |$x:ident| $up:expr, |$y:ident| $down:expr;)*) => { $(impl Value for $t {
-        #[inline(always)]
-        fn widen(self) -> f32 { let $x = self; $up }
-        #[inline(always)]
-        fn narrow($y: f32) -> $t { $down }
-    })* };
-}
-value! {
-    f16, |x| x.to_f32(), |y| f16::from_f32(y);
-    bf16, |x| x.to_f32(), |y| bf16::from_f32(y);
-    f32, |x| x, |y| y;
-}
+/// A type whose products accumulate in `float32`.
+trait Value: Elem<Acc = f32> + Plain {}
+impl Value for f16 {}
+impl Value for bf16 {}
+impl Value for f32 {}
 
 /// The softmax of scaled and masked products, times the values.
 pub(crate) fn attention(op: &Attention, inputs: &[Operand], out: &Operand) -> Result<()> {
@@ -137,7 +124,7 @@ struct Partial {
     values: Vec<f32>,
 }
 
-fn run<T: Value + Elem<Acc = f32>>(op: &Attention, inputs: &[Operand], out: &Operand) -> Result<()> {
+fn run<T: Value>(op: &Attention, inputs: &[Operand], out: &Operand) -> Result<()> {
     let (q, k, v) =
         (View::<T>::new(&inputs[0])?, View::<T>::new(&inputs[1])?, View::<T>::new(&inputs[2])?);
     let (&[b, h, t, d], &[kb, g, s, kd], &[vb, vg, vs, e]) = (q.shape, k.shape, v.shape) else {
@@ -196,20 +183,19 @@ fn run<T: Value + Elem<Acc = f32>>(op: &Attention, inputs: &[Operand], out: &Ope
         });
         return Ok(());
     }
-    let mut parts: Vec<Option<Partial>> = (0..blocks.len() * spans).map(|_| None).collect();
-    let slots = SharedPtr::new(parts.as_mut_ptr());
+    let parts: Vec<Mutex<Option<Partial>>> =
+        (0..blocks.len() * spans).map(|_| Mutex::new(None)).collect();
     let task = |i: usize| {
         let (block, span) = (&blocks[i / spans], i % spans);
         let keys = span * s / spans..(span + 1) * s / spans;
-        // SAFETY: every task has a slot of its own.
-        unsafe { *slots.get().add(i) = Some(call.span(block, keys)) };
+        *parts[i].lock() = Some(call.span(block, keys));
     };
     if work <= SERIAL {
         (0..blocks.len() * spans).for_each(task);
     } else {
         pool::run(blocks.len() * spans, &task);
     }
-    let mut parts = parts.into_iter().flatten();
+    let mut parts = parts.into_iter().filter_map(Mutex::into_inner);
     for block in &blocks {
         let mut parts: Vec<Partial> = parts.by_ref().take(spans).collect();
         call.finish(block, &mut parts, &target);
@@ -235,7 +221,7 @@ fn sinks(x: &Operand, h: usize) -> Result<Vec<f32>> {
     if out.len() != h { Err(internal("attention: sinks of another size")) } else { Ok(out) }
 }
 
-impl<T: Value + Elem<Acc = f32>> Call<'_, T> {
+impl<T: Value> Call<'_, T> {
     fn blocks(&self, b: usize, h: usize) -> Vec<Block> {
         let mut out = Vec::new();
         let heads = if self.t < ROWS { self.ratio } else { 1 };
@@ -354,7 +340,7 @@ impl<T: Value + Elem<Acc = f32>> Call<'_, T> {
             // SAFETY: every row belongs to one block, and blocks are finished by one thread each.
             let to = unsafe { out.part(at..at + e) };
             for (to, x) in to.iter_mut().zip(&values) {
-                *to = <T as Value>::narrow(x * scale);
+                *to = T::narrow(x * scale);
             }
         }
     }
@@ -493,12 +479,7 @@ mod tests {
             let sink: Vec<f32> = (0..h).map(|i| i as f32 * 0.5).collect();
             for (kind, sinks) in [(0, false), (1, false), (2, true), (3, false), (0, true)] {
                 let causal = kind == 1;
-                let op = Attention {
-                    scale: FloatBits::new(scale),
-                    causal,
-                    mask: kind >= 2,
-                    sinks,
-                };
+                let op = Attention { scale: FloatBits::new(scale), causal, mask: kind >= 2, sinks };
                 let hidden = f64::NEG_INFINITY;
                 let mask = |b: usize, _: usize, i: usize, j: usize| match kind {
                     1 if j + t > s + i => hidden,
@@ -511,7 +492,8 @@ mod tests {
                         let all = layouts(shape, |i| noise(i + seed));
                         all[which.min(all.len() - 1)].1.clone()
                     };
-                    let (q, k, v) = (pick(&[b, h, t, d], 1), pick(&[b, g, s, d], 99), pick(&[b, g, s, e], 7));
+                    let (q, k, v) =
+                        (pick(&[b, h, t, d], 1), pick(&[b, g, s, d], 99), pick(&[b, g, s, e], 7));
                     let mut inputs = vec![q.clone(), k.clone(), v.clone()];
                     match kind {
                         2 => inputs.push(operand(&add, &[t, s])),
@@ -524,7 +506,8 @@ mod tests {
                     let out = empty(Dtype::F32, &[b, h, t, e]);
                     attention(&op, &inputs, &out).unwrap();
                     let want = naive([&q, &k, &v], scale, &mask, sinks.then_some(&sink[..]));
-                    let what = format!("{:?} {:?} mask {kind} layout {which}", q.shape(), k.shape());
+                    let what =
+                        format!("{:?} {:?} mask {kind} layout {which}", q.shape(), k.shape());
                     close(&read::<f32>(&out), &want, &what);
                 }
             }
@@ -534,7 +517,10 @@ mod tests {
     #[test]
     fn a_row_that_sees_nothing_is_zero() {
         let x = operand(&[1f32; 8], &[1, 1, 2, 4]);
-        let masks = [operand(&[false, false, true, true], &[2, 2]), operand(&[f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0, 0.0], &[2, 2])];
+        let masks = [
+            operand(&[false, false, true, true], &[2, 2]),
+            operand(&[f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0, 0.0], &[2, 2]),
+        ];
         for mask in masks {
             let scale = FloatBits::new(1.0);
             let op = Attention { scale, causal: false, mask: true, sinks: false };
@@ -547,12 +533,15 @@ mod tests {
     #[test]
     fn halves_round_once() {
         let shape: &[usize] = &[1, 2, 9, 8];
-        let make = |seed: usize| -> Vec<f16> { (0..144).map(|i| f16::from_f32(noise(i + seed))).collect() };
+        let make = |seed: usize| -> Vec<f16> {
+            (0..144).map(|i| f16::from_f32(noise(i + seed))).collect()
+        };
         let (q, k, v) = (make(1), make(2), make(3));
         let wide = |x: &[f16]| operand(&x.iter().map(|x| x.to_f32()).collect::<Vec<_>>(), shape);
         let op = Attention { scale: FloatBits::new(0.5), causal: true, mask: false, sinks: false };
         let (half, single) = (empty(Dtype::F16, shape), empty(Dtype::F32, shape));
-        attention(&op, &[operand(&q, shape), operand(&k, shape), operand(&v, shape)], &half).unwrap();
+        attention(&op, &[operand(&q, shape), operand(&k, shape), operand(&v, shape)], &half)
+            .unwrap();
         attention(&op, &[wide(&q), wide(&k), wide(&v)], &single).unwrap();
         let want: Vec<f16> = read::<f32>(&single).into_iter().map(f16::from_f32).collect();
         assert_eq!(read::<f16>(&half), want);

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use lazulite_core::backend::{
-    BACKENDS, Backend, Buffer, Call, Job, Limit, MemoryStats, Operand,
-};
+use lazulite_core::backend::{BACKENDS, Backend, Buffer, Call, Job, Limit, MemoryStats, Operand};
 use lazulite_core::op::Primitive;
 use lazulite_core::plan::{Extent, Instr, Tape, TapeValue};
 use lazulite_core::shape::Layout;
@@ -238,12 +236,7 @@ fn single(values: &[TapeValue], axes: u64, inputs: &[Operand], out: &Operand) ->
 }
 
 /// Runs a fused program; one that only loads and stores is a copy.
-fn run_tape(
-    tape: &Tape,
-    inputs: &[Operand],
-    outputs: &[Operand],
-    space: &[usize],
-) -> Result<()> {
+fn run_tape(tape: &Tape, inputs: &[Operand], outputs: &[Operand], space: &[usize]) -> Result<()> {
     if let ([TapeValue { instr: Instr::Load { operand: 0 }, .. }], [input], [out]) =
         (&tape.values[..], inputs, outputs)
         && input.dtype == out.dtype

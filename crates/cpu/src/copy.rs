@@ -184,8 +184,17 @@ mod tests {
 
     #[test]
     fn every_layout_and_size_is_copied() {
-        let shapes: [&[usize]; 9] =
-            [&[], &[0], &[5], &[3, 0, 2], &[7, 9], &[70, 130], &[3, 4, 5], &[2, 33, 1, 65], &[200, 300]];
+        let shapes: [&[usize]; 9] = [
+            &[],
+            &[0],
+            &[5],
+            &[3, 0, 2],
+            &[7, 9],
+            &[70, 130],
+            &[3, 4, 5],
+            &[2, 33, 1, 65],
+            &[200, 300],
+        ];
         for shape in shapes {
             macro_rules! check {
                 ($($t:ty)*) => { $(
@@ -202,7 +211,9 @@ mod tests {
 
     #[test]
     fn broadcast_sources_repeat() {
-        for (shape, to) in [(&[1usize][..], &[3usize, 5][..]), (&[4, 1], &[2, 4, 70]), (&[], &[40_000])] {
+        for (shape, to) in
+            [(&[1usize][..], &[3usize, 5][..]), (&[4, 1], &[2, 4, 70]), (&[], &[40_000])]
+        {
             let len = shape.iter().product::<usize>();
             let x = operand(&(0..len).map(|i| i as i32 + 1).collect::<Vec<_>>(), shape);
             let out = empty(Dtype::I32, to);

@@ -14,24 +14,24 @@ pub mod complex;
 mod copy;
 mod creation;
 pub mod elem;
+mod fused;
 mod gather;
 pub mod gemm;
 mod gemv;
 pub mod isa;
 mod join;
-mod matmul;
-mod microfloat;
-mod quantized;
-mod fused;
 mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod lanes_x86;
 mod load;
 pub mod math;
+mod matmul;
+mod microfloat;
 pub mod operand;
 pub mod pool;
 #[cfg(test)]
 mod product_tests;
+mod quantized;
 pub mod quantized_kernels;
 #[cfg(test)]
 mod quantized_tests;

@@ -83,9 +83,8 @@ impl Batches {
             return Err(internal(format!("matmul: {:?} by {:?} to {out:?}", a.shape, b.shape)));
         }
         let row_step = a.strides[a.shape.len() - 2];
-        let shared = |steps: &[isize]| {
-            steps.iter().zip(lead).all(|(&step, &size)| step == 0 || size == 1)
-        };
+        let shared =
+            |steps: &[isize]| steps.iter().zip(lead).all(|(&step, &size)| step == 0 || size == 1);
         let count: usize = lead.iter().product();
         let plain = Batches { count, m, n, k, row_step, left: None, right: None };
         if count <= 1 {
@@ -190,7 +189,11 @@ mod tests {
                 for (got, index) in read::<T>(&out).iter().zip(indices(&shape)) {
                     let (i, j) = (index[index.len() - 2], index[index.len() - 1]);
                     let want = (0..k).fold(zero, |sum, p| {
-                        step(sum, x[place(a_shape, &index, [i, p])], y[place(b_shape, &index, [p, j])])
+                        step(
+                            sum,
+                            x[place(a_shape, &index, [i, p])],
+                            y[place(b_shape, &index, [p, j])],
+                        )
                     });
                     assert_eq!(*got, finish(want), "{a_shape:?} {name_a} {b_shape:?} {name_b}");
                 }
@@ -230,13 +233,34 @@ mod tests {
         ints!(u8 u16 u32 u64 i8 i16 i32 i64);
         let small = |i: usize| (i % 5) as f32 - 2.0;
         check::<f64, f64>(a, b, lead, |i| f64::from(small(i)), 0.0, |s, x, y| s + x * y, |s| s);
-        check::<f16, f32>(a, b, lead, |i| f16::from_f32(small(i)), 0.0,
-            |s, x, y| s + x.to_f32() * y.to_f32(), f16::from_f32);
-        check::<bf16, f32>(a, b, lead, |i| bf16::from_f32(small(i)), 0.0,
-            |s, x, y| s + x.to_f32() * y.to_f32(), bf16::from_f32);
+        check::<f16, f32>(
+            a,
+            b,
+            lead,
+            |i| f16::from_f32(small(i)),
+            0.0,
+            |s, x, y| s + x.to_f32() * y.to_f32(),
+            f16::from_f32,
+        );
+        check::<bf16, f32>(
+            a,
+            b,
+            lead,
+            |i| bf16::from_f32(small(i)),
+            0.0,
+            |s, x, y| s + x.to_f32() * y.to_f32(),
+            bf16::from_f32,
+        );
         let zero = Complex32::new(0.0, 0.0);
-        check::<Complex32, Complex32>(a, b, lead, |i| Complex32::new(small(i), small(i + 1)), zero,
-            |s, x, y| s + x * y, |s| s);
+        check::<Complex32, Complex32>(
+            a,
+            b,
+            lead,
+            |i| Complex32::new(small(i), small(i + 1)),
+            zero,
+            |s, x, y| s + x * y,
+            |s| s,
+        );
     }
 
     #[test]

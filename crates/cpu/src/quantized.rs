@@ -21,9 +21,18 @@ use crate::strided::{Plain, Target, View, internal, rows_per_task};
 macro_rules! with_real {
     ($op:expr, $dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
-            Dtype::F16 => { type $T = f16; $body }
-            Dtype::BF16 => { type $T = bf16; $body }
-            Dtype::F32 => { type $T = f32; $body }
+            Dtype::F16 => {
+                type $T = f16;
+                $body
+            }
+            Dtype::BF16 => {
+                type $T = bf16;
+                $body
+            }
+            Dtype::F32 => {
+                type $T = f32;
+                $body
+            }
             other => Err(Error::dtype($op, &[other], "float16, bfloat16 or float32")),
         }
     };
@@ -56,7 +65,8 @@ fn check(op: &'static str, format: QuantFormat, len: usize) -> Result<()> {
     if known && len.is_multiple_of(group) && (len * bits).is_multiple_of(32) {
         return Ok(());
     }
-    let message = format!("rows of {len} elements in groups of {group} with {bits} bits ({mode:?})");
+    let message =
+        format!("rows of {len} elements in groups of {group} with {bits} bits ({mode:?})");
     Err(Error::argument(op, message))
 }
 
@@ -104,9 +114,8 @@ fn small_floats<T: Real>(
             let code = microfloat::to_scale(mode, most);
             let scale = microfloat::scale(mode, code);
             // SAFETY: groups have words and scales of their own.
-            let (scales, words) = unsafe {
-                (scales.part(g..g + 1), words.part(g * per_group..(g + 1) * per_group))
-            };
+            let (scales, words) =
+                unsafe { (scales.part(g..g + 1), words.part(g * per_group..(g + 1) * per_group)) };
             scales[0] = code;
             for (word, values) in words.iter_mut().zip(values.chunks(32 / bits)) {
                 *word = (values.iter().enumerate()).fold(0, |word, (i, v)| {
@@ -180,7 +189,8 @@ pub(crate) fn quantized_matmul(
     let name = "quantized_matmul";
     let packed = inputs[1..].iter().map(dense).collect::<Result<Vec<_>>>()?;
     let x = dense(&inputs[0])?;
-    let (&[ref lead_x @ .., m, k], &[ref lead_w @ .., rows, words]) = (x.shape(), packed[0].shape())
+    let (&[ref lead_x @ .., m, k], &[ref lead_w @ .., rows, words]) =
+        (x.shape(), packed[0].shape())
     else {
         return Err(internal("quantized_matmul needs two axes"));
     };
@@ -191,7 +201,11 @@ pub(crate) fn quantized_matmul(
     let fits = packed[1..].iter().all(|p| p.layout.len() == groups);
     let product = |s: &[usize]| s.iter().product::<usize>();
     if kw != k || out.layout.len() != product(&lead) * m * n || !fits {
-        return Err(internal(format!("quantized_matmul: {:?} by {:?}", x.shape(), packed[0].shape())));
+        return Err(internal(format!(
+            "quantized_matmul: {:?} by {:?}",
+            x.shape(),
+            packed[0].shape()
+        )));
     }
     if out.layout.is_empty() {
         return Ok(());
@@ -208,11 +222,8 @@ pub(crate) fn quantized_matmul(
     };
     // One matrix for all makes one product of all rows.
     let (batches, m) = if one_matrix { (1, product(&lead) * m) } else { (product(&lead), m) };
-    let (at_x, at_w) = if one_matrix {
-        (vec![0], vec![0])
-    } else {
-        (places(lead_x), places(lead_w))
-    };
+    let (at_x, at_w) =
+        if one_matrix { (vec![0], vec![0]) } else { (places(lead_x), places(lead_w)) };
     with_real!(name, x.dtype, T => {
         let (data, target) = (elements::<T>(&x)?, Target::<T>::new(out)?);
         let multiply = |batch: usize, w: &dyn Factor<f32>| {

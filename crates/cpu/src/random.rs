@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn every_length_width_and_batch() {
-        let keys: Vec<u32> = (0..6).map(|i| i * 0x9E37_79B9).collect();
+        let keys: Vec<u32> = (0..6u32).map(|i| i.wrapping_mul(0x9E37_79B9)).collect();
         for n in [0, 1, 2, 3, 5, 63, 64, 65, 1001, 40_000, 70_001] {
             let got = read::<u32>(&bits(&keys, &[3], &[n], Dtype::U32));
             let want: Vec<u32> =

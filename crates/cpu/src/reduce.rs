@@ -206,9 +206,8 @@ unsafe fn strip_best<T: Copy, K: Copy + Ord + Default>(
     let mut place = [0u32; COLUMNS];
     for row in 0..n {
         // SAFETY: the caller's promise.
-        let line = unsafe {
-            std::slice::from_raw_parts(first.offset(row as isize * step), out.len())
-        };
+        let line =
+            unsafe { std::slice::from_raw_parts(first.offset(row as isize * step), out.len()) };
         for ((x, best), place) in line.iter().zip(&mut best).zip(&mut place) {
             let key = key(*x);
             let better = row == 0 || key > *best;
@@ -222,8 +221,8 @@ unsafe fn strip_best<T: Copy, K: Copy + Ord + Default>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lazulite_core::Dtype;
     use crate::testing::{empty, indices, layouts, operand, read};
+    use lazulite_core::Dtype;
 
     fn check<T: lazulite_core::Element + Rank>(shape: &[usize], make: impl Fn(usize) -> T + Copy) {
         for axis in 0..shape.len() {

@@ -189,11 +189,15 @@ mod tests {
                         })
                         .collect();
                     for offsets in [vec![7i32], vec![3; shape[0]]] {
+                        if shape.len() == 2 && offsets.len() > 1 {
+                            continue;
+                        }
                         let many: &[usize] = if offsets.len() == 1 { &[] } else { &shape[..1] };
                         let starts = operand(&offsets, many);
                         let wide: Vec<f64> = offsets.iter().map(|&o| f64::from(o)).collect();
                         for (name, x) in layouts(shape, |i| (i % 13) as f32 - 6.0) {
-                            let data: Vec<f64> = read::<f32>(&x).into_iter().map(f64::from).collect();
+                            let data: Vec<f64> =
+                                read::<f32>(&x).into_iter().map(f64::from).collect();
                             let out = empty(Dtype::F32, shape);
                             let mut inputs = vec![x, starts.clone()];
                             if own {

@@ -70,12 +70,28 @@ pub(crate) fn scan(op: &Scan, x: &Operand, out: &Operand) -> Result<()> {
             match op.op {
                 ScanOp::CumSum => run::<$t>(op, x, out, 0.0, |a, b| a + b),
                 ScanOp::CumProd => run::<$t>(op, x, out, 1.0, |a, b| a * b),
-                ScanOp::CumMin => run::<$t>(op, x, out, inf, |a: S, b: S| {
-                    if a <= b || a.is_nan() { a } else { b }
-                }),
-                ScanOp::CumMax => run::<$t>(op, x, out, -inf, |a: S, b: S| {
-                    if a >= b || a.is_nan() { a } else { b }
-                }),
+                ScanOp::CumMin => {
+                    run::<$t>(
+                        op,
+                        x,
+                        out,
+                        inf,
+                        |a: S, b: S| {
+                            if a <= b || a.is_nan() { a } else { b }
+                        },
+                    )
+                }
+                ScanOp::CumMax => {
+                    run::<$t>(
+                        op,
+                        x,
+                        out,
+                        -inf,
+                        |a: S, b: S| {
+                            if a >= b || a.is_nan() { a } else { b }
+                        },
+                    )
+                }
                 ScanOp::LogCumSumExp => run::<$t>(op, x, out, -inf, |a: S, b: S| {
                     let (high, low) = if a >= b { (a, b) } else { (b, a) };
                     // Equal infinities have no difference.
@@ -113,12 +129,10 @@ fn complex(op: &Scan, x: &Operand, out: &Operand) -> Result<()> {
         ScanOp::CumProd => run::<Complex32>(op, x, out, Complex32::new(1.0, 0.0), |a, b| a * b),
         ScanOp::CumMin => run::<Complex32>(op, x, out, Complex32::new(inf, inf), Join::lesser),
         ScanOp::CumMax => run::<Complex32>(op, x, out, Complex32::new(-inf, -inf), Join::greater),
-        ScanOp::LogCumSumExp => {
-            run::<Complex32>(op, x, out, Complex32::new(-inf, 0.0), |a, b| {
-                let (high, low) = if a.re >= b.re { (a, b) } else { (b, a) };
-                if low.re == -inf { high } else { high + ((low - high).exp() + 1.0).ln() }
-            })
-        }
+        ScanOp::LogCumSumExp => run::<Complex32>(op, x, out, Complex32::new(-inf, 0.0), |a, b| {
+            let (high, low) = if a.re >= b.re { (a, b) } else { (b, a) };
+            if low.re == -inf { high } else { high + ((low - high).exp() + 1.0).ln() }
+        }),
     }
 }
 
@@ -211,7 +225,8 @@ fn run<T: Running>(
     let others = |values: &[isize]| -> Vec<isize> {
         (0..values.len()).filter(|&a| a != op.axis).map(|a| values[a]).collect()
     };
-    let shape: Vec<usize> = (0..x.shape.len()).filter(|&a| a != op.axis).map(|a| x.shape[a]).collect();
+    let shape: Vec<usize> =
+        (0..x.shape.len()).filter(|&a| a != op.axis).map(|a| x.shape[a]).collect();
     let mut walk = Walk::new(&shape, [&others(x.strides), &others(&strides)]);
     if n == 0 || walk.len() == 0 {
         return Ok(());
@@ -255,7 +270,9 @@ fn run<T: Running>(
         let table = SharedPtr::new(sums.as_mut_ptr());
         pool::run(chunks - 1, &|c| {
             // SAFETY: parts of the line, and places of the table, of their own.
-            unsafe { *table.get().add(c + 1) = line.part(bound(c), bound(c + 1)).total(start, join) };
+            unsafe {
+                *table.get().add(c + 1) = line.part(bound(c), bound(c + 1)).total(start, join)
+            };
         });
         sums[0] = start;
         for c in 1..chunks {
@@ -335,7 +352,9 @@ mod tests {
     ) {
         for shape in [&[1usize][..], &[0, 3], &[70_001], &[3, 50], &[20, 7, 5], &[40, 300]] {
             for axis in 0..shape.len() {
-                for (reverse, inclusive) in [(false, true), (true, true), (false, false), (true, false)] {
+                for (reverse, inclusive) in
+                    [(false, true), (true, true), (false, false), (true, false)]
+                {
                     let op = Scan { op: kind, axis, reverse, inclusive };
                     for (name, x) in layouts(shape, make) {
                         let out = empty(T::DTYPE, shape);

@@ -95,14 +95,26 @@ fn mode_of(mode: UpdateMode, dtype: Dtype) -> UpdateMode {
 macro_rules! with_mode {
     ($mode:expr, $T:ty, $join:ident => $body:expr) => {
         match $mode {
-            UpdateMode::Set => { let $join = |_: $T, new: $T| new; $body }
-            UpdateMode::Add => { let $join = |old: $T, new: $T| Join::add(old, new); $body }
+            UpdateMode::Set => {
+                let $join = |_: $T, new: $T| new;
+                $body
+            }
+            UpdateMode::Add => {
+                let $join = |old: $T, new: $T| Join::add(old, new);
+                $body
+            }
             UpdateMode::Multiply => {
                 let $join = |old: $T, new: $T| Join::multiply(old, new);
                 $body
             }
-            UpdateMode::Max => { let $join = |old: $T, new: $T| Join::greater(old, new); $body }
-            UpdateMode::Min => { let $join = |old: $T, new: $T| Join::lesser(old, new); $body }
+            UpdateMode::Max => {
+                let $join = |old: $T, new: $T| Join::greater(old, new);
+                $body
+            }
+            UpdateMode::Min => {
+                let $join = |old: $T, new: $T| Join::lesser(old, new);
+                $body
+            }
         }
     };
 }
@@ -214,7 +226,8 @@ impl Slices<'_> {
     ) {
         let len: usize = self.slice.iter().product();
         let total = self.offsets.len() * len;
-        let longest = (0..self.slice.len()).filter(|&a| self.free[a]).max_by_key(|&a| self.slice[a]);
+        let longest =
+            (0..self.slice.len()).filter(|&a| self.free[a]).max_by_key(|&a| self.slice[a]);
         match longest {
             _ if total <= SERIAL => self.part(updates, out, self.slice, [0, 0], join),
             // Parts of the slices along an axis that is not indexed never meet.
@@ -284,9 +297,7 @@ pub(crate) fn scatter_axis(op: &ScatterAxis, inputs: &[Operand], out: &Operand) 
     let (index, updates) = (&inputs[1], &inputs[2]);
     let shape = index.shape();
     let others = |a: usize| a == op.axis || shape[a] == out.shape()[a];
-    if shape != updates.shape()
-        || shape.len() != out.shape().len()
-        || !(0..shape.len()).all(others)
+    if shape != updates.shape() || shape.len() != out.shape().len() || !(0..shape.len()).all(others)
     {
         return Err(internal("the shapes of put_along_axis differ in another axis"));
     }
@@ -307,11 +318,14 @@ pub(crate) fn scatter_axis(op: &ScatterAxis, inputs: &[Operand], out: &Operand) 
         (0..shape.len()).filter(|&a| a != op.axis).map(|a| values[a]).collect()
     };
     let outer: Vec<usize> = (0..shape.len()).filter(|&a| a != op.axis).map(|a| shape[a]).collect();
-    let rows = Walk::new(&outer, [
-        &drop_axis(&strides),
-        &drop_axis(&index.layout.strides),
-        &drop_axis(&updates.layout.strides),
-    ]);
+    let rows = Walk::new(
+        &outer,
+        [
+            &drop_axis(&strides),
+            &drop_axis(&index.layout.strides),
+            &drop_axis(&updates.layout.strides),
+        ],
+    );
     let n = shape[op.axis];
     let (by, with) = (index.layout.strides[op.axis], updates.layout.strides[op.axis]);
     let first = FirstError::default();

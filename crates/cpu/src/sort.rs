@@ -20,13 +20,13 @@ const WIDE: usize = 8192;
 
 /// A type with a sort key of `BITS` bits.
 trait Keyed: Plain {
-    const BITS: u32;
+    const WIDTH: u32;
     fn key(self) -> u64;
 }
 
 macro_rules! keyed_int {
     ($($t:ty, $flip:expr;)*) => { $(impl Keyed for $t {
-        const BITS: u32 = <$t>::BITS;
+        const WIDTH: u32 = <$t>::BITS;
         #[inline(always)]
         fn key(self) -> u64 {
             let mask = if <$t>::BITS == 64 { u64::MAX } else { (1 << (<$t>::BITS % 64)) - 1 };
@@ -41,7 +41,7 @@ keyed_int! {
 
 macro_rules! keyed_float {
     ($($t:ty, $bits:ty, $infinity:expr;)*) => { $(impl Keyed for $t {
-        const BITS: u32 = <$bits>::BITS;
+        const WIDTH: u32 = <$bits>::BITS;
         #[inline(always)]
         fn key(self) -> u64 {
             let bits = self.to_bits();
@@ -60,7 +60,7 @@ keyed_float! {
 }
 
 impl Keyed for Complex32 {
-    const BITS: u32 = 64;
+    const WIDTH: u32 = 64;
     /// By real part, then imaginary part; last if one is NaN.
     #[inline(always)]
     fn key(self) -> u64 {
@@ -86,7 +86,7 @@ impl Plain for Narrow {}
 impl Plain for Broad {}
 
 impl Keyed for Narrow {
-    const BITS: u32 = 32;
+    const WIDTH: u32 = 32;
     #[inline(always)]
     fn key(self) -> u64 {
         self.0 >> 32
@@ -105,7 +105,7 @@ impl Placed for Narrow {
 }
 
 impl Keyed for Broad {
-    const BITS: u32 = 64;
+    const WIDTH: u32 = 64;
     #[inline(always)]
     fn key(self) -> u64 {
         self.0
@@ -127,7 +127,7 @@ impl Placed for Broad {
 pub(crate) fn sort(op: &Sort, x: &Operand, out: &Operand) -> Result<()> {
     with_number!(x.dtype, T => {
         let (x, out) = (View::<T>::new(x)?, Target::<T>::new(out)?);
-        match (op.kth, T::BITS <= 32) {
+        match (op.kth, T::WIDTH <= 32) {
             (None, _) => rows(&x, &out, op.axis, |_, v| v, |_, v| v, |a, b, own| order(a, b, own)),
             (Some(kth), true) => rows(&x, &out, op.axis, placed::<T, Narrow>, |row, v| {
                 row(v.place())
@@ -144,7 +144,7 @@ pub(crate) fn sort(op: &Sort, x: &Operand, out: &Operand) -> Result<()> {
 pub(crate) fn argsort(op: &ArgSort, x: &Operand, out: &Operand) -> Result<()> {
     with_number!(x.dtype, T => {
         let (x, out) = (View::<T>::new(x)?, Target::<u32>::new(out)?);
-        if T::BITS <= 32 {
+        if T::WIDTH <= 32 {
             rows(&x, &out, op.axis, placed::<T, Narrow>, |_, v| v.place(), |a, b, own| match op.kth {
                 Some(kth) => select(a, kth),
                 None => order(a, b, own),
@@ -242,7 +242,8 @@ fn order<I: Keyed>(items: &mut [I], spare: &mut [I], threads: bool) {
             let (pair, piece) = (task / pieces, task % pieces);
             let start = bound(2 * width * pair);
             let (middle, end) = (bound(2 * width * pair + width), bound(2 * width * (pair + 1)));
-            let (first, last) = ((end - start) * piece / pieces, (end - start) * (piece + 1) / pieces);
+            let (first, last) =
+                ((end - start) * piece / pieces, (end - start) * (piece + 1) / pieces);
             // SAFETY: nobody writes to the source during a merge, and pieces of the result are
             // disjoint.
             unsafe {
@@ -287,8 +288,8 @@ fn merge<I: Keyed>(left: &[I], right: &[I], start: usize, out: &mut [I]) {
 
 /// Sorts one run on this thread.
 fn order_run<I: Keyed>(items: &mut [I], spare: &mut [I]) {
-    match I::BITS {
-        _ if items.len() < RADIX || I::BITS > 32 => items.sort_by_key(|v| v.key()),
+    match I::WIDTH {
+        _ if items.len() < RADIX || I::WIDTH > 32 => items.sort_by_key(|v| v.key()),
         8 => radix::<I, 8, 1>(items, spare),
         16 => radix::<I, 8, 2>(items, spare),
         _ if items.len() < WIDE => radix::<I, 8, 4>(items, spare),
@@ -397,7 +398,8 @@ mod tests {
 
     #[test]
     fn nan_is_last_and_zeros_keep_their_order() {
-        let special = [0.0f32, f32::NAN, -0.0, f32::INFINITY, 0.0, -1.0, f32::NEG_INFINITY, -f32::NAN];
+        let special =
+            [0.0f32, f32::NAN, -0.0, f32::INFINITY, 0.0, -1.0, f32::NEG_INFINITY, -f32::NAN];
         for n in [8, 2000] {
             check::<f32>(&[n], |i| special[i % 8]);
             let x: Vec<f32> = (0..n).map(|i| special[i % 8]).collect();

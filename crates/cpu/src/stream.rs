@@ -108,9 +108,8 @@ impl Queue {
             return;
         }
         let queue = Arc::clone(self);
-        let started = std::thread::Builder::new()
-            .name("lazulite-stream".into())
-            .spawn(move || queue.serve());
+        let started =
+            std::thread::Builder::new().name("lazulite-stream".into()).spawn(move || queue.serve());
         if started.is_ok() {
             state.worker = true;
             return;
@@ -159,11 +158,15 @@ mod tests {
         let inside = Arc::new(AtomicBool::new(false));
         for i in 0..500 {
             let (seen, inside) = (seen.clone(), inside.clone());
-            streams.submit(7, i % 3 == 0, Box::new(move || {
-                assert!(!inside.swap(true, Ordering::SeqCst));
-                seen.lock().push(i);
-                inside.store(false, Ordering::SeqCst);
-            }));
+            streams.submit(
+                7,
+                i % 3 == 0,
+                Box::new(move || {
+                    assert!(!inside.swap(true, Ordering::SeqCst));
+                    seen.lock().push(i);
+                    inside.store(false, Ordering::SeqCst);
+                }),
+            );
         }
         streams.synchronize(7).unwrap();
         assert_eq!(*seen.lock(), (0..500).collect::<Vec<_>>());
@@ -175,7 +178,11 @@ mod tests {
         let here = std::thread::current().id();
         let ran = Arc::new(Mutex::new(None));
         let place = ran.clone();
-        streams.submit(0, true, Box::new(move || *place.lock() = Some(std::thread::current().id())));
+        streams.submit(
+            0,
+            true,
+            Box::new(move || *place.lock() = Some(std::thread::current().id())),
+        );
         assert_eq!(*ran.lock(), Some(here));
     }
 
@@ -184,10 +191,14 @@ mod tests {
         let streams = Streams::default();
         let (first, second) = (Arc::new(Event::default()), Arc::new(Event::default()));
         let (f, s) = (first.clone(), second.clone());
-        streams.submit(1, false, Box::new(move || {
-            f.wait().unwrap();
-            s.signal(Ok(()));
-        }));
+        streams.submit(
+            1,
+            false,
+            Box::new(move || {
+                f.wait().unwrap();
+                s.signal(Ok(()));
+            }),
+        );
         streams.submit(2, false, Box::new(move || first.signal(Ok(()))));
         second.wait().unwrap();
         streams.synchronize(1).unwrap();
@@ -201,9 +212,13 @@ mod tests {
         for inline in [true, false] {
             streams.submit(3, inline, Box::new(|| panic!("job")));
             let done = done.clone();
-            streams.submit(3, inline, Box::new(move || {
-                done.fetch_add(1, Ordering::SeqCst);
-            }));
+            streams.submit(
+                3,
+                inline,
+                Box::new(move || {
+                    done.fetch_add(1, Ordering::SeqCst);
+                }),
+            );
         }
         streams.synchronize(3).unwrap();
         assert_eq!(done.load(Ordering::SeqCst), 2);
@@ -212,9 +227,13 @@ mod tests {
     #[test]
     fn a_job_that_waits_for_its_own_stream_gets_an_error() {
         let (tx, rx) = std::sync::mpsc::channel();
-        streams().submit(u32::MAX, false, Box::new(move || {
-            let _ = tx.send(streams().synchronize(u32::MAX));
-        }));
+        streams().submit(
+            u32::MAX,
+            false,
+            Box::new(move || {
+                let _ = tx.send(streams().synchronize(u32::MAX));
+            }),
+        );
         assert_eq!(rx.recv().unwrap().unwrap_err().kind(), ErrorKind::Kernel);
     }
 
@@ -228,9 +247,13 @@ mod tests {
                 scope.spawn(move || {
                     for i in 0..200u32 {
                         let count = count.clone();
-                        streams.submit((t + i) % 8, i % 2 == 0, Box::new(move || {
-                            count.fetch_add(1, Ordering::SeqCst);
-                        }));
+                        streams.submit(
+                            (t + i) % 8,
+                            i % 2 == 0,
+                            Box::new(move || {
+                                count.fetch_add(1, Ordering::SeqCst);
+                            }),
+                        );
                     }
                 });
             }

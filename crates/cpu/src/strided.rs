@@ -19,10 +19,22 @@ pub(crate) const SERIAL: usize = 1 << 15;
 macro_rules! with_bits {
     ($size:expr, $T:ident => $body:expr) => {
         match $size {
-            1 => { type $T = u8; $body }
-            2 => { type $T = u16; $body }
-            4 => { type $T = u32; $body }
-            _ => { type $T = u64; $body }
+            1 => {
+                type $T = u8;
+                $body
+            }
+            2 => {
+                type $T = u16;
+                $body
+            }
+            4 => {
+                type $T = u32;
+                $body
+            }
+            _ => {
+                type $T = u64;
+                $body
+            }
         }
     };
 }
@@ -33,19 +45,58 @@ pub(crate) use with_bits;
 macro_rules! with_number {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
-            lazulite_core::Dtype::Bool | lazulite_core::Dtype::U8 => { type $T = u8; $body }
-            lazulite_core::Dtype::U16 => { type $T = u16; $body }
-            lazulite_core::Dtype::U32 => { type $T = u32; $body }
-            lazulite_core::Dtype::U64 => { type $T = u64; $body }
-            lazulite_core::Dtype::I8 => { type $T = i8; $body }
-            lazulite_core::Dtype::I16 => { type $T = i16; $body }
-            lazulite_core::Dtype::I32 => { type $T = i32; $body }
-            lazulite_core::Dtype::I64 => { type $T = i64; $body }
-            lazulite_core::Dtype::F16 => { type $T = lazulite_core::f16; $body }
-            lazulite_core::Dtype::BF16 => { type $T = lazulite_core::bf16; $body }
-            lazulite_core::Dtype::F32 => { type $T = f32; $body }
-            lazulite_core::Dtype::F64 => { type $T = f64; $body }
-            lazulite_core::Dtype::C64 => { type $T = lazulite_core::Complex32; $body }
+            lazulite_core::Dtype::Bool | lazulite_core::Dtype::U8 => {
+                type $T = u8;
+                $body
+            }
+            lazulite_core::Dtype::U16 => {
+                type $T = u16;
+                $body
+            }
+            lazulite_core::Dtype::U32 => {
+                type $T = u32;
+                $body
+            }
+            lazulite_core::Dtype::U64 => {
+                type $T = u64;
+                $body
+            }
+            lazulite_core::Dtype::I8 => {
+                type $T = i8;
+                $body
+            }
+            lazulite_core::Dtype::I16 => {
+                type $T = i16;
+                $body
+            }
+            lazulite_core::Dtype::I32 => {
+                type $T = i32;
+                $body
+            }
+            lazulite_core::Dtype::I64 => {
+                type $T = i64;
+                $body
+            }
+            lazulite_core::Dtype::F16 => {
+                type $T = lazulite_core::f16;
+                $body
+            }
+            lazulite_core::Dtype::BF16 => {
+                type $T = lazulite_core::bf16;
+                $body
+            }
+            lazulite_core::Dtype::F32 => {
+                type $T = f32;
+                $body
+            }
+            lazulite_core::Dtype::F64 => {
+                type $T = f64;
+                $body
+            }
+            lazulite_core::Dtype::C64 => {
+                type $T = lazulite_core::Complex32;
+                $body
+            }
         }
     };
 }
@@ -332,9 +383,13 @@ mod tests {
         let mut x = operand(&[1u32, 2, 3, 4], &[4]);
         assert!(View::<u32>::new(&x).is_ok());
         assert!(View::<u16>::new(&x).is_err());
-        for (n, stride, offset, fits) in
-            [(4, 1, 0, true), (4, 1, 1, false), (4, -1, 3, true), (4, -1, 2, false), (0, 9, 99, true)]
-        {
+        for (n, stride, offset, fits) in [
+            (4, 1, 0, true),
+            (4, 1, 1, false),
+            (4, -1, 3, true),
+            (4, -1, 2, false),
+            (0, 9, 99, true),
+        ] {
             let (shape, strides) = ((&[n][..]).into(), (&[stride][..]).into());
             x.layout = Layout { shape, strides, offset };
             assert_eq!(View::<u32>::new(&x).is_ok(), fits, "{:?}", x.layout);

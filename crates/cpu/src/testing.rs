@@ -28,7 +28,8 @@ pub(crate) fn empty(dtype: Dtype, shape: &[usize]) -> Operand {
 pub(crate) fn read<T: Element>(x: &Operand) -> Vec<T> {
     assert_eq!(x.dtype, T::DTYPE);
     let bytes = x.buffer.memory().host_bytes().unwrap();
-    let data: &[T] = bytemuck::checked::cast_slice(&bytes[..bytes.len() / size_of::<T>() * size_of::<T>()]);
+    let data: &[T] =
+        bytemuck::checked::cast_slice(&bytes[..bytes.len() / size_of::<T>() * size_of::<T>()]);
     indices(x.shape())
         .iter()
         .map(|index| {
