@@ -1,21 +1,48 @@
 //! The CPU backend of lazulite.
+//!
+//! [`backend`] implements the boundary that core defines and sends each step to the file of its
+//! family, which has the basename of the op's file in core. Below them are memory
+//! ([`allocator`]), queues (`stream`), threads ([`pool`]), views of operands (`strided`), and the
+//! kernels of products ([`gemm`]) and mathematics ([`math`]).
+//!
+//! Invariant: results depend on shapes and values alone, never on the number of threads.
 
+pub mod allocator;
+mod attention;
+pub mod backend;
 pub mod complex;
+mod copy;
+mod creation;
 pub mod elem;
 pub mod fused;
+mod gather;
 pub mod gemm;
 mod gemv;
 pub mod isa;
+mod join;
 mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod lanes_x86;
+mod load;
 pub mod math;
+mod matmul;
+mod microfloat;
 pub mod operand;
 pub mod pool;
-pub mod quantized_kernels;
-pub mod simd;
-
 #[cfg(test)]
 mod product_tests;
+mod quantized;
+pub mod quantized_kernels;
 #[cfg(test)]
 mod quantized_tests;
+mod random;
+mod reduce;
+mod rope;
+mod scan;
+mod scatter;
+pub mod simd;
+mod sort;
+mod stream;
+mod strided;
+#[cfg(test)]
+mod testing;
