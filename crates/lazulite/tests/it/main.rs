@@ -1,3 +1,7 @@
 //! All integration tests, in one binary.
 
 mod engine;
+mod indexing;
+mod quantized;
+mod random;
+mod structural;
