@@ -285,7 +285,7 @@ fn rows(p: &Params<'_>) -> Result<Case> {
     let w = ready(input(2, &[width])?.astype(dtype))?;
     let b = ready(input(3, &[width])?.astype(dtype))?;
     match p.text("op")? {
-        "softmax" => case(move || x.softmax(&[-1])),
+        "softmax" => case(move || x.softmax(Some(&[-1]), false)),
         "layer_norm" => case(move || fast::layer_norm(&x, Some(&w), Some(&b), 1e-5)),
         "rms_norm" => case(move || fast::rms_norm(&x, Some(&w), 1e-5)),
         _ => Err(p.wrong("op", "one of softmax, layer_norm, rms_norm")),
