@@ -7,6 +7,7 @@ use lazulite::op::quantized::{QuantFormat, QuantMode};
 use lazulite::op::scatter::UpdateMode;
 use lazulite::prelude::*;
 use lazulite::s;
+use lazulite::transform::{grad, vmap};
 use lazulite_testkit::{Rng, Tolerance, check_compile, check_grads, check_vmap, from_values};
 
 /// An input of a case.
@@ -237,6 +238,10 @@ fn replays_have_the_bits_of_the_first_run() {
     });
 }
 
+fn gradient(x: &[Array], f: fn(&Array) -> Result<Array>) -> Result<Array> {
+    grad(|x: Array| f(&x))(x[0].clone())
+}
+
 #[test]
 fn shapeless_functions_follow_sizes() {
     let ones = |shape: &[usize]| Array::ones(shape, Dtype::F32).expect("makes ones");
@@ -250,6 +255,13 @@ fn shapeless_functions_follow_sizes() {
         (|x| x[0].softmax(Some(&[-1]), true), &[4, 6], &[7, 3]),
         (|x| x[0].take(&Array::scalar(1i32), Some(1)), &[4, 6], &[7, 3]),
         (|x| x[0].matmul(&x[0].t()?), &[4, 6], &[7, 3]),
+        (|x| x[0].mean(Some(&[0]), false)?.add(&x[0].var(None, true, 1)?), &[4, 6], &[7, 3]),
+        (|x| fast::layer_norm(&x[0], None, None, 1e-5)?.sum(Some(&[1]), false), &[4, 6], &[7, 3]),
+        (|x| x[0].ones_like()?.sum(None, false), &[4, 6], &[7, 3]),
+        (|x| gradient(x, |x| x.square()?.mean(None, false)), &[4, 6], &[7, 3]),
+        (|x| gradient(x, |x| x.index(&s![1.., -1])?.sum(None, false)), &[4, 6], &[7, 3]),
+        (|x| gradient(x, |x| x.softmax(Some(&[1]), true)?.max(None, false)), &[4, 6], &[7, 3]),
+        (|x| vmap(|x: Array| x.mean(None, false), 0, 0)(x[0].clone()), &[4, 6], &[7, 3]),
         (|x| x[0].cumsum(0, false, true)?.sort(Some(1)), &[4, 6], &[7, 3]),
     ];
     for (i, (f, from, to)) in cases.into_iter().enumerate() {
