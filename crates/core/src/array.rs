@@ -8,7 +8,7 @@ use crate::device::{Device, Stream, current_stream};
 use crate::dtype::{Dtype, Element, Literal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::eval::Event;
-use crate::op::{Aval, Primitive};
+use crate::op::{Aval, Avals, Primitive};
 use crate::shape::{Layout, Shape, Strides, checked_len, show};
 use crate::transform::Trace;
 use parking_lot::Mutex;
@@ -152,17 +152,23 @@ impl Array {
         Ok(Array::outputs_of(op, inputs, avals).into_vec())
     }
 
-    fn outputs_of(
+    fn outputs_of(op: Primitive, inputs: Inputs, avals: Avals) -> SmallVec<[Array; 1]> {
+        let trace = Trace::outermost(inputs.iter().filter_map(|i| i.node.trace.as_ref()));
+        Array::node(op, inputs, avals, current_stream(), trace)
+    }
+
+    /// The outputs of a new node; `avals` must be what `op` infers for `inputs`.
+    pub(crate) fn node(
         op: Primitive,
         inputs: Inputs,
-        avals: SmallVec<[Aval; 1]>,
+        avals: Avals,
+        stream: Stream,
+        trace: Option<Arc<Trace>>,
     ) -> SmallVec<[Array; 1]> {
-        let trace = Trace::outermost(inputs.iter().filter_map(|i| i.node.trace.as_ref()));
         let outputs = avals
             .into_iter()
             .map(|a| Output { shape: a.shape, dtype: a.dtype, state: Mutex::new(State::Lazy) })
             .collect();
-        let stream = current_stream();
         let node = Arc::new(Node { op, inputs: Mutex::new(inputs), outputs, stream, trace });
         (0..node.outputs.len() as u32).map(|output| Array { node: node.clone(), output }).collect()
     }

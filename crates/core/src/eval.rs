@@ -497,7 +497,6 @@ impl Run {
         slots: &mut Slots,
         bound: &mut Bound,
     ) -> Result<()> {
-        let first_load = bound.inputs.len();
         bound.space = self.graph.shape(work.space).into();
         let mut rows = bound.space.clone();
         for axis in work.tape.reduced_axes(rows.len()) {

@@ -20,6 +20,8 @@ pub trait Elem: Copy + Send + Sync + 'static {
     const SAME_LAYOUT: bool;
     /// True iff `Acc` is `f32`.
     const IN_F32: bool = false;
+    /// True iff vectors load in a few instructions, so that a matrix may be read unpacked.
+    const IS_FLOAT: bool = Self::IN_F32;
     /// Widens, without rounding.
     fn widen(self) -> Self::Acc;
     /// Rounds to nearest even, or keeps the low bits of an integer.
@@ -142,10 +144,11 @@ half!(f16, load_f16, store_f16, widen_f16);
 half!(bf16, load_bf16, store_bf16, widen_bf16);
 
 macro_rules! plain {
-    ($($t:ty, $acc:ty, $v:ident, $same:literal;)*) => { $(
+    ($($t:ty, $acc:ty, $v:ident, $same:literal, $float:literal;)*) => { $(
         impl Elem for $t {
             type Acc = $acc;
             const SAME_LAYOUT: bool = $same;
+            const IS_FLOAT: bool = $float;
             #[inline(always)]
             fn widen(self) -> $acc {
                 self as $acc
@@ -158,6 +161,9 @@ macro_rules! plain {
             unsafe fn load<I: Isa>(p: *const $t) -> I::$v {
                 // SAFETY: the caller's promise; no vector has more than sixteen lanes.
                 unsafe {
+                    if Self::IS_FLOAT {
+                        return I::$v::load(p.cast());
+                    }
                     let mut wide = [0 as $acc; 16];
                     for (i, w) in wide.iter_mut().enumerate().take(I::$v::L) {
                         *w = (*p.add(i)).widen();
@@ -169,13 +175,13 @@ macro_rules! plain {
     )* };
 }
 plain! {
-    f64, f64, F64, true;
-    i8, u32, U32, false;
-    u8, u32, U32, false;
-    i16, u32, U32, false;
-    u16, u32, U32, false;
-    i32, u32, U32, true;
-    u32, u32, U32, true;
-    i64, u64, U64, true;
-    u64, u64, U64, true;
+    f64, f64, F64, true, true;
+    i8, u32, U32, false, false;
+    u8, u32, U32, false, false;
+    i16, u32, U32, false, false;
+    u16, u32, U32, false, false;
+    i32, u32, U32, true, false;
+    u32, u32, U32, true, false;
+    i64, u64, U64, true, false;
+    u64, u64, U64, true, false;
 }

@@ -217,11 +217,8 @@ impl<T: Acc> Product<'_, T> {
                     self.pack_a(batch, [row, rows], [k0, kc], pa);
                     for j in (0..cols).step_by(slab) {
                         let width = slab.min(cols - j);
-                        for p in (0..width).step_by(nr) {
-                            let w = nr.min(width - p);
-                            let to = pb.add(p * kc);
-                            self.b.pack(self.kind, batch, [col + j + p, w, nr], [k0, kc], to);
-                        }
+                        let columns = [col + j, width, nr];
+                        self.b.pack_panels(self.kind, batch, columns, [k0, kc], pb);
                         self.block([rows, width, kc], pa, pb, place.at(0, j));
                     }
                 }
@@ -256,13 +253,12 @@ impl<T: Acc> Product<'_, T> {
                     for k0 in (0..self.k).step_by(kb) {
                         let kc = kb.min(self.k - k0);
                         let pack = |i: usize| {
-                            for j in (i * PANELS * nr..nc.min((i + 1) * PANELS * nr)).step_by(nr) {
-                                let columns = [col + j, nr.min(nc - j), nr];
-                                // SAFETY: the panel lies inside B, and its place inside the block.
-                                unsafe {
-                                    let to = pb.get().add(j * kc);
-                                    self.b.pack(self.kind, batch, columns, [k0, kc], to);
-                                }
+                            let j = i * PANELS * nr;
+                            let columns = [col + j, (PANELS * nr).min(nc - j), nr];
+                            // SAFETY: the panels lie inside B, and their place inside the block.
+                            unsafe {
+                                let to = pb.get().add(j * kc);
+                                self.b.pack_panels(self.kind, batch, columns, [k0, kc], to);
                             }
                         };
                         let multiply = |i: usize| {
@@ -328,12 +324,8 @@ impl<T: Acc> Product<'_, T> {
         to: *mut T,
     ) {
         let mr = self.blocks.mr;
-        // A panel may spill into the next one, which is therefore packed after it.
-        for i in (0..rows).step_by(mr) {
-            let panel = [row + i, mr.min(rows - i), mr];
-            // SAFETY: the caller's promise.
-            unsafe { self.a.pack(self.kind, batch, panel, [k0, kc], to.add(i * kc)) }
-        }
+        // SAFETY: the caller's promise; a panel may spill into the next, which is packed after it.
+        unsafe { self.a.pack_panels(self.kind, batch, [row, rows, mr], [k0, kc], to) }
     }
 
     /// Multiplies packed rows by packed columns, and finishes what is complete.
@@ -393,12 +385,15 @@ impl<T: Acc> Job for Tiles<T> {
         for j in (0..cols).step_by(nr) {
             for i in (0..rows).step_by(mr) {
                 let (h, w) = (mr.min(rows - i), nr.min(cols - j));
+                // The least height there is a tile for; panels are padded with zeros.
+                let height =
+                    if h > 8 || h > 4 && mr < 8 { mr } else { [2, 2, 2, 4, 4, 8, 8, 8, 8][h] };
                 // SAFETY: the panels and the place are inside what `Product::block` was promised;
-                // a narrow tile goes through `edge`, which holds a whole one.
+                // a tile at the edge goes through `edge`, which holds a whole one.
                 unsafe {
                     let (a, b, to) = (a.add(i * kc), b.add(j * kc), c.add(i * ld + j));
-                    if w == nr {
-                        tile_of_height::<T::V<I>>(h, mr, kc, a, b, to, ld, first);
+                    if w == nr && h == height {
+                        tile_of_height::<T::V<I>>(height, mr, kc, a, b, to, ld, first);
                         continue;
                     }
                     let e = edge.as_mut_ptr();
@@ -407,7 +402,7 @@ impl<T: Acc> Job for Tiles<T> {
                             std::ptr::copy_nonoverlapping(to.add(r * ld), e.add(r * nr), w);
                         }
                     }
-                    tile_of_height::<T::V<I>>(h, mr, kc, a, b, e, nr, first);
+                    tile_of_height::<T::V<I>>(height, mr, kc, a, b, e, nr, first);
                     for r in 0..h {
                         std::ptr::copy_nonoverlapping(e.add(r * nr), to.add(r * ld), w);
                     }
@@ -417,7 +412,7 @@ impl<T: Acc> Job for Tiles<T> {
     }
 }
 
-/// Calls the tile whose height is `h`.
+/// Calls the tile of height `h`, one of `heights`.
 ///
 /// # Safety
 /// As `tile`, for `h` rows, at most `mr`.
@@ -433,19 +428,17 @@ unsafe fn tile_of_height<V: Lanes>(
     ld: usize,
     first: bool,
 ) {
-    macro_rules! heights {
-        ($($r:literal)*) => {
-            // SAFETY: the caller's promise.
-            unsafe {
-                match h {
-                    // A height above mr does not happen, and its code is left out.
-                    $($r if $r <= mr => tile::<V, $r>(mr, kc, a, b, c, ld, first),)*
-                    _ => {}
-                }
-            }
-        };
+    // Heights above mr do not happen, and their code is left out. SAFETY: the caller's promise.
+    unsafe {
+        match h {
+            2 => tile::<V, 2>(mr, kc, a, b, c, ld, first),
+            4 => tile::<V, 4>(mr, kc, a, b, c, ld, first),
+            6 if mr == 6 => tile::<V, 6>(mr, kc, a, b, c, ld, first),
+            8 if mr >= 8 => tile::<V, 8>(mr, kc, a, b, c, ld, first),
+            14 if mr == 14 => tile::<V, 14>(mr, kc, a, b, c, ld, first),
+            _ => {}
+        }
     }
-    heights!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
 }
 
 /// The register tile: R rows of two vectors, one broadcast of A for each row and k.
@@ -472,10 +465,10 @@ unsafe fn tile<V: Lanes, const R: usize>(
         for _ in 0..kc {
             let (b0, b1) = (V::load(b), V::load(b.add(V::L)));
             prefetch(a.wrapping_add(8 * mr));
-            for i in 0..R {
+            for (i, sums) in acc.iter_mut().enumerate() {
                 let x = V::splat(*a.add(i));
-                acc[i][0] = x.mul_add(b0, acc[i][0]);
-                acc[i][1] = x.mul_add(b1, acc[i][1]);
+                sums[0] = x.mul_add(b0, sums[0]);
+                sums[1] = x.mul_add(b1, sums[1]);
             }
             a = a.add(mr);
             b = b.add(2 * V::L);

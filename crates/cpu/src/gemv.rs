@@ -141,38 +141,37 @@ impl<E: Elem> Job for DotRows<E> {
         // SAFETY: the rows of x and w are as their makers said.
         unsafe {
             while r < self.x.m {
-                match self.x.m - r {
-                    1 => self.rows::<I, 1>(r),
-                    2 => self.rows::<I, 2>(r),
-                    3 => self.rows::<I, 3>(r),
-                    _ => self.rows::<I, 4>(r),
+                let left = self.x.m - r;
+                if left >= 4 {
+                    self.rows::<I, 4, 2>(r);
+                    r += 4;
+                } else if left >= 2 {
+                    self.rows::<I, 2, 4>(r);
+                    r += 2;
+                } else {
+                    self.rows::<I, 1, 4>(r);
+                    r += 1;
                 }
-                r += 4;
             }
         }
     }
 }
 
 impl<E: Elem> DotRows<E> {
-    /// M rows of x from `r` on.
+    /// M rows of x from `r` on by all rows of w, R at a time: several streams, which share the loads
+    /// of x.
     #[inline(always)]
-    unsafe fn rows<I: Isa, const M: usize>(&self, r: usize) {
+    unsafe fn rows<I: Isa, const M: usize, const R: usize>(&self, r: usize) {
         let mut j = 0;
-        // Several rows of w at a time are several streams, and share the loads of x.
         // SAFETY: all rows are below n.
         unsafe {
-            if M <= 2 {
-                while j + 4 <= self.n {
-                    self.dot::<I, M, 4>(r, j);
-                    j += 4;
-                }
+            while j + R <= self.n {
+                self.dot::<I, M, R>(r, j);
+                j += R;
             }
-            while j + 2 <= self.n {
-                self.dot::<I, M, 2>(r, j);
-                j += 2;
-            }
-            if j < self.n {
+            while j < self.n {
                 self.dot::<I, M, 1>(r, j);
+                j += 1;
             }
         }
     }

@@ -112,10 +112,12 @@ pub unsafe fn dispatch<J: Job>(kind: IsaKind, job: J) -> J::Output {
             unsafe { job.run::<Avx512>() }
         }
         // SAFETY: the caller's promise.
-        match kind {
-            IsaKind::Portable => unsafe { job.run::<Portable>() },
-            IsaKind::Avx2 => unsafe { avx2(job) },
-            IsaKind::Avx512 => unsafe { avx512(job) },
+        unsafe {
+            match kind {
+                IsaKind::Portable => job.run::<Portable>(),
+                IsaKind::Avx2 => avx2(job),
+                IsaKind::Avx512 => avx512(job),
+            }
         }
     }
     #[cfg(not(target_arch = "x86_64"))]

@@ -41,6 +41,8 @@ pub trait Eight: F32Lanes {
     unsafe fn transpose(rows: [Self; 8]) -> [Self; 8];
     /// The eight values of `bits` bits each at the low end of `stream`.
     unsafe fn unpack(stream: u64, bits: usize) -> Self;
+    /// The first `n` lanes, at most 8, and zeros.
+    unsafe fn first(self, n: usize) -> Self;
     /// Rounds to nearest even.
     unsafe fn store_f16(self, p: *mut f16);
     /// Rounds to nearest even; a NaN stays one.
@@ -203,9 +205,9 @@ impl Eight for Array<f32, 8> {
     #[inline(always)]
     unsafe fn transpose(rows: [Self; 8]) -> [Self; 8] {
         let mut columns = rows;
-        for i in 0..8 {
-            for j in 0..8 {
-                columns[j].0[i] = rows[i].0[j];
+        for (i, row) in rows.iter().enumerate() {
+            for (column, v) in columns.iter_mut().zip(row.0) {
+                column.0[i] = v;
             }
         }
         columns
@@ -218,6 +220,13 @@ impl Eight for Array<f32, 8> {
             *v = (stream >> (bits * j) & mask) as i32 as f32;
         }
         Array(v)
+    }
+    #[inline(always)]
+    unsafe fn first(mut self, n: usize) -> Self {
+        for v in &mut self.0[n..] {
+            *v = 0.0;
+        }
+        self
     }
     #[inline(always)]
     unsafe fn store_f16(self, p: *mut f16) {

@@ -298,6 +298,15 @@ impl Eight for __m256 {
         }
     }
     #[inline(always)]
+    unsafe fn first(self, n: usize) -> Self {
+        static MASKS: [u32; 16] = [!0, !0, !0, !0, !0, !0, !0, !0, 0, 0, 0, 0, 0, 0, 0, 0];
+        // SAFETY: n <= 8, so that eight masks are readable; AVX.
+        unsafe {
+            let mask = _mm256_loadu_ps(MASKS.as_ptr().add(8 - n).cast());
+            _mm256_and_ps(self, mask)
+        }
+    }
+    #[inline(always)]
     unsafe fn store_f16(self, p: *mut f16) {
         // SAFETY: eight elements are writable, and F16C.
         unsafe { _mm_storeu_si128(p.cast(), _mm256_cvtps_ph::<0>(self)) }

@@ -34,6 +34,25 @@ pub unsafe trait Operand<T: Acc>: Sync {
         dst: *mut T,
     );
 
+    /// Packs `columns` of any number as panels of `width`, each after the one before it.
+    ///
+    /// # Safety
+    /// As `pack`, with room for all panels.
+    unsafe fn pack_panels(
+        &self,
+        kind: IsaKind,
+        batch: usize,
+        [outer, columns, width]: [usize; 3],
+        [k0, kc]: [usize; 2],
+        dst: *mut T,
+    ) {
+        for i in (0..columns).step_by(width) {
+            let panel = [outer + i, width.min(columns - i), width];
+            // SAFETY: the caller's promise.
+            unsafe { self.pack(kind, batch, panel, [k0, kc], dst.add(i * kc)) }
+        }
+    }
+
     /// The number of columns for a task of `gemv` on m rows, a multiple of 64, or `None` if the
     /// operand has no faster way for so many rows than packing.
     fn gemv_columns(&self, m: usize) -> Option<usize> {
@@ -184,7 +203,33 @@ unsafe impl<E: Elem> Operand<E::Acc> for Strided<'_, E> {
         unsafe { dispatch(kind, pack) }
     }
 
+    unsafe fn pack_panels(
+        &self,
+        kind: IsaKind,
+        batch: usize,
+        [outer, columns, width]: [usize; 3],
+        [k0, kc]: [usize; 2],
+        dst: *mut E::Acc,
+    ) {
+        // Rows along the columns are read as far as all panels go, some k at a time.
+        let step = if self.strides[0] == 1 && self.strides[1] != 1 { 16 } else { kc };
+        for p in (0..kc).step_by(step) {
+            for i in (0..columns).step_by(width) {
+                let ks = [k0 + p, step.min(kc - p)];
+                let panel = [outer + i, width.min(columns - i), width];
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let to = dst.add(i * kc + p * width);
+                    self.pack(kind, batch, panel, ks, to);
+                }
+            }
+        }
+    }
+
     fn gemv_columns(&self, m: usize) -> Option<usize> {
+        if !E::IS_FLOAT {
+            return None;
+        }
         let k = self.extent[1];
         // At least 32768 elements for a task.
         let columns = (1usize << 15).div_ceil(k.max(1)).next_multiple_of(64);
@@ -205,6 +250,9 @@ unsafe impl<E: Elem> Operand<E::Acc> for Strided<'_, E> {
         y: *mut E::Acc,
         ld: usize,
     ) {
+        if !E::IS_FLOAT {
+            return;
+        }
         let (w, n) = (self.at(batch, columns.start, 0), columns.len());
         let k = self.extent[1];
         // SAFETY: the caller's promise.

@@ -56,7 +56,7 @@ fn layouts([outer, k]: [usize; 2]) -> Vec<(usize, usize, [isize; 2])> {
     ]
 }
 
-fn expected<E: Elem>(
+fn expected(
     a: &[i64],
     b: &[i64],
     [m, n, k]: [usize; 3],
@@ -84,7 +84,7 @@ where
                 let ib: Vec<i64> = (0..lb).map(|i| number(i, 2)).collect();
                 let a: Vec<A> = ia.iter().map(|&v| from(v)).collect();
                 let b: Vec<B> = ib.iter().map(|&v| from_b(v)).collect();
-                let want = expected::<A>(&ia, &ib, [m, n, k], (oa, sa), (ob, sb));
+                let want = expected(&ia, &ib, [m, n, k], (oa, sa), (ob, sb));
                 let a = Strided::new(&a, oa, [m, k], sa);
                 let b = Strided::new(&b, ob, [n, k], sb);
                 for kind in IsaKind::ALL {

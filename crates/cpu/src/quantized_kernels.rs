@@ -27,6 +27,8 @@ pub struct Affine<'a, S> {
     extent: [usize; 2],
     bits: usize,
     group: usize,
+    /// The logarithm of `group`.
+    shift: u32,
     along_k: bool,
 }
 
@@ -73,7 +75,8 @@ impl<'a, S: Elem<Acc = f32>> Affine<'a, S> {
         let [n, k] = extent;
         let (rows, len) = if along_k { (n, k) } else { (k, n) };
         check(words.len(), scales.len(), biases.len(), rows, len, bits, group);
-        Affine { words, scales, biases, extent, bits, group, along_k }
+        let shift = group.trailing_zeros();
+        Affine { words, scales, biases, extent, bits, group, shift, along_k }
     }
 
     /// The length of a packed row.
@@ -101,7 +104,7 @@ impl<'a, S: Elem<Acc = f32>> Affine<'a, S> {
     /// Where the scales of a row begin.
     #[inline(always)]
     fn scales_at(&self, row: usize) -> usize {
-        row * (self.len() / self.group)
+        row * (self.len() >> self.shift)
     }
 
     #[inline(always)]
@@ -109,7 +112,7 @@ impl<'a, S: Elem<Acc = f32>> Affine<'a, S> {
         // SAFETY: the callers stay inside the matrix.
         let q =
             unsafe { self.stream(row, i / 8 * 8) } >> (i % 8 * self.bits) & ((1 << self.bits) - 1);
-        let g = self.scales_at(row) + i / self.group;
+        let g = self.scales_at(row) + (i >> self.shift);
         self.scales[g].widen() * q as f32 + self.biases[g].widen()
     }
 }
@@ -120,25 +123,40 @@ fn tail(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |s, b| s << 8 | u64::from(*b))
 }
 
-/// Widens `n` scales from `src` into `dst` and puts zeros after them, to `SLACK` more.
+/// Widens `src[at..at + n]` for n <= 8, with zeros after them.
 ///
 /// # Safety
-/// The scales are readable and `dst` has room for `n + SLACK`.
+/// The scales are inside `src`.
 #[inline(always)]
-unsafe fn widen<I: Isa, S: Elem<Acc = f32>>(src: *const S, n: usize, dst: *mut f32) {
+unsafe fn eight<I: Isa, S: Elem<Acc = f32>>(src: &[S], at: usize, n: usize) -> I::P {
+    // SAFETY: the caller's promise; what is read past n is inside the slice.
+    unsafe {
+        let from = src.as_ptr().add(at);
+        if at + 8 <= src.len() {
+            let v = S::load8::<I>(from);
+            return if n < 8 { v.first(n) } else { v };
+        }
+        let mut last = [0f32; 8];
+        for (i, v) in last.iter_mut().enumerate().take(n) {
+            *v = (*from.add(i)).widen();
+        }
+        I::P::load(last.as_ptr())
+    }
+}
+
+/// Widens `src[at..at + n]` into `dst` and puts zeros after them, up to `SLACK` or a little less.
+/// Stores are of eight from multiples of 8, so that no later load spans two of them and waits.
+///
+/// # Safety
+/// The scales are inside `src`, and `dst` has room for `n + SLACK`.
+#[inline(always)]
+unsafe fn widen<I: Isa, S: Elem<Acc = f32>>(src: &[S], at: usize, n: usize, dst: *mut f32) {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut i = 0;
-        while i + 8 <= n {
-            S::load8::<I>(src.add(i)).store(dst.add(i));
-            i += 8;
+        for i in (0..n).step_by(8) {
+            eight::<I, S>(src, at + i, 8.min(n - i)).store(dst.add(i));
         }
-        if i < n {
-            let mut last: [S; 8] = std::mem::zeroed();
-            std::ptr::copy_nonoverlapping(src.add(i), last.as_mut_ptr(), n - i);
-            S::load8::<I>(last.as_ptr()).store(dst.add(i));
-        }
-        std::slice::from_raw_parts_mut(dst.add(n), SLACK).fill(0.0);
+        I::P::splat(0.0).store(dst.add(n.next_multiple_of(8)));
     }
 }
 
@@ -242,7 +260,7 @@ impl<S: Elem<Acc = f32>> Job for Pack<'_, '_, S> {
                         let mut rows = [I::P::splat(0.0); 8];
                         for (i, v) in rows.iter_mut().enumerate().take(w.saturating_sub(g)) {
                             let row = i0 + g + i;
-                            let at = of.scales_at(row) + (k0 + p) / of.group;
+                            let at = of.scales_at(row) + ((k0 + p) >> of.shift);
                             let scale = I::P::splat(of.scales.get_unchecked(at).widen());
                             let bias = I::P::splat(of.biases.get_unchecked(at).widen());
                             let q = I::P::unpack(of.stream(row, k0 + p), of.bits);
@@ -262,7 +280,7 @@ impl<S: Elem<Acc = f32>> Job for Pack<'_, '_, S> {
                 for g in (0..width).step_by(8) {
                     let mut v = I::P::splat(0.0);
                     if g < w {
-                        let at = at + (i0 + g) / of.group;
+                        let at = at + ((i0 + g) >> of.shift);
                         let scale = I::P::splat(of.scales.get_unchecked(at).widen());
                         let bias = I::P::splat(of.biases.get_unchecked(at).widen());
                         let q = I::P::unpack(of.stream(k0 + p, i0 + g), of.bits);
@@ -316,10 +334,20 @@ impl<S: Elem<Acc = f32>> Job for Prepare<'_, '_, S> {
                 for b in (0..x.ld).step_by(8 * l) {
                     let mut block = [0f32; 128];
                     std::ptr::copy_nonoverlapping(row.add(b), block.as_mut_ptr(), 8 * l);
-                    for j in 0..8 {
-                        let share = if j < 7 { 1.0 / (1u32 << (4 * j)) as f32 } else { 1.0 };
-                        for i in 0..l {
-                            *row.add(b + l * j + i) = block[8 * i + j] * share;
+                    let share = |j: usize| if j < 7 { 1.0 / (1u32 << (4 * j)) as f32 } else { 1.0 };
+                    if l < 8 {
+                        for (i, v) in block.iter().enumerate().take(8 * l) {
+                            *row.add(b + l * (i % 8) + i / 8) = v * share(i % 8);
+                        }
+                        continue;
+                    }
+                    for half in (0..l).step_by(8) {
+                        let mut rows = [I::P::splat(0.0); 8];
+                        for (i, v) in rows.iter_mut().enumerate() {
+                            *v = I::P::load(block.as_ptr().add(8 * (half + i)));
+                        }
+                        for (j, v) in I::P::transpose(rows).into_iter().enumerate() {
+                            v.mul(I::P::splat(share(j))).store(row.add(b + l * j + half));
                         }
                     }
                 }
@@ -346,13 +374,17 @@ impl<S: Elem<Acc = f32>> Job for Dot<'_, '_, S> {
         // SAFETY: rows r..r + M are below m.
         unsafe {
             while r < self.x.m {
-                match self.x.m - r {
-                    1 => self.rows::<I, 1>(r),
-                    2 => self.rows::<I, 2>(r),
-                    3 => self.rows::<I, 3>(r),
-                    _ => self.rows::<I, 4>(r),
+                let left = self.x.m - r;
+                if left >= 4 {
+                    self.rows::<I, 4>(r);
+                    r += 4;
+                } else if left >= 2 {
+                    self.rows::<I, 2>(r);
+                    r += 2;
+                } else {
+                    self.rows::<I, 1>(r);
+                    r += 1;
                 }
-                r += 4;
             }
         }
     }
@@ -364,9 +396,8 @@ impl<S: Elem<Acc = f32>> Dot<'_, '_, S> {
     unsafe fn rows<I: Isa, const M: usize>(&self, r: usize) {
         let (of, ld) = (self.of, self.x.ld);
         let k = of.extent[1];
-        let groups = k / of.group;
+        let groups = k >> of.shift;
         let mut scales = [0f32; SEGMENT + SLACK];
-        let mut biases = [0f32; SEGMENT + SLACK];
         // SAFETY: the columns are rows of the packed matrix, and all indices are inside a row.
         unsafe {
             let sums = self.x.extra.add(r * ld / 16);
@@ -376,28 +407,23 @@ impl<S: Elem<Acc = f32>> Dot<'_, '_, S> {
                 for first in (0..groups).step_by(SEGMENT) {
                     let count = SEGMENT.min(groups - first);
                     let at = of.scales_at(n) + first;
-                    widen::<I, S>(of.scales.as_ptr().add(at), count, scales.as_mut_ptr());
-                    widen::<I, S>(of.biases.as_ptr().add(at), count, biases.as_mut_ptr());
+                    widen::<I, S>(of.scales, at, count, scales.as_mut_ptr());
                     for g in (0..count).step_by(8) {
-                        let bias = I::P::load(biases.as_ptr().add(g));
+                        let bias = eight::<I, S>(of.biases, at + g, 8.min(count - g));
                         for (m, rest) in rest.iter_mut().enumerate() {
-                            let mut eight = [0f32; 8];
-                            let n = 8.min(count - g);
-                            let sums = sums.add(m * ld / 16 + first + g);
-                            let sums = if n == 8 {
-                                sums
-                            } else {
-                                std::ptr::copy_nonoverlapping(sums, eight.as_mut_ptr(), n);
-                                eight.as_mut_ptr()
-                            };
-                            *rest = bias.mul_add(I::P::load(sums), *rest);
+                            // The sums are padded with zeros as the vectors are.
+                            let sums = I::P::load(sums.add(m * ld / 16 + first + g));
+                            *rest = bias.mul_add(sums, *rest);
                         }
                     }
                     let part = first * of.group..(first + count) * of.group;
                     let x = self.x.x.add(r * ld);
                     match of.bits {
                         4 => self.nibbles::<I, M>(n, part, scales.as_ptr(), x, &mut acc),
-                        8 => self.bytes::<I, M>(n, part, scales.as_ptr(), x, &mut acc),
+                        8 if of.group == 2 * I::F32::L => {
+                            self.bytes::<I, M, 2>(n, part, scales.as_ptr(), x, &mut acc)
+                        }
+                        8 => self.bytes::<I, M, 0>(n, part, scales.as_ptr(), x, &mut acc),
                         _ => {
                             for (m, acc) in acc.iter_mut().enumerate() {
                                 let x = x.add(m * ld);
@@ -437,7 +463,7 @@ impl<S: Elem<Acc = f32>> Dot<'_, '_, S> {
             let mut at = part.start;
             while at < part.end {
                 let words = I::F32::load_words(row.add(at / 8), l.min((part.end - at) / 8));
-                let scale = I::F32::spread(scales.add((at - part.start) / of.group), repeat);
+                let scale = I::F32::spread(scales.add((at - part.start) >> of.shift), repeat);
                 let mut d = [[I::F32::splat(0.0); 4]; M];
                 for j in 0..8 {
                     let q = I::F32::nibble(words, j);
@@ -455,9 +481,9 @@ impl<S: Elem<Acc = f32>> Dot<'_, '_, S> {
         }
     }
 
-    /// Eight bits, in their own order.
+    /// Eight bits, in their own order. A group has V vectors, or any number if V is 0.
     #[inline(always)]
-    unsafe fn bytes<I: Isa, const M: usize>(
+    unsafe fn bytes<I: Isa, const M: usize, const V: usize>(
         &self,
         n: usize,
         part: Range<usize>,
@@ -469,19 +495,31 @@ impl<S: Elem<Acc = f32>> Dot<'_, '_, S> {
         // SAFETY: groups are whole vectors inside the row.
         unsafe {
             let row = of.words.as_ptr().cast::<u8>().add(n * of.extent[1]);
-            for g in 0..part.len() / of.group {
-                let at = part.start + g * of.group;
-                let mut d = [I::F32::splat(0.0); M];
-                for i in (at..at + of.group).step_by(l) {
-                    let q = I::F32::load_u8(row.add(i));
-                    for (m, d) in d.iter_mut().enumerate() {
-                        *d = q.mul_add(I::F32::load(x.add(m * self.x.ld + i)), *d);
+            let groups = part.len() >> of.shift;
+            let vectors = if V > 0 { V } else { of.group / l };
+            macro_rules! group {
+                ($g:expr, $to:literal) => {
+                    let at = part.start + $g * of.group;
+                    let mut d = [I::F32::splat(0.0); M];
+                    for i in 0..vectors {
+                        let i = at + l * i;
+                        let q = I::F32::load_u8(row.add(i));
+                        for (m, d) in d.iter_mut().enumerate() {
+                            *d = q.mul_add(I::F32::load(x.add(m * self.x.ld + i)), *d);
+                        }
                     }
-                }
-                let scale = I::F32::splat(*scales.add(g));
-                for (acc, d) in acc.iter_mut().zip(d) {
-                    acc[g % 2] = scale.mul_add(d, acc[g % 2]);
-                }
+                    let scale = I::F32::splat(*scales.add($g));
+                    for (acc, d) in acc.iter_mut().zip(d) {
+                        acc[$to] = scale.mul_add(d, acc[$to]);
+                    }
+                };
+            }
+            for g in (0..groups / 2 * 2).step_by(2) {
+                group!(g, 0);
+                group!(g + 1, 1);
+            }
+            if groups % 2 == 1 {
+                group!(groups - 1, 0);
             }
         }
     }
@@ -499,14 +537,19 @@ impl<S: Elem<Acc = f32>> Dot<'_, '_, S> {
         // SAFETY: groups are whole units inside the row.
         unsafe {
             let mut acc = [I::P::splat(0.0); 2];
-            for g in 0..part.len() / of.group {
+            // Groups have an even number of units, which are summed in two chains.
+            for g in 0..part.len() >> of.shift {
                 let at = part.start + g * of.group;
-                let mut d = I::P::splat(0.0);
-                for i in (at..at + of.group).step_by(8) {
+                let mut d = [I::P::splat(0.0); 2];
+                for i in (at..at + of.group).step_by(16) {
                     let q = I::P::unpack(of.stream(n, i), of.bits);
-                    d = q.mul_add(I::P::load(x.add(i)), d);
+                    d[0] = q.mul_add(I::P::load(x.add(i)), d[0]);
+                    let q = I::P::unpack(of.stream(n, i + 8), of.bits);
+                    d[1] = q.mul_add(I::P::load(x.add(i + 8)), d[1]);
                 }
-                acc[g % 2] = I::P::splat(*scales.add(g)).mul_add(d, acc[g % 2]);
+                let scale = I::P::splat(*scales.add(g));
+                acc[0] = scale.mul_add(d[0], acc[0]);
+                acc[1] = scale.mul_add(d[1], acc[1]);
             }
             acc[0].add(acc[1]).sum()
         }
@@ -563,9 +606,9 @@ impl<S: Elem<Acc = f32>> Sum<'_, '_, S> {
                 for (i, share) in shares.iter_mut().enumerate() {
                     let row = (p + i).min(k - 1);
                     let xi = I::P::splat(if p + i < k { *x.add(p + i) } else { 0.0 });
-                    let at = of.scales_at(row) + columns.start / of.group;
-                    widen::<I, S>(of.scales.as_ptr().add(at), groups, share.as_mut_ptr());
-                    widen::<I, S>(of.biases.as_ptr().add(at), groups, biases.as_mut_ptr());
+                    let at = of.scales_at(row) + (columns.start >> of.shift);
+                    widen::<I, S>(of.scales, at, groups, share.as_mut_ptr());
+                    widen::<I, S>(of.biases, at, groups, biases.as_mut_ptr());
                     if p + i >= k {
                         share.fill(0.0);
                         continue;
@@ -585,7 +628,7 @@ impl<S: Elem<Acc = f32>> Sum<'_, '_, S> {
             }
             let to = self.y.add(r * self.ld + columns.start - self.columns.start);
             let l = I::F32::L;
-            for (i, rest) in (0..columns.len()).map(|i| (i, rest[i / of.group])) {
+            for (i, rest) in (0..columns.len()).map(|i| (i, rest[i >> of.shift])) {
                 let value = if of.bits == 4 {
                     // The order of `Prepare`, with nibble j 16^j times too large.
                     let (b, lane, j) = (i / (8 * l), i % (8 * l) / 8, i % 8);
@@ -622,7 +665,7 @@ impl<S: Elem<Acc = f32>> Sum<'_, '_, S> {
                     let row = (p + i).min(of.extent[1] - 1);
                     let from = of.words.as_ptr().add(row * row_words + (columns.start + at) / 8);
                     let words = I::F32::load_words(from, count);
-                    let share = I::F32::spread(share.as_ptr().add(at / of.group), of.group / 8);
+                    let share = I::F32::spread(share.as_ptr().add(at >> of.shift), of.group / 8);
                     for (j, sum) in sums.iter_mut().enumerate() {
                         *sum = I::F32::nibble(words, j).mul_add(share, *sum);
                     }
@@ -651,7 +694,7 @@ impl<S: Elem<Acc = f32>> Sum<'_, '_, S> {
                 for (i, share) in shares.iter().enumerate() {
                     let row = (p + i).min(of.extent[1] - 1);
                     let q = I::P::unpack(of.stream(row, columns.start + at), of.bits);
-                    sum = q.mul_add(I::P::splat(share[at / of.group]), sum);
+                    sum = q.mul_add(I::P::splat(share[at >> of.shift]), sum);
                 }
                 sum.store(to);
             }
@@ -701,7 +744,7 @@ impl<S: Elem<Acc = f32>, E: Elem<Acc = f32>> Job for Dequantize<'_, '_, S, E> {
         let len = of.extent[1];
         for row in rows {
             for i in (0..len).step_by(8) {
-                let g = of.scales_at(row) + i / of.group;
+                let g = of.scales_at(row) + (i >> of.shift);
                 // SAFETY: eight values inside the row.
                 unsafe {
                     let q = I::P::unpack(of.stream(row, i), of.bits);

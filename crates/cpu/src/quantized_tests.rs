@@ -52,7 +52,7 @@ fn products<S: Elem<Acc = f32>, X: Elem<Acc = f32>>(
 ) {
     for along_k in [true, false] {
         let (rows, len) = if along_k { (n, k) } else { (k, n) };
-        if len % group != 0 || len * bits % 32 != 0 {
+        if !len.is_multiple_of(group) || !(len * bits).is_multiple_of(32) {
             continue;
         }
         let p = pack::<S>(rows, len, bits, group);

@@ -30,7 +30,7 @@ impl Saved for Array {
     fn write(&self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         with_element!(Array::dtype(self), T => {
             let elements = self.as_slice::<T>()?;
-            sink(bytemuck::cast_slice(&*elements))
+            sink(bytemuck::cast_slice(&elements))
         })
     }
 }

@@ -56,11 +56,10 @@ pub fn open(input: &Input) -> Result<Tensor> {
         Fault::Record => subject.unsupported("arrays of records are not supported"),
     })?;
     let (dtype, swap) = element(subject, &header.descr)?;
-    let mut shape = header.shape;
-    let (dims, bytes) = checked_nbytes(subject, "the array", &shape, dtype.size())?;
+    let shape = &header.shape;
+    let (dims, bytes) = checked_nbytes(subject, "the array", shape, dtype.size())?;
     cursor.need(bytes, format!("an array of {dtype} {shape:?}"))?;
     let offset = cursor.offset();
-    shape.clear();
     let mut source = input.source().clone();
     if let Some(width) = swap {
         source = Arc::new(Swapped { source, base: offset, width });

@@ -16,8 +16,22 @@ import numpy as np
 from safetensors.numpy import save_file
 
 HERE = pathlib.Path(__file__).parent
-DTYPES = ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
-          "float16", "bfloat16", "float32", "float64", "complex64"]
+DTYPES = [
+    "bool",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "bfloat16",
+    "float32",
+    "float64",
+    "complex64",
+]
 
 
 def sample(name):
@@ -37,8 +51,11 @@ def npz():
             arrays[f"{name}_big"] = x.astype(x.dtype.newbyteorder(">"))
     np.savez(HERE / "stored.npz", **{k: v for k, v in arrays.items() if k.startswith("uint16")})
     np.savez_compressed(HERE / "deflated.npz", **arrays)
-    mx.savez(str(HERE / "mlx.npz"), bfloat16_c=mx.arange(6).reshape(2, 3).astype(mx.bfloat16),
-             float32_f=mx.array([0.0, 3.0, 1.0, 4.0, 2.0, 5.0]).reshape(3, 2).T)
+    mx.savez(
+        str(HERE / "mlx.npz"),
+        bfloat16_c=mx.arange(6).reshape(2, 3).astype(mx.bfloat16),
+        float32_f=mx.array([0.0, 3.0, 1.0, 4.0, 2.0, 5.0]).reshape(3, 2).T,
+    )
     np.save(HERE / "objects.npy", np.array([{}]), allow_pickle=True)
     np.save(HERE / "records.npy", np.zeros(2, dtype=[("a", "i4"), ("b", "f8")]))
     with open(HERE / "int16_c.npy", "wb") as f:
@@ -48,9 +65,14 @@ def npz():
 def safetensors():
     arrays = {f"{name}_c": sample(name) for name in DTYPES}
     save_file(arrays, HERE / "all.safetensors", {"made": "by safetensors"})
-    mx.save_safetensors(str(HERE / "mlx.safetensors"), {
-        "bfloat16_c": mx.arange(6).reshape(2, 3).astype(mx.bfloat16),
-        "bool_c": mx.arange(6).reshape(2, 3).astype(mx.bool_)}, {"made": "by mlx"})
+    mx.save_safetensors(
+        str(HERE / "mlx.safetensors"),
+        {
+            "bfloat16_c": mx.arange(6).reshape(2, 3).astype(mx.bfloat16),
+            "bool_c": mx.arange(6).reshape(2, 3).astype(mx.bool_),
+        },
+        {"made": "by mlx"},
+    )
 
 
 def quantised(rng, name):
@@ -59,11 +81,19 @@ def quantised(rng, name):
     rows, blocks = (2, 2) if length == 32 else (1, 1)
     raw = rng.integers(0, 256, (rows, blocks, size), dtype=np.uint8)
     # Random bytes everywhere but in the scales, which must not be infinite or NaN.
-    places = {"Q2_K": [80, 82], "Q3_K": [108], "Q6_K": [208], "Q4_1": [0, 2], "Q5_1": [0, 2],
-              "Q4_K": [0, 2], "Q5_K": [0, 2], "TQ1_0": [52]}
+    places = {
+        "Q2_K": [80, 82],
+        "Q3_K": [108],
+        "Q6_K": [208],
+        "Q4_1": [0, 2],
+        "Q5_1": [0, 2],
+        "Q4_K": [0, 2],
+        "Q5_K": [0, 2],
+        "TQ1_0": [52],
+    }
     for at in places.get(name, [0]):
         scale = rng.normal(0, 0.1, (rows, blocks, 1)).astype(np.float16)
-        raw[..., at:at + 2] = scale.view(np.uint8)
+        raw[..., at : at + 2] = scale.view(np.uint8)
     return kind, raw.reshape(rows, -1)
 
 
@@ -86,11 +116,19 @@ def ggufs():
     writer.add_array("ints", [1, -2, 3])
     writer.add_array("strings", ["a", "", "bc"])
     writer.add_array("nested", [[1, 2], [3]])
-    for name, tensor in [("float32", "F32"), ("float16", "F16"), ("float64", "F64"), ("int8", "I8"),
-                         ("int16", "I16"), ("int32", "I32"), ("int64", "I64")]:
+    for name, tensor in [
+        ("float32", "F32"),
+        ("float16", "F16"),
+        ("float64", "F64"),
+        ("int8", "I8"),
+        ("int16", "I16"),
+        ("int32", "I32"),
+        ("int64", "I64"),
+    ]:
         writer.add_tensor(f"{name}_c", sample(name))
-    writer.add_tensor("bfloat16_c", sample("bfloat16").view(np.uint8),
-                      raw_dtype=gguf.GGMLQuantizationType.BF16)
+    writer.add_tensor(
+        "bfloat16_c", sample("bfloat16").view(np.uint8), raw_dtype=gguf.GGMLQuantizationType.BF16
+    )
     expected = {}
     for name in ["Q4_0", "Q4_1", "Q8_0"]:
         kind, raw = quantised(rng, name)

@@ -42,7 +42,7 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     reduction: Reduction = "none",
 ) -> mx.array:
-    """``logsumexp(logits) - sum(p * logits)`` along ``axis``, for target probabilities ``p``.
+    """``-sum(p * log_softmax(logits))`` along ``axis``, for target probabilities ``p``.
 
     Shapes: ``logits: (..., classes, ...)``; ``targets`` are class indices with the shape of
     ``logits`` without ``axis``, or probabilities with the shape of ``logits``; the loss and
@@ -77,6 +77,8 @@ def cross_entropy(
         )
 
     if as_probabilities:
+        # Differences to the greatest logit lose less to rounding than the logits themselves.
+        logits = logits - mx.stop_gradient(mx.max(logits, axis=axis, keepdims=True))
         score = mx.sum(logits * targets, axis=axis)
     else:
         score = mx.take_along_axis(logits, mx.expand_dims(targets, axis), axis).squeeze(axis)
@@ -263,19 +265,19 @@ def triplet_loss(
     reduction: Reduction = "none",
 ) -> mx.array:
     """``max(d(anchors, positives) - d(anchors, negatives) + margin, 0)`` with
-    ``d(a, b) = sqrt(sum(abs(a - b)^p) + eps)`` along ``axis``.
+    ``d(a, b) = (sum(abs(a - b)^p) + eps)^(1 / p)`` along ``axis``.
 
     Args:
         anchors, positives, negatives: Vectors along ``axis``.
         axis: The axis of the vectors.
-        p: The power of the differences. The root is a square root whatever ``p`` is, as in MLX.
+        p: The degree of the norm.
         margin: How much nearer the positives should be.
         eps: Keeps the root differentiable at 0.
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
     """
 
     def distance(a, b):
-        return mx.sqrt(mx.power(mx.abs(a - b), p).sum(axis) + eps)
+        return mx.power(mx.power(mx.abs(a - b), p).sum(axis) + eps, 1 / p)
 
     loss = mx.maximum(distance(anchors, positives) - distance(anchors, negatives) + margin, 0)
     return _reduce(loss, reduction)

@@ -171,9 +171,7 @@ def clip_grad_norm_sharded(
         The pair of the scaled tree and the norm that it had.
     """
     group = group or mx.distributed.init()
-    square = tree_reduce(
-        lambda total, g: total + mx.square(g.astype(mx.float32)).sum(), gradients, mx.array(0.0)
-    )
+    square = tree_reduce(lambda total, g: total + mx.square(g).sum(), gradients, 0.0)
     if group.size() > 1:
         square = mx.distributed.all_sum(square, group=group)
     norm = mx.sqrt(square)

@@ -122,17 +122,23 @@ class Optimizer:
 
 
 def _grow_state(state, parameters):
-    """``state`` with an empty dict at each path of ``parameters`` that it lacks."""
+    """``state`` with an empty dict at each path of ``parameters`` that it lacks.
+
+    Dicts and lists grow in place: a compiled step may hold the state as one of its inputs.
+    """
     if isinstance(parameters, (list, tuple)):
-        known = list(state) if isinstance(state, (list, tuple)) else []
-        known += [{}] * (len(parameters) - len(known))
-        grown = [_grow_state(s, p) for s, p in zip(known, parameters)]
-        return grown if isinstance(parameters, list) else tuple(grown)
+        known = state if isinstance(state, (list, tuple)) else []
+        missing = [{} for _ in range(len(parameters) - len(known))]
+        grown = [_grow_state(s, p) for s, p in zip([*known, *missing], parameters)]
+        if isinstance(known, list) and isinstance(parameters, list):
+            known[:] = grown
+            return known
+        return type(parameters)(grown)
     if isinstance(parameters, dict):
-        grown = {k: _grow_state(state.get(k, {}), p) for k, p in parameters.items()}
-        # The keys of the state that belong to no parameter, such as the step, come first.
-        return {**{k: s for k, s in state.items() if k not in grown}, **grown}
-    return dict(state) if state else {}
+        for key, parameter in parameters.items():
+            state[key] = _grow_state(state.get(key, {}), parameter)
+        return state
+    return state or {}
 
 
 class MultiOptimizer(Optimizer):

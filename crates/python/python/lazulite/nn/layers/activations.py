@@ -59,8 +59,9 @@ def prelu(x: mx.array, alpha: mx.array) -> mx.array:
 
 def elu(x, alpha=1.0):
     """``x`` where ``x > 0`` and ``alpha * (exp(x) - 1)`` elsewhere (Clevert et al., 2015)."""
-    # The minimum keeps exp, and so the derivative of the branch not taken, from overflowing.
-    return mx.where(x > 0, x, alpha * (mx.exp(mx.minimum(x, 0)) - 1))
+    # The inner where keeps exp, and so the derivative of the branch not taken, from overflowing;
+    # unlike a minimum it has the derivative of the lower branch at 0.
+    return mx.where(x > 0, x, alpha * (mx.exp(mx.where(x > 0, 0, x)) - 1))
 
 
 def celu(x, alpha=1.0):
@@ -173,8 +174,8 @@ def glu(x: mx.array, axis: int = -1) -> mx.array:
 
 
 def step(x: mx.array, threshold: float = 0.0):
-    """1 where ``x > threshold`` and 0 elsewhere, in int32."""
-    return mx.where(x > threshold, 1, 0)
+    """1 where ``x >= threshold`` and 0 elsewhere, in int32."""
+    return mx.where(x >= threshold, 1, 0)
 
 
 class Sigmoid(Module):

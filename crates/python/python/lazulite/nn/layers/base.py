@@ -57,7 +57,8 @@ class Module(dict):
             ) from None
 
     def __setattr__(self, key: str, val: Any):
-        if isinstance(val, (mx.array, dict, list, tuple)):
+        is_entry = isinstance(val, (mx.array, dict, list, tuple))
+        if is_entry and not isinstance(getattr(type(self), key, None), property):
             self.__dict__.pop(key, None)
             self[key] = val
         else:

@@ -11,10 +11,10 @@ def _per_axis(value, axes):
     return value if isinstance(value, tuple) else (value,) * axes
 
 
-def _uniform_weight(in_channels, kernel_shape):
-    """A weight uniform in ``[-k, k)`` with ``k = 1 / sqrt(in_channels * kernel size)``."""
-    bound = math.sqrt(1 / (in_channels * math.prod(kernel_shape[1:-1])))
-    return mx.random.uniform(low=-bound, high=bound, shape=kernel_shape)
+def _uniform_weight(shape):
+    """A weight uniform in ``[-k, k)`` with ``k = 1 / sqrt(fan in)``."""
+    bound = math.sqrt(1 / math.prod(shape[1:]))
+    return mx.random.uniform(low=-bound, high=bound, shape=shape)
 
 
 def _check_groups(in_channels, groups):
@@ -66,9 +66,7 @@ class Conv1d(Module):
     ):
         super().__init__()
         _check_groups(in_channels, groups)
-        self.weight = _uniform_weight(
-            in_channels, (out_channels, kernel_size, in_channels // groups)
-        )
+        self.weight = _uniform_weight((out_channels, kernel_size, in_channels // groups))
         if bias:
             self.bias = mx.zeros((out_channels,))
         self.padding = padding
@@ -119,9 +117,7 @@ class Conv2d(Module):
     ):
         super().__init__()
         _check_groups(in_channels, groups)
-        self.weight = _uniform_weight(
-            in_channels, (out_channels, *_per_axis(kernel_size, 2), in_channels // groups)
-        )
+        self.weight = _uniform_weight((out_channels, *_per_axis(kernel_size, 2), in_channels // groups))
         if bias:
             self.bias = mx.zeros((out_channels,))
         self.padding = _per_axis(padding, 2)
@@ -166,9 +162,7 @@ class Conv3d(Module):
         bias: bool = True,
     ):
         super().__init__()
-        self.weight = _uniform_weight(
-            in_channels, (out_channels, *_per_axis(kernel_size, 3), in_channels)
-        )
+        self.weight = _uniform_weight((out_channels, *_per_axis(kernel_size, 3), in_channels))
         if bias:
             self.bias = mx.zeros((out_channels,))
         self.padding = _per_axis(padding, 3)

@@ -43,7 +43,7 @@ class ConvTranspose1d(Module):
         bias: bool = True,
     ):
         super().__init__()
-        self.weight = _uniform_weight(in_channels, (out_channels, kernel_size, in_channels))
+        self.weight = _uniform_weight((out_channels, kernel_size, in_channels))
         if bias:
             self.bias = mx.zeros((out_channels,))
         self.padding = padding
@@ -73,9 +73,7 @@ class _ConvTransposeNd(Module):
         self, axes, in_channels, out_channels, kernel, stride, padding, dilation, output, bias
     ):
         super().__init__()
-        self.weight = _uniform_weight(
-            in_channels, (out_channels, *_per_axis(kernel, axes), in_channels)
-        )
+        self.weight = _uniform_weight((out_channels, *_per_axis(kernel, axes), in_channels))
         if bias:
             self.bias = mx.zeros((out_channels,))
         self.padding = _per_axis(padding, axes)

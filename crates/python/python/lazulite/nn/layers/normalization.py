@@ -1,6 +1,6 @@
 """Layers that normalise to zero mean and unit variance, each over its own set of axes."""
 
-from typing import Tuple
+import math
 
 import lazulite.core as mx
 from lazulite.nn.layers.base import Module
@@ -179,7 +179,8 @@ class BatchNorm(Module):
         track_running_stats: If false, there are no running statistics.
 
     Raises:
-        ValueError: When called with an input of another number of axes.
+        ValueError: When called with an input of another number of axes, or in training mode with
+            only one value for each channel.
     """
 
     def __init__(
@@ -214,11 +215,10 @@ class BatchNorm(Module):
             f"affine={'weight' in self}, track_running_stats={self.track_running_stats}"
         )
 
-    def _track(self, x: mx.array, axes: Tuple[int, ...], mean: mx.array, var: mx.array) -> None:
-        """Move the running statistics towards those of the batch."""
-        count = x.size // x.shape[-1]
+    def _track(self, count: int, mean: mx.array, var: mx.array) -> None:
+        """Move the running statistics towards those of a batch of ``count`` values a channel."""
         move = self.momentum
-        unbiased = var * (count / max(count - 1, 1))
+        unbiased = var * (count / (count - 1))
         self.running_mean = (1 - move) * self.running_mean + move * mean
         self.running_var = (1 - move) * self.running_var + move * unbiased
 
@@ -227,13 +227,18 @@ class BatchNorm(Module):
             raise ValueError(
                 f"BatchNorm: expected an input of 2, 3 or 4 axes, got one of shape {x.shape}"
             )
+        count = math.prod(x.shape[:-1])
+        if self.training and count == 1:
+            raise ValueError(
+                f"BatchNorm: training needs more than one value per channel, got shape {x.shape}"
+            )
         tracked = "running_mean" in self
         if self.training or not tracked:
             axes = tuple(range(x.ndim - 1))
             mean = mx.mean(x, axis=axes)
             var = mx.var(x, axis=axes)
             if self.training and tracked:
-                self._track(x, axes, mean, var)
+                self._track(count, mean, var)
         else:
             mean, var = self["running_mean"], self["running_var"]
         y = (x - mean) * mx.rsqrt(var + self.eps)

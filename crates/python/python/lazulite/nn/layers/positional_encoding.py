@@ -111,11 +111,15 @@ class ALiBi(Module):
 
     @staticmethod
     def create_alibi_slope(num_heads: int, dtype: mx.Dtype = mx.float32) -> mx.array:
-        """The slopes ``2 ** (-8 * h / num_heads)`` for ``h = 1, ..., num_heads``,
-        ``(num_heads, 1, 1)``."""
-        ratio = (2**8) ** (1 / num_heads)
-        slopes = mx.power(ratio, -mx.arange(1, num_heads + 1))
-        return slopes.astype(dtype)[:, None, None]
+        """The slopes ``2 ** (-8 * h / n)`` for ``h = 1, ..., n``, ``(num_heads, 1, 1)``.
+
+        ``n`` is the greatest power of 2 up to ``num_heads``; the further heads have every other
+        slope of ``2 * n`` heads.
+        """
+        n = 2 ** (num_heads.bit_length() - 1)
+        slopes = [2 ** (-8 * h / n) for h in range(1, n + 1)]
+        slopes += [2 ** (-4 * h / n) for h in range(1, 2 * (num_heads - n), 2)]
+        return mx.array(slopes).astype(dtype)[:, None, None]
 
     def __call__(
         self,

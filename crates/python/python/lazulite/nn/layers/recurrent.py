@@ -79,8 +79,8 @@ class GRU(Module):
     """The gated recurrent unit (Cho et al., 2014).
 
     ``r = sigmoid(Wxr x + Whr h + br)``, ``z = sigmoid(Wxz x + Whz h + bz)``,
-    ``n = tanh(Wxn x + bn + r * (Whn h + bhn))``, ``h' = (1 - z) * n + z * h``; in the first step
-    of a call without ``hidden`` the terms with ``h`` and ``bhn`` are absent.
+    ``n = tanh(Wxn x + bn + r * (Whn h + bhn))``, ``h' = (1 - z) * n + z * h``; without ``hidden``
+    the first ``h`` is 0.
 
     Shapes are those of `RNN`; ``Wx: (3 * hidden_size, input_size)`` and ``Wh: (3 * hidden_size,
     hidden_size)`` hold the rows of r, z and n in this order, ``b: (3 * hidden_size,)``,
@@ -116,17 +116,15 @@ class GRU(Module):
         for t in range(x.shape[-2]):
             gates = projected[..., t, : 2 * size]
             n = projected[..., t, 2 * size :]
+            n_hidden = self["bhn"] if "bhn" in self else None
             if hidden is not None:
                 from_hidden = hidden @ recurrent
                 gates = gates + from_hidden[..., : 2 * size]
-                n_hidden = from_hidden[..., 2 * size :]
-                if "bhn" in self:
-                    n_hidden = n_hidden + self["bhn"]
+                from_hidden = from_hidden[..., 2 * size :]
+                n_hidden = from_hidden if n_hidden is None else from_hidden + n_hidden
             r, z = mx.split(mx.sigmoid(gates), 2, axis=-1)
-            if hidden is None:
-                hidden = (1 - z) * mx.tanh(n)
-            else:
-                hidden = (1 - z) * mx.tanh(n + r * n_hidden) + z * hidden
+            n = mx.tanh(n if n_hidden is None else n + r * n_hidden)
+            hidden = (1 - z) * n if hidden is None else (1 - z) * n + z * hidden
             states.append(hidden)
         return mx.stack(states, axis=-2)
 

@@ -1,6 +1,7 @@
 """Resampling of signals, images and volumes to another size."""
 
 import math
+import struct
 from functools import lru_cache
 from typing import Literal, Tuple, Union
 
@@ -32,12 +33,19 @@ def _cubic(x, a):
     return 0.0
 
 
+def _float32(x):
+    """``x`` rounded to float32."""
+    return struct.unpack("f", struct.pack("f", x))[0]
+
+
 @lru_cache(maxsize=256)
 def _nearest_indices(n, scale):
     m = int(n * scale)
     if scale < 1:
         return [i * n // m for i in range(m)]
-    return [min(max(round(_centre(i, n, m, scale)), 0), n - 1) for i in range(m)]
+    # In float32 and with ties to even, as MLX rounds: centres often lie half way.
+    nearest = (round(_float32(_float32((i + 0.5) * _float32(n / m)) - 0.5)) for i in range(m))
+    return [min(max(k, 0), n - 1) for k in nearest]
 
 
 @lru_cache(maxsize=256)
@@ -80,8 +88,10 @@ def _taps(n, scale, mode, align_corners, antialias):
 
 def _resample_axis(x, axis, scale, mode, align_corners, antialias):
     n = x.shape[axis]
+    if int(n * scale) == 0:
+        return mx.take(x, mx.array([], mx.int32), axis=axis)
     if mode == "nearest":
-        return mx.take(x, mx.array(_nearest_indices(n, scale)), axis=axis)
+        return mx.take(x, mx.array(_nearest_indices(n, scale), mx.int32), axis=axis)
     column = [1] * x.ndim
     column[axis] = -1
     indices, weights = _taps(n, scale, mode, align_corners, antialias)
@@ -141,10 +151,11 @@ class Upsample(Module):
         self.antialias = antialias
 
     def _extra_repr(self) -> str:
-        return (
+        text = (
             f"scale_factor={self.scale_factor}, mode={self.mode!r}, "
             f"align_corners={self.align_corners}"
         )
+        return f"{text}, antialias=True" if self.antialias else text
 
     def __call__(self, x: mx.array) -> mx.array:
         spatial = x.ndim - 2

@@ -1,0 +1,1 @@
+//! Transforms on graphs that a small interpreter evaluates in double precision.
