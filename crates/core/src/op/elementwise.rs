@@ -358,7 +358,7 @@ impl Rules for UnaryOp {
 
 /// Inputs of an elementwise op with batch axes in front and ranks made equal, so that the op's
 /// broadcasting pairs the right axes.
-fn align_batches(inputs: &[Array], axes: &[Option<usize>]) -> Result<Vec<Array>> {
+pub(crate) fn align_batches(inputs: &[Array], axes: &[Option<usize>]) -> Result<Vec<Array>> {
     let rank = |(x, axis): (&Array, &Option<usize>)| x.ndim() - usize::from(axis.is_some());
     let ndim = inputs.iter().zip(axes).map(rank).max().unwrap_or(0);
     let mut out = Vec::with_capacity(inputs.len());

@@ -12,6 +12,7 @@ pub mod elementwise;
 pub mod fast;
 pub mod gather;
 pub mod identity;
+pub mod index;
 pub mod join;
 pub mod matmul;
 pub mod quantized;
@@ -19,6 +20,7 @@ pub mod random;
 pub mod reduce;
 pub mod scan;
 pub mod scatter;
+pub mod shaping;
 pub mod sort;
 pub mod table;
 pub mod view;
@@ -30,7 +32,7 @@ pub use scan::ScanOp;
 use crate::array::Array;
 use crate::dtype::{Dtype, Literal};
 use crate::error::{Error, ErrorKind, Result};
-use crate::shape::Shape;
+use crate::shape::{Axes, Shape};
 use smallvec::SmallVec;
 use std::hash::Hash;
 
@@ -151,9 +153,7 @@ pub(crate) trait Rules: Clone + PartialEq + Eq + Hash + Into<Primitive> {
 
     /// The op applied to every example of a batch: input `i` has its batch axis (of size `batch`)
     /// at `axes[i]`, or is the same for all examples.
-    fn vmap(&self, _inputs: &[Array], _axes: &[Option<usize>], _batch: usize) -> Result<Batched> {
-        missing(self.name(), "vmap")
-    }
+    fn vmap(&self, inputs: &[Array], axes: &[Option<usize>], batch: usize) -> Result<Batched>;
 
     /// The params that make sense for `inputs`, where the op was traced on inputs of other sizes
     /// (`old`, of the same ranks and dtypes): what shapeless compilation calls. The default is for
@@ -352,6 +352,73 @@ impl Primitive {
 /// A bare number of `x`'s dtype, which broadcasts against it.
 pub(crate) fn like(x: &Array, value: f64) -> Array {
     Array::literal(Literal::from_f64(value, x.dtype()))
+}
+
+/// `x` for the transpose of a product with `x`: conjugated if it is complex.
+pub(crate) fn conjugated(x: &Array) -> Result<Array> {
+    if x.dtype().is_complex() { x.conjugate() } else { Ok(x.clone()) }
+}
+
+/// `x` summed over the axes along which `shape` was broadcast to x's shape.
+pub(crate) fn sum_to(x: &Array, shape: &[usize]) -> Result<Array> {
+    if x.shape() == shape {
+        return Ok(x.clone());
+    }
+    let lead = x.ndim() - shape.len();
+    let stretched = |a: usize| a < lead || (shape[a - lead] == 1 && x.shape()[a] != 1);
+    let axes: Vec<i64> = (0..x.ndim()).filter(|&a| stretched(a)).map(|a| a as i64).collect();
+    if axes.is_empty() {
+        return x.reshape(shape);
+    }
+    x.sum(Some(&axes), true)?.reshape(shape)
+}
+
+/// `first` followed by `rest`.
+pub(crate) fn prepend(first: usize, rest: &[usize]) -> Shape {
+    std::iter::once(first).chain(rest.iter().copied()).collect()
+}
+
+/// Each of `axes` one further back: where they are after a batch axis came in front.
+pub(crate) fn behind_batch(axes: &[usize]) -> Axes {
+    axes.iter().map(|a| a + 1).collect()
+}
+
+/// Where `axis` of one example is when the batch axis is at `batch`.
+pub(crate) fn beside_batch(axis: usize, batch: Option<usize>) -> usize {
+    batch.map_or(axis, |b| axis + usize::from(axis >= b))
+}
+
+/// A dtype that can index an axis of `n` elements.
+pub(crate) fn index_dtype(n: usize) -> Dtype {
+    if n <= i32::MAX as usize { Dtype::I32 } else { Dtype::I64 }
+}
+
+/// The vmap rule of last resort: one application for each example, stacked along axis 0.
+pub(crate) fn vmap_by_loop<R: Rules>(
+    op: &R,
+    inputs: &[Array],
+    axes: &[Option<usize>],
+    batch: usize,
+) -> Result<Batched> {
+    let examples: Vec<Vec<Array>> = (0..batch)
+        .map(|i| {
+            let pick = |(x, axis): (&Array, &Option<usize>)| match axis {
+                Some(axis) => x.at_axis(*axis, i),
+                None => Ok(x.clone()),
+            };
+            let example = inputs.iter().zip(axes).map(pick).collect::<Result<Vec<_>>>()?;
+            Array::apply_all(op.clone(), &example)
+        })
+        .collect::<Result<_>>()?;
+    let count = examples.first().map_or(0, Vec::len);
+    if count == 0 {
+        let message = "vmap over an empty batch has no example to take the shapes from";
+        return Err(Error::unsupported(op.name(), message));
+    }
+    let stacked = (0..count)
+        .map(|o| Array::stack(&examples.iter().map(|e| e[o].clone()).collect::<Vec<_>>(), 0))
+        .collect::<Result<_>>()?;
+    Ok((stacked, vec![Some(0); count]))
 }
 
 /// Moves the batch axis of `x` to the front; `x` itself if it has none.

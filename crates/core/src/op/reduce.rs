@@ -285,7 +285,7 @@ fn arg_reduce(op: ArgReduceOp, x: &Array, axis: Option<i64>, keepdims: bool) -> 
     };
     let rule = ArgReduce { op, axis: 0 };
     let axis_at = normalize_axis(rule.name(), axis, ndim)?;
-    let out = Array::apply(ArgReduce { op, axis: axis_at }, &[input.clone()])?;
+    let out = Array::apply(ArgReduce { op, axis: axis_at }, std::slice::from_ref(&input))?;
     match (keepdims, input.ndim() == x.ndim()) {
         (true, true) => Ok(out),
         (true, false) => out.reshape(&Shape::from_elem(1, x.ndim())),

@@ -1,11 +1,14 @@
 //! Running reductions along an axis.
 
-use super::{Avals, Batched, Derivative, Rules, one};
+use super::gather::GatherAxis;
+use super::scatter::{ScatterAxis, UpdateMode};
+use super::{Avals, Batched, Derivative, Rules, beside_batch, conjugated, index_dtype, like, one};
 use crate::array::Array;
+use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::for_each_scan;
 use crate::op::reduce::ReduceClass;
-use crate::shape::normalize_axis;
+use crate::shape::{Shape, normalize_axis};
 
 /// What the table says of one scan.
 #[derive(Clone, Copy, Debug)]
@@ -112,8 +115,132 @@ impl Rules for Scan {
         cotangents[0].as_ref().map(|ct| Array::apply(back, std::slice::from_ref(ct))).transpose()
     }
 
+    fn jvp(
+        &self,
+        inputs: &[Array],
+        outputs: &[Array],
+        tangents: &[Option<Array>],
+    ) -> Result<Vec<Option<Array>>> {
+        let Some(t) = &tangents[0] else { return Ok(vec![None]) };
+        Ok(vec![Some(match self.op {
+            ScanOp::CumMax | ScanOp::CumMin => {
+                let picked = GatherAxis { axis: self.axis };
+                self.shifted(&Array::apply(picked, &[t.clone(), self.choice(&inputs[0])?])?, false)?
+            }
+            _ => {
+                let mut total = t.zeros_like()?;
+                for [after, before] in self.factors(&inputs[0], &outputs[0])? {
+                    let part = self.sum(&before.multiply(&widened(t, &before)?)?, false)?;
+                    total = total.add(&after.multiply(&part)?.astype(t.dtype())?)?;
+                }
+                total
+            }
+        })])
+    }
+
+    fn vjp(
+        &self,
+        inputs: &[Array],
+        outputs: &[Array],
+        cotangents: &[Option<Array>],
+        _wanted: &[bool],
+    ) -> Result<Vec<Option<Array>>> {
+        let Some(ct) = &cotangents[0] else { return Ok(vec![None]) };
+        Ok(vec![Some(match self.op {
+            ScanOp::CumMax | ScanOp::CumMin => {
+                let add = ScatterAxis { axis: self.axis, mode: UpdateMode::Add };
+                let ct = self.shifted(ct, true)?;
+                Array::apply(add, &[ct.zeros_like()?, self.choice(&inputs[0])?, ct])?
+            }
+            _ => {
+                let mut total = ct.zeros_like()?;
+                for [after, before] in self.factors(&inputs[0], &outputs[0])? {
+                    let ct_here = conjugated(&after)?.multiply(&widened(ct, &after)?)?;
+                    let part = conjugated(&before)?.multiply(&self.sum(&ct_here, true)?)?;
+                    total = total.add(&part.astype(ct.dtype())?)?;
+                }
+                total
+            }
+        })])
+    }
+
     fn vmap(&self, inputs: &[Array], axes: &[Option<usize>], _batch: usize) -> Result<Batched> {
-        let axis = axes[0].map_or(self.axis, |b| self.axis + usize::from(self.axis >= b));
+        let axis = beside_batch(self.axis, axes[0]);
         Ok((vec![Array::apply(Scan { axis, ..*self }, inputs)?], vec![axes[0]]))
+    }
+}
+
+/// `x` in the type in which `factor` was computed.
+fn widened(x: &Array, factor: &Array) -> Result<Array> {
+    x.astype(factor.dtype())
+}
+
+impl Scan {
+    /// The running sum over the same elements, or its transpose.
+    fn sum(&self, x: &Array, transpose: bool) -> Result<Array> {
+        let reverse = self.reverse != transpose;
+        let op = Scan { op: ScanOp::CumSum, reverse, ..*self };
+        Array::apply(op, std::slice::from_ref(x))
+    }
+
+    /// Pairs `(a, b)` such that the derivative along `t` is the sum of `a * cumsum(b * t)`.
+    ///
+    /// For the product: up to the first zero it is `y * cumsum(t / x)`; from there on only the
+    /// tangent of that zero counts, times the product of all others. For logcumsumexp it is
+    /// `exp(c - y) * cumsum(exp(x - c) * t)` with the greatest element `c`, in `float64` so that
+    /// the exponentials have room.
+    fn factors(&self, x: &Array, y: &Array) -> Result<Vec<[Array; 2]>> {
+        if self.op == ScanOp::LogCumSumExp {
+            if x.is_empty() {
+                return Ok(Vec::new());
+            }
+            let axis = [self.axis as i64];
+            let (x, y) = (x.astype(Dtype::F64)?, y.astype(Dtype::F64)?);
+            let top = x.max(Some(&axis), true)?.stop_gradient()?;
+            // Beyond this the factor would overflow; what it multiplies is 0 there.
+            let room = top.subtract(&y)?.minimum(&like(&y, 700.0))?;
+            return Ok(vec![[room.exp()?, x.subtract(&top)?.exp()?]]);
+        }
+        let zero = x.equal(&like(x, 0.0))?;
+        let count = Scan { op: ScanOp::CumSum, inclusive: true, ..*self };
+        let seen = zero.astype(index_dtype(x.len()))?;
+        let seen = Array::apply(count, &[seen])?;
+        let before = seen.equal(&like(&seen, 0.0))?;
+        let first = zero.logical_and(&seen.equal(&like(&seen, 1.0))?)?;
+        let nonzero = zero.select(&like(x, 1.0), x)?;
+        let inverse = before.select(&nonzero.reciprocal()?, &like(x, 0.0))?;
+        let without = first.select(&like(x, 1.0), x)?;
+        let others = Array::apply(*self, &[without])?;
+        Ok(vec![[y.clone(), inverse], [others, first.astype(x.dtype())?]])
+    }
+
+    /// The place along the axis of the latest element that the running extreme, itself included,
+    /// comes from.
+    fn choice(&self, x: &Array) -> Result<Array> {
+        let n = x.shape()[self.axis];
+        let extreme = Array::apply(Scan { inclusive: true, ..*self }, std::slice::from_ref(x))?;
+        let mut column = Shape::from_elem(1, x.ndim());
+        column[self.axis] = n;
+        let place = Array::iota(0.0, 1.0, n, index_dtype(n))?.reshape(&column)?;
+        let none = if self.reverse { n.saturating_sub(1) } else { 0 };
+        let hit = x.equal(&extreme)?.select(&place, &like(&place, none as f64))?;
+        let op = if self.reverse { ScanOp::CumMin } else { ScanOp::CumMax };
+        Array::apply(Scan { op, inclusive: true, ..*self }, &[hit])
+    }
+
+    /// Turns values of the inclusive scan into those of the exclusive one by a shift of one place,
+    /// or transposes that shift; nothing for an inclusive scan.
+    fn shifted(&self, x: &Array, transpose: bool) -> Result<Array> {
+        let n = x.shape()[self.axis];
+        if self.inclusive || n == 0 {
+            return Ok(x.clone());
+        }
+        let zero = x.pinned_range(self.axis, 0, 1)?.zeros_like()?;
+        let axis = self.axis as i64;
+        if self.reverse != transpose {
+            Array::concatenate(&[x.pinned_range(self.axis, 1, n - 1)?, zero], axis)
+        } else {
+            Array::concatenate(&[zero, x.pinned_range(self.axis, 0, n - 1)?], axis)
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! Views: ops that move no elements. At run time they are arithmetic on layouts
 //! ([`Primitive::view`]); a copy is made only where strides cannot express the result.
 
-use super::{Avals, Derivative, Primitive, Rules, one};
+use super::scatter::{Scatter, SliceUpdate, UpdateMode};
+use super::{
+    Aval, Avals, Batched, Derivative, Primitive, Rules, batch_first, index_dtype, one, prepend,
+};
 use crate::array::Array;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -41,6 +44,94 @@ pub struct Slice {
     pub step: Strides,
     /// The result's shape.
     pub shape: Shape,
+    /// What the bounds mean on an input of another size.
+    pub ends: Ends,
+}
+
+/// Where one axis of a slice has its bounds when the input's size changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// Both bounds count from the front.
+    Front,
+    /// The first counts from the front, the last from the end: `x[2:]`, and all of an axis.
+    Stop,
+    /// Both count from the end: `x[-1]`.
+    Back,
+    /// Neither is known: the axis must keep its size.
+    Pinned,
+}
+
+/// The [`End`] of every axis, two bits each. The default is `Front` for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Ends(u64);
+
+impl Ends {
+    /// The entry of `axis`; axes beyond 31 are pinned.
+    pub fn get(self, axis: usize) -> End {
+        match self.0.checked_shr(2 * axis as u32).map(|bits| bits & 3) {
+            Some(0) => End::Front,
+            Some(1) => End::Stop,
+            Some(2) => End::Back,
+            _ => End::Pinned,
+        }
+    }
+
+    /// The same with `end` for `axis`.
+    #[must_use]
+    pub fn with(self, axis: usize, end: End) -> Ends {
+        if axis >= 32 {
+            return self;
+        }
+        Ends(self.0 & !(3 << (2 * axis)) | (end as u64) << (2 * axis))
+    }
+
+    /// The same behind a new first axis that is taken whole.
+    #[must_use]
+    pub fn behind_batch(self) -> Ends {
+        Ends(self.0 << 2).with(0, End::Stop)
+    }
+
+    /// The first place and the number of elements on an axis of `new` elements, where they were
+    /// `start` and `len` on one of `old`, with `step` between.
+    pub(crate) fn follow(
+        self,
+        op: &'static str,
+        axis: usize,
+        (start, step, len): (usize, isize, usize),
+        (old, new): (usize, usize),
+    ) -> Result<(usize, usize)> {
+        let stale = || {
+            let message = format!(
+                "a slice of axis {axis} does not say what it means for size {new} instead of \
+                 {old}; give bounds that are fixed or counted from the end"
+            );
+            Error::shape(op, &[&[old], &[new]], message)
+        };
+        let shift = new as isize - old as isize;
+        let (first, len) = match self.get(axis) {
+            _ if shift == 0 => (start as isize, len),
+            End::Front => (start as isize, len),
+            End::Back => (start as isize + shift, len),
+            // Going down, the first element is the one that is counted from the end.
+            End::Stop if step < -1 => {
+                let first = start as isize + shift;
+                (first, if first < 0 { 0 } else { (first / -step) as usize + 1 })
+            }
+            End::Stop if step > 1 => {
+                (start as isize, new.saturating_sub(start).div_ceil(step as usize))
+            }
+            End::Stop => {
+                let first = start as isize + if step < 0 { shift } else { 0 };
+                (first, (len as isize + shift).max(0) as usize)
+            }
+            End::Pinned => return Err(stale()),
+        };
+        let last = first + (len as isize - 1) * step;
+        if len > 0 && (first < 0 || last < 0 || first.max(last) >= new as isize) {
+            return Err(stale());
+        }
+        Ok((first.max(0) as usize, len))
+    }
 }
 
 /// Element `i` of the result is element `offset + sum(i * strides)` of the flattened input.
@@ -103,7 +194,7 @@ impl Bitcast {
         if old == new {
             return Some(out);
         }
-        if !layout.is_contiguous() || (layout.offset * old) % new != 0 {
+        if !layout.is_contiguous() || !(layout.offset * old).is_multiple_of(new) {
             return None;
         }
         let last = out.shape.last_mut()?;
@@ -181,6 +272,103 @@ impl Array {
     }
 }
 
+/// Checks that `shape` elements from `start` by `step` along each axis lie inside `from`.
+pub(crate) fn check_range(
+    op: &'static str,
+    from: &[usize],
+    start: &[usize],
+    step: &[isize],
+    shape: &[usize],
+) -> Result<()> {
+    let inside = |a: usize| {
+        let last = start[a] as isize + (shape[a] as isize - 1) * step[a];
+        shape[a] == 0 || (start[a] < from[a] && last >= 0 && last < from[a] as isize)
+    };
+    let ranks = [start.len(), step.len(), shape.len()];
+    if ranks.iter().all(|&r| r == from.len()) && (0..from.len()).all(inside) {
+        return Ok(());
+    }
+    let message = format!(
+        "{} elements from {:?} by {:?} are not all inside an array of {}",
+        show(shape),
+        start,
+        step,
+        show(from)
+    );
+    Err(Error::shape(op, &[from, shape], message))
+}
+
+/// The permutation that undoes `axes`.
+pub(crate) fn inverse(axes: &[usize]) -> Axes {
+    let mut back = Axes::from_elem(0, axes.len());
+    for (i, &a) in axes.iter().enumerate() {
+        back[a] = i;
+    }
+    back
+}
+
+/// The shape for a reshape of `new`, where the reshape was of `old` to `target`.
+///
+/// Old and target axes are matched in the least groups of equal products. A group whose sizes
+/// changed must have one target axis that is not 1, which takes the new product, or exactly one
+/// that can take the change while the others stay.
+fn regroup(old: &[usize], target: &[usize], new: &[usize]) -> Result<Shape> {
+    if old == new {
+        return Ok(target.into());
+    }
+    let stale = || {
+        let message = format!(
+            "a reshape of {} to {} does not say what becomes of {}; reshape with explicit sizes",
+            show(old),
+            show(target),
+            show(new)
+        );
+        Error::shape("reshape", &[old, target, new], message)
+    };
+    if old.contains(&0) {
+        return Err(stale());
+    }
+    let mut shape: Shape = target.into();
+    let (mut i, mut j) = (0, 0);
+    while i < old.len() || j < target.len() {
+        let (i0, j0) = (i, j);
+        let (mut have, mut want) = (1, 1);
+        loop {
+            if i < old.len() && (have < want || i == i0) {
+                have *= old[i];
+                i += 1;
+            } else if j < target.len() && (want < have || j == j0) {
+                want *= target[j];
+                j += 1;
+            } else {
+                break;
+            }
+        }
+        // Unit axes that nothing else would claim belong to the last group.
+        if target[j..].iter().all(|&n| n == 1) && old[i..].iter().all(|&n| n == 1) {
+            (i, j) = (old.len(), target.len());
+        }
+        if old[i0..i] == new[i0..i] {
+            continue;
+        }
+        if i - i0 == j - j0 && old[i0..i] == target[j0..j] {
+            shape[j0..j].copy_from_slice(&new[i0..i]);
+            continue;
+        }
+        let total: usize = new[i0..i].iter().product();
+        let wide: Vec<usize> = (j0..j).filter(|&a| target[a] != 1).collect();
+        let places = if wide.is_empty() { (j0..j).take(1).collect() } else { wide };
+        let before: usize = target[j0..j].iter().product();
+        let takes = |&&a: &&usize| total.is_multiple_of(before / target[a]);
+        let mut able = places.iter().filter(takes);
+        match (able.next(), able.next()) {
+            (Some(&a), None) => shape[a] = total / (before / target[a]),
+            _ => return Err(stale()),
+        }
+    }
+    Ok(shape)
+}
+
 impl Rules for Broadcast {
     fn name(&self) -> &'static str {
         "broadcast_to"
@@ -199,6 +387,42 @@ impl Rules for Broadcast {
 
     fn derivative(&self) -> Derivative {
         Derivative::Linear(&[])
+    }
+
+    fn transpose(
+        &self,
+        _place: usize,
+        inputs: &[Array],
+        _outputs: &[Array],
+        cotangents: &[Option<Array>],
+    ) -> Result<Option<Array>> {
+        let Some(ct) = &cotangents[0] else { return Ok(None) };
+        Ok(Some(super::sum_to(ct, inputs[0].shape())?))
+    }
+
+    fn vmap(&self, inputs: &[Array], axes: &[Option<usize>], _batch: usize) -> Result<Batched> {
+        let Some(batch) = axes[0] else {
+            return Ok((vec![Array::apply(self.clone(), inputs)?], vec![None]));
+        };
+        let x = batch_first(&inputs[0], Some(batch))?;
+        let batch = x.shape()[0];
+        let mut shape = prepend(batch, x.shape().get(1..).unwrap_or_default());
+        let missing = self.shape.len() + 1 - shape.len();
+        shape.insert_many(1, std::iter::repeat_n(1, missing));
+        let out = x.reshape(&shape)?.broadcast_to(&prepend(batch, &self.shape))?;
+        Ok((vec![out], vec![Some(0)]))
+    }
+
+    /// Axes that the input fills follow its size; stretched and new axes keep theirs.
+    fn rebind(&self, inputs: &[Array], old: &[Aval]) -> Result<Self> {
+        let mut shape = self.shape.clone();
+        let lead = shape.len() - old[0].shape.len();
+        for (a, &n) in old[0].shape.iter().enumerate() {
+            if shape[lead + a] == n {
+                shape[lead + a] = inputs[0].shape()[a];
+            }
+        }
+        Ok(Broadcast { shape })
     }
 
     /// The target shape is a parameter of the plan; which axes grow follows from the ranks and the
@@ -229,6 +453,31 @@ impl Rules for Reshape {
         Derivative::Linear(&[])
     }
 
+    fn transpose(
+        &self,
+        _place: usize,
+        inputs: &[Array],
+        _outputs: &[Array],
+        cotangents: &[Option<Array>],
+    ) -> Result<Option<Array>> {
+        let Some(ct) = &cotangents[0] else { return Ok(None) };
+        Ok(Some(ct.reshape(inputs[0].shape())?))
+    }
+
+    fn vmap(&self, inputs: &[Array], axes: &[Option<usize>], _batch: usize) -> Result<Batched> {
+        let Some(batch) = axes[0] else {
+            return Ok((vec![Array::apply(self.clone(), inputs)?], vec![None]));
+        };
+        let x = batch_first(&inputs[0], Some(batch))?;
+        let out = x.reshape(&prepend(x.shape()[0], &self.shape))?;
+        Ok((vec![out], vec![Some(0)]))
+    }
+
+    fn rebind(&self, inputs: &[Array], old: &[Aval]) -> Result<Self> {
+        let shape = regroup(&old[0].shape, &self.shape, inputs[0].shape())?;
+        Ok(Reshape { shape })
+    }
+
     fn key(&self, _state: &mut impl Hasher) {}
 }
 
@@ -256,6 +505,27 @@ impl Rules for Transpose {
     fn derivative(&self) -> Derivative {
         Derivative::Linear(&[])
     }
+
+    fn transpose(
+        &self,
+        _place: usize,
+        _inputs: &[Array],
+        _outputs: &[Array],
+        cotangents: &[Option<Array>],
+    ) -> Result<Option<Array>> {
+        let Some(ct) = &cotangents[0] else { return Ok(None) };
+        Array::apply(Transpose { axes: inverse(&self.axes) }, std::slice::from_ref(ct)).map(Some)
+    }
+
+    fn vmap(&self, inputs: &[Array], axes: &[Option<usize>], _batch: usize) -> Result<Batched> {
+        let Some(batch) = axes[0] else {
+            return Ok((vec![Array::apply(self.clone(), inputs)?], vec![None]));
+        };
+        let x = batch_first(&inputs[0], Some(batch))?;
+        let out =
+            Array::apply(Transpose { axes: prepend(0, &super::behind_batch(&self.axes)) }, &[x])?;
+        Ok((vec![out], vec![Some(0)]))
+    }
 }
 
 impl Rules for Slice {
@@ -264,11 +534,58 @@ impl Rules for Slice {
     }
 
     fn infer(&self, inputs: &[Array]) -> Result<Avals> {
+        check_range("slice", inputs[0].shape(), &self.start, &self.step, &self.shape)?;
         one(self.shape.clone(), inputs[0].dtype())
     }
 
     fn derivative(&self) -> Derivative {
         Derivative::Linear(&[])
+    }
+
+    fn transpose(
+        &self,
+        _place: usize,
+        inputs: &[Array],
+        _outputs: &[Array],
+        cotangents: &[Option<Array>],
+    ) -> Result<Option<Array>> {
+        let Some(ct) = &cotangents[0] else { return Ok(None) };
+        let op = SliceUpdate {
+            start: self.start.clone(),
+            step: self.step.clone(),
+            mode: UpdateMode::Set,
+            ends: self.ends,
+        };
+        let zeros = Array::zeros(inputs[0].shape(), ct.dtype())?;
+        Array::apply(op, &[zeros, ct.clone()]).map(Some)
+    }
+
+    fn vmap(&self, inputs: &[Array], axes: &[Option<usize>], _batch: usize) -> Result<Batched> {
+        let Some(batch) = axes[0] else {
+            return Ok((vec![Array::apply(self.clone(), inputs)?], vec![None]));
+        };
+        let x = batch_first(&inputs[0], Some(batch))?;
+        let mut step = self.step.clone();
+        step.insert(0, 1);
+        let op = Slice {
+            start: prepend(0, &self.start),
+            step,
+            shape: prepend(x.shape()[0], &self.shape),
+            ends: self.ends.behind_batch(),
+        };
+        let out = Array::apply(op, &[x])?;
+        Ok((vec![out], vec![Some(0)]))
+    }
+
+    /// Bounds that count from the end follow it; the others stay and are checked.
+    fn rebind(&self, inputs: &[Array], old: &[Aval]) -> Result<Self> {
+        let mut op = self.clone();
+        for a in 0..op.shape.len() {
+            let sizes = (old[0].shape[a], inputs[0].shape()[a]);
+            let range = (op.start[a], op.step[a], op.shape[a]);
+            (op.start[a], op.shape[a]) = self.ends.follow("slice", a, range, sizes)?;
+        }
+        Ok(op)
     }
 
     fn key(&self, _state: &mut impl Hasher) {}
@@ -304,6 +621,59 @@ impl Rules for AsStrided {
         Derivative::Linear(&[])
     }
 
+    fn transpose(
+        &self,
+        _place: usize,
+        inputs: &[Array],
+        _outputs: &[Array],
+        cotangents: &[Option<Array>],
+    ) -> Result<Option<Array>> {
+        let Some(ct) = &cotangents[0] else { return Ok(None) };
+        // Views may overlap, so the elements' cotangents are added at their places.
+        let n = inputs[0].len();
+        let mut place = Array::literal(crate::Literal::from_i64(self.offset as i64, Dtype::I64))
+            .broadcast_to(&self.shape)?;
+        for (a, (&size, &stride)) in self.shape.iter().zip(&self.strides).enumerate() {
+            let mut column = Shape::from_elem(1, self.shape.len());
+            column[a] = size;
+            let steps = Array::iota(0.0, stride as f64, size, Dtype::I64)?.reshape(&column)?;
+            place = place.add(&steps)?;
+        }
+        let mut shape: Shape = self.shape.clone();
+        shape.push(1);
+        let op = Scatter { axes: Axes::from_iter([0]), mode: UpdateMode::Add };
+        let place = place.astype(index_dtype(n))?;
+        let zeros = Array::zeros(&[n], ct.dtype())?;
+        let flat = Array::apply(op, &[zeros, ct.reshape(&shape)?, place])?;
+        Ok(Some(flat.reshape(inputs[0].shape())?))
+    }
+
+    fn vmap(&self, inputs: &[Array], axes: &[Option<usize>], _batch: usize) -> Result<Batched> {
+        let Some(batch) = axes[0] else {
+            return Ok((vec![Array::apply(self.clone(), inputs)?], vec![None]));
+        };
+        let x = batch_first(&inputs[0], Some(batch))?;
+        let batch = x.shape()[0];
+        let mut strides = self.strides.clone();
+        strides.insert(0, (x.len() / batch.max(1)) as isize);
+        let shape = prepend(batch, &self.shape);
+        let out = Array::apply(AsStrided { shape, strides, offset: self.offset }, &[x])?;
+        Ok((vec![out], vec![Some(0)]))
+    }
+
+    /// Strides say nothing about other sizes.
+    fn rebind(&self, inputs: &[Array], old: &[Aval]) -> Result<Self> {
+        if inputs[0].shape() == old[0].shape.as_slice() {
+            return Ok(self.clone());
+        }
+        let message = format!(
+            "strides were given for an input of {}, not of {}; a shapeless function cannot use them",
+            show(&old[0].shape),
+            show(inputs[0].shape())
+        );
+        Err(Error::shape("as_strided", &[&old[0].shape, inputs[0].shape()], message))
+    }
+
     fn key(&self, _state: &mut impl Hasher) {}
 }
 
@@ -334,5 +704,14 @@ impl Rules for Bitcast {
 
     fn derivative(&self) -> Derivative {
         Derivative::Zero
+    }
+
+    fn vmap(&self, inputs: &[Array], axes: &[Option<usize>], _batch: usize) -> Result<Batched> {
+        let Some(batch) = axes[0] else {
+            return Ok((vec![Array::apply(*self, inputs)?], vec![None]));
+        };
+        let x = batch_first(&inputs[0], Some(batch))?;
+        let out = Array::apply(*self, &[x])?;
+        Ok((vec![out], vec![Some(0)]))
     }
 }

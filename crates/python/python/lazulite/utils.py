@@ -245,7 +245,9 @@ def tree_merge(tree_a, tree_b, merge_fn=None):
     if _is_empty(tree_b):
         return tree_a
     if isinstance(tree_a, (list, tuple)) and isinstance(tree_b, (list, tuple)):
-        return _rebuild(tree_a, [tree_merge(a, b, merge_fn) for a, b in zip_longest(tree_a, tree_b)])
+        return _rebuild(
+            tree_a, [tree_merge(a, b, merge_fn) for a, b in zip_longest(tree_a, tree_b)]
+        )
     if isinstance(tree_a, dict) and isinstance(tree_b, dict):
         keys = list(tree_a) + [k for k in tree_b if k not in tree_a]
         return {k: tree_merge(tree_a.get(k), tree_b.get(k), merge_fn) for k in keys}

@@ -134,9 +134,7 @@ def he_normal(
     def initializer(
         a: mx.array, mode: Literal["fan_in", "fan_out"] = "fan_in", gain: float = 1.0
     ) -> mx.array:
-        return mx.random.normal(
-            shape=a.shape, scale=gain / math.sqrt(_fan(a, mode)), dtype=dtype
-        )
+        return mx.random.normal(shape=a.shape, scale=gain / math.sqrt(_fan(a, mode)), dtype=dtype)
 
     return initializer
 
@@ -183,9 +181,7 @@ def sparse(
     return initializer
 
 
-def orthogonal(
-    gain: float = 1.0, dtype: mx.Dtype = mx.float32
-) -> Callable[[mx.array], mx.array]:
+def orthogonal(gain: float = 1.0, dtype: mx.Dtype = mx.float32) -> Callable[[mx.array], mx.array]:
     """Make ``gain`` times a matrix with orthonormal rows or columns, whichever are fewer (Saxe
     et al., 2014).
 

@@ -134,9 +134,7 @@ def binary_cross_entropy(
     return _reduce(loss, reduction)
 
 
-def l1_loss(
-    predictions: mx.array, targets: mx.array, reduction: Reduction = "mean"
-) -> mx.array:
+def l1_loss(predictions: mx.array, targets: mx.array, reduction: Reduction = "mean") -> mx.array:
     """``abs(predictions - targets)``, for two arrays of one shape.
 
     Raises:
@@ -146,9 +144,7 @@ def l1_loss(
     return _reduce(mx.abs(predictions - targets), reduction)
 
 
-def mse_loss(
-    predictions: mx.array, targets: mx.array, reduction: Reduction = "mean"
-) -> mx.array:
+def mse_loss(predictions: mx.array, targets: mx.array, reduction: Reduction = "mean") -> mx.array:
     """``(predictions - targets)^2``, for two arrays of one shape.
 
     Raises:
@@ -223,9 +219,7 @@ def smooth_l1_loss(
     """
     _check_same_shape("Predictions", predictions, "targets", targets)
     difference = mx.abs(predictions - targets)
-    loss = mx.where(
-        difference < beta, 0.5 * mx.square(difference) / beta, difference - 0.5 * beta
-    )
+    loss = mx.where(difference < beta, 0.5 * mx.square(difference) / beta, difference - 0.5 * beta)
     return _reduce(loss, reduction)
 
 
@@ -241,9 +235,7 @@ def huber_loss(
     return _reduce(loss, reduction)
 
 
-def log_cosh_loss(
-    inputs: mx.array, targets: mx.array, reduction: Reduction = "none"
-) -> mx.array:
+def log_cosh_loss(inputs: mx.array, targets: mx.array, reduction: Reduction = "none") -> mx.array:
     """``log(cosh(inputs - targets))``, computed without overflow."""
     difference = inputs - targets
     return _reduce(mx.logaddexp(difference, -difference) - math.log(2), reduction)

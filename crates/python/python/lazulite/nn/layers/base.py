@@ -597,8 +597,7 @@ class ModuleReads:
         self._reads = {
             place: (module, key, seen)
             for place, (module, key, seen) in self._reads.items()
-            if key is None
-            or all(is_constant(leaf) for leaf in seen if isinstance(leaf, mx.array))
+            if key is None or all(is_constant(leaf) for leaf in seen if isinstance(leaf, mx.array))
         }
 
     def is_current(self) -> bool:

@@ -117,7 +117,9 @@ class Conv2d(Module):
     ):
         super().__init__()
         _check_groups(in_channels, groups)
-        self.weight = _uniform_weight((out_channels, *_per_axis(kernel_size, 2), in_channels // groups))
+        self.weight = _uniform_weight(
+            (out_channels, *_per_axis(kernel_size, 2), in_channels // groups)
+        )
         if bias:
             self.bias = mx.zeros((out_channels,))
         self.padding = _per_axis(padding, 2)

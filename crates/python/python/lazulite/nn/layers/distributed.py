@@ -99,9 +99,7 @@ def _sharded_to_all(segments):
 
 def _check_sharding(sharding):
     if sharding not in ("all-to-sharded", "sharded-to-all"):
-        raise ValueError(
-            f"sharding must be 'all-to-sharded' or 'sharded-to-all', got {sharding!r}"
-        )
+        raise ValueError(f"sharding must be 'all-to-sharded' or 'sharded-to-all', got {sharding!r}")
 
 
 def _check_divides(what, size, group):
@@ -565,8 +563,9 @@ class FullyShardedModule(Module):
 def _own_parameters(module):
     """The paths and arrays below ``module`` that no inner `FullyShardedModule` holds."""
     own = module.filter_and_map(
-        lambda m, k, v: Module.valid_parameter_filter(m, k, v)
-        and not isinstance(v, FullyShardedModule)
+        lambda m, k, v: (
+            Module.valid_parameter_filter(m, k, v) and not isinstance(v, FullyShardedModule)
+        )
     )
     return tree_flatten(own)
 

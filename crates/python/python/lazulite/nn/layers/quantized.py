@@ -14,7 +14,10 @@ _DEFAULTS = {"affine": (64, 4), "mxfp4": (32, 4), "nvfp4": (16, 4), "mxfp8": (32
 def _format(mode, group_size, bits):
     """Fill in what ``mode`` prescribes. An unknown mode is left to `mx.quantize` to refuse."""
     default_size, default_bits = _DEFAULTS.get(mode, (None, None))
-    return default_size if group_size is None else group_size, default_bits if bits is None else bits
+    return (
+        default_size if group_size is None else group_size,
+        default_bits if bits is None else bits,
+    )
 
 
 def quantize(
