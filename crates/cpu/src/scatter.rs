@@ -260,7 +260,8 @@ impl Slices<'_> {
             // Parts of the slices along an axis that is not indexed never meet.
             Some(axis) if self.slice[axis] >= 8 => {
                 let n = self.slice[axis];
-                let grain = (n / 64).max(SERIAL * n / total).max(1);
+                // Every part walks all updates, so parts are few and at least some cache lines wide.
+                let grain = n.div_ceil(8).max(64).max(SERIAL * n / total);
                 parallel_for(n, grain, |r| {
                     let mut slice = self.slice.to_vec();
                     slice[axis] = r.len();
