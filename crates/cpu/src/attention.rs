@@ -21,10 +21,11 @@ use crate::strided::{Plain, Target, View, internal};
 
 /// Query rows of a block, and fewer than this many queries share a block with other heads.
 const ROWS: usize = 64;
-/// Keys of a block.
+/// Keys of a block of `ROWS` rows; blocks of fewer rows take more keys, up to `MOST_KEYS`.
 const KEYS: usize = 256;
+const MOST_KEYS: usize = 2048;
 /// Keys of a span, where the keys are cut.
-const SPAN: usize = 1024;
+const SPAN: usize = 2048;
 /// Tasks below which the keys are cut.
 const FEW: usize = 16;
 /// Multiply-adds up to which nobody is woken.
@@ -282,10 +283,11 @@ impl<T: Value> Call<'_, T> {
         }
         let place = [block.batch, block.head / self.ratio];
         let end = keys.end.min(self.horizon(block.queries.end - 1));
-        let mut logits = vec![0f32; rows * KEYS];
+        let block_keys = (ROWS * KEYS / rows.max(1)).clamp(KEYS, MOST_KEYS).min(keys.len());
+        let mut logits = vec![0f32; rows * block_keys];
         let mut start = keys.start;
         while start < end {
-            let len = KEYS.min(end - start);
+            let len = block_keys.min(end - start);
             let keys = start..start + len;
             start += len;
             let logits = &mut logits[..rows * len];
@@ -470,7 +472,7 @@ mod tests {
             (1, 1, 1, 1, 1, 4, 4),
             (2, 4, 2, 3, 5, 8, 6),
             (1, 2, 1, 70, 70, 16, 16),
-            (1, 4, 1, 1, 2500, 8, 8),
+            (1, 4, 1, 1, 5000, 8, 8),
             (1, 2, 2, 65, 300, 8, 4),
             (2, 2, 1, 4, 0, 8, 4),
         ] {

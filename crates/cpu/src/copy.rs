@@ -1,5 +1,7 @@
 //! Copies between layouts, at memory bandwidth where a layout allows it.
 
+use std::mem::MaybeUninit;
+
 use lazulite_core::Result;
 use lazulite_core::backend::Operand;
 use lazulite_core::shape::Layout;
@@ -156,22 +158,35 @@ unsafe fn transpose_tile<T: Copy>(
     dst: *mut T,
     d: isize,
 ) {
-    // SAFETY: the caller's promise.
+    // Whole lines are read and written one after another, through a tile of our own: rows that lie
+    // a power of two apart share a few places of the first cache and would drive each other out.
+    let mut tile = [MaybeUninit::<T>::uninit(); TILE * TILE];
+    let side = TILE / size_of::<T>();
+    // SAFETY: the caller's promise; m and n are at most `side`, and elements of the tile are
+    // written before they are read.
     unsafe {
-        if m == TILE / size_of::<T>() && n == m {
-            // Whole tiles have constant trip counts, which the compiler unrolls.
-            for i in 0..TILE / size_of::<T>() {
-                let to = dst.offset(i as isize * d);
-                for j in 0..TILE / size_of::<T>() {
-                    *to.add(j) = *src.offset(j as isize * s).add(i);
+        let tile = tile.as_mut_ptr().cast::<T>();
+        if m == side && n == side {
+            // Constant trip counts, which the compiler unrolls.
+            for j in 0..TILE / size_of::<T>() {
+                let from = src.offset(j as isize * s);
+                for i in 0..TILE / size_of::<T>() {
+                    *tile.add(i * side + j) = *from.add(i);
                 }
+            }
+            for i in 0..TILE / size_of::<T>() {
+                let row = tile.add(i * side);
+                std::ptr::copy_nonoverlapping(row, dst.offset(i as isize * d), side);
             }
             return;
         }
-        for i in 0..m {
-            for j in 0..n {
-                *dst.offset(i as isize * d).add(j) = *src.offset(j as isize * s).add(i);
+        for j in 0..n {
+            for i in 0..m {
+                *tile.add(i * side + j) = *src.offset(j as isize * s).add(i);
             }
+        }
+        for i in 0..m {
+            std::ptr::copy_nonoverlapping(tile.add(i * side), dst.offset(i as isize * d), n);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! [`backend`] implements the boundary that core defines and sends each step to the file of its
 //! family, which has the basename of the op's file in core. Below them are memory
 //! ([`allocator`]), queues (`stream`), threads ([`pool`]), views of operands (`strided`), and the
-//! kernels of products ([`gemm`]) and mathematics ([`math`]).
+//! kernels of products ([`gemm`]), fused programs ([`fused`]) and mathematics ([`math`]).
 //!
 //! Invariant: results depend on shapes and values alone, never on the number of threads.
 

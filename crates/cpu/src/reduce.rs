@@ -11,7 +11,7 @@ use crate::pool::{self, parallel_for};
 use crate::strided::{Plain, SERIAL, Target, View, Walk, rows_per_task, with_number};
 
 /// Columns that are compared at once.
-const COLUMNS: usize = 128;
+const COLUMNS: usize = 256;
 /// Elements of a row whose best is found before it is looked for.
 const BLOCK: usize = 1024;
 

@@ -6,7 +6,6 @@ use lazulite_core::backend::Operand;
 use lazulite_core::op::fast::Rope;
 use lazulite_core::{Dtype, Error, Result};
 
-use crate::gather::Indices;
 use crate::pool::parallel_for;
 use crate::strided::{Plain, Target, View, Walk, internal, rows_per_task};
 
@@ -55,7 +54,7 @@ fn run<T: Turn>(op: &Rope, inputs: &[Operand], out: &Operand) -> Result<()> {
     if op.dims % 2 != 0 || op.dims > d {
         return Err(internal(format!("rope of {} of {d} elements", op.dims)));
     }
-    let offsets = offsets(&inputs[1], lead.first().copied().unwrap_or(1))?;
+    let offsets = offsets(&inputs[1], x.shape[0])?;
     let frequencies = frequencies(op, inputs.get(2), half)?;
     let target = Target::<T>::new(out)?;
     if target.len() == 0 {
@@ -82,7 +81,12 @@ fn run<T: Turn>(op: &Rope, inputs: &[Operand], out: &Operand) -> Result<()> {
     let (pair_step, partner) = if op.traditional { (2, 1) } else { (1, half) };
     parallel_for(walk.len(), rows_per_task(d), |r| {
         walk.each(r, |row, [at]| {
-            let batch = if offsets.len() == 1 { 0 } else { row / rows_per_batch };
+            let batch = match offsets.len() {
+                1 => 0,
+                // The first axis is that of the steps.
+                _ if lead.is_empty() => row,
+                _ => row / rows_per_batch,
+            };
             let angles = &angles[(batch * steps + row % steps) * half..][..half];
             // SAFETY: the row lies inside the input; rows of the output are disjoint. An output
             // that is its input is read pair by pair before it is written.
@@ -107,19 +111,27 @@ fn run<T: Turn>(op: &Rope, inputs: &[Operand], out: &Operand) -> Result<()> {
     Ok(())
 }
 
-/// The first position of every batch element, or one for all.
-fn offsets(x: &Operand, batch: usize) -> Result<Vec<f64>> {
-    let wide = |x: &Operand| -> Result<Vec<f64>> {
-        let indices = Indices::new("rope", x)?;
-        let mut out = Vec::with_capacity(x.layout.len());
-        let walk = Walk::new(x.shape(), [&x.layout.strides]);
-        // SAFETY: the walk stays inside the operand.
-        walk.each(0..walk.len(), |_, [at]| out.push(unsafe { indices.at(at) } as f64));
-        Ok(out)
-    };
-    let out = wide(x)?;
-    if out.len() != 1 && out.len() != batch {
-        return Err(internal(format!("rope: {} offsets for {batch}", out.len())));
+/// The first position of every element of the first axis, or one for all.
+fn offsets(x: &Operand, count: usize) -> Result<Vec<f64>> {
+    let mut out = Vec::with_capacity(x.layout.len());
+    macro_rules! read {
+        ($($dtype:ident $t:ty),*) => {
+            match x.dtype {
+                $(Dtype::$dtype => {
+                    let view = View::<$t>::new(x)?;
+                    let walk = Walk::new(view.shape, [view.strides]);
+                    // SAFETY: the walk stays inside the operand.
+                    walk.each(0..walk.len(), |_, [at]| unsafe {
+                        out.push(*view.first().offset(at) as f64);
+                    });
+                })*
+                other => return Err(Error::dtype("rope", &[other], "integer offsets")),
+            }
+        };
+    }
+    read!(U8 u8, U16 u16, U32 u32, U64 u64, I8 i8, I16 i16, I32 i32, I64 i64);
+    if out.len() != 1 && out.len() != count {
+        return Err(internal(format!("rope: {} offsets for {count}", out.len())));
     }
     Ok(out)
 }
@@ -189,9 +201,6 @@ mod tests {
                         })
                         .collect();
                     for offsets in [vec![7i32], vec![3; shape[0]]] {
-                        if shape.len() == 2 && offsets.len() > 1 {
-                            continue;
-                        }
                         let many: &[usize] = if offsets.len() == 1 { &[] } else { &shape[..1] };
                         let starts = operand(&offsets, many);
                         let wide: Vec<f64> = offsets.iter().map(|&o| f64::from(o)).collect();

@@ -14,7 +14,9 @@ use crate::pool::{self, SharedPtr, parallel_for};
 use crate::strided::{Plain, SERIAL, Target, View, Walk, rows_per_task};
 
 /// Columns that are scanned side by side.
-const COLUMNS: usize = 128;
+const COLUMNS: usize = 512;
+/// Chunks of one line that are scanned side by side.
+const ABREAST: usize = 8;
 
 /// An element with the type in which it is accumulated.
 trait Running: Plain {
@@ -255,35 +257,100 @@ fn run<T: Running>(
         });
         return Ok(());
     }
-    let chunks = if walk.len() < 16 { n.div_ceil(SERIAL) } else { 1 };
-    if chunks < 2 {
+    if walk.len() >= 16 || n < 2 * SERIAL {
         parallel_for(walk.len(), rows_per_task(n), |r| {
             // SAFETY: the line lies inside both operands and is this task's alone.
             walk.each(r, |_, [from, to]| unsafe { line(from, to).scan(start, inclusive, join) });
         });
         return Ok(());
     }
-    let bound = |c: usize| (c * SERIAL).min(n);
-    let mut sums = vec![start; chunks];
+    // Chunks of equal length (but for the last ones), `ABREAST` of them in each task.
+    let chunk = SERIAL / ABREAST;
+    let tasks = n.div_ceil(SERIAL);
+    let mut sums = vec![start; tasks * ABREAST];
     walk.each(0..walk.len(), |_, [from, to]| {
         let line = line(from, to);
+        let part = |c: usize| line.part((c * chunk).min(n), ((c + 1) * chunk).min(n));
         let table = SharedPtr::new(sums.as_mut_ptr());
-        pool::run(chunks - 1, &|c| {
+        pool::run(tasks, &|task| {
+            let first = task * ABREAST;
             // SAFETY: parts of the line, and places of the table, of their own.
             unsafe {
-                *table.get().add(c + 1) = line.part(bound(c), bound(c + 1)).total(start, join)
-            };
+                let totals = totals(std::array::from_fn(|c| part(first + c)), start, join);
+                for (c, total) in totals.into_iter().enumerate() {
+                    *table.get().add(first + c) = total;
+                }
+            }
         });
-        sums[0] = start;
-        for c in 1..chunks {
-            sums[c] = join(sums[c - 1], sums[c]);
+        let mut sum = start;
+        for place in &mut sums {
+            let next = join(sum, *place);
+            *place = sum;
+            sum = next;
         }
-        pool::run(chunks, &|c| {
+        pool::run(tasks, &|task| {
+            let first = task * ABREAST;
+            let starts = std::array::from_fn(|c| sums[first + c]);
             // SAFETY: as above.
-            unsafe { line.part(bound(c), bound(c + 1)).scan(sums[c], inclusive, join) };
+            unsafe {
+                scan_abreast(std::array::from_fn(|c| part(first + c)), starts, inclusive, join);
+            }
         });
     });
     Ok(())
+}
+
+/// The reductions of some lines, each from `start` on, side by side: one alone would wait for the
+/// last addition at every element. No line is longer than the first.
+///
+/// # Safety
+/// The lines lie inside live memory.
+unsafe fn totals<T: Running>(
+    lines: [Line<T>; ABREAST],
+    start: T::Sum,
+    join: impl Fn(T::Sum, T::Sum) -> T::Sum + Copy,
+) -> [T::Sum; ABREAST] {
+    let mut sums = [start; ABREAST];
+    let common = lines[ABREAST - 1].len;
+    for i in 0..common as isize {
+        for (sum, line) in sums.iter_mut().zip(&lines) {
+            // SAFETY: the last line is the shortest.
+            *sum = join(*sum, unsafe { *line.src.offset(i * line.src_step) }.widen());
+        }
+    }
+    for (sum, line) in sums.iter_mut().zip(&lines) {
+        // SAFETY: what is left of each line.
+        *sum = unsafe { line.part(common, line.len).total(*sum, join) };
+    }
+    sums
+}
+
+/// The scans of some lines side by side, as in [`totals`].
+///
+/// # Safety
+/// As [`Line::scan`] for each of them.
+unsafe fn scan_abreast<T: Running>(
+    lines: [Line<T>; ABREAST],
+    mut sums: [T::Sum; ABREAST],
+    inclusive: bool,
+    join: impl Fn(T::Sum, T::Sum) -> T::Sum + Copy,
+) {
+    let common = lines[ABREAST - 1].len;
+    for i in 0..common as isize {
+        for (sum, line) in sums.iter_mut().zip(&lines) {
+            // SAFETY: the last line is the shortest.
+            unsafe {
+                let next = join(*sum, (*line.src.offset(i * line.src_step)).widen());
+                let out = T::narrow(if inclusive { next } else { *sum });
+                *line.dst.offset(i * line.dst_step) = out;
+                *sum = next;
+            }
+        }
+    }
+    for (sum, line) in sums.into_iter().zip(lines) {
+        // SAFETY: what is left of each line.
+        unsafe { line.part(common, line.len).scan(sum, inclusive, join) };
+    }
 }
 
 /// The scans of `columns` neighbouring lines, at most `COLUMNS`.
@@ -350,7 +417,9 @@ mod tests {
         start: T,
         join: impl Fn(T, T) -> T + Copy,
     ) {
-        for shape in [&[1usize][..], &[0, 3], &[70_001], &[3, 50], &[20, 7, 5], &[40, 300]] {
+        for shape in
+            [&[1usize][..], &[0, 3], &[70_001], &[2, 98_304], &[3, 50], &[20, 7, 5], &[40, 300]]
+        {
             for axis in 0..shape.len() {
                 for (reverse, inclusive) in
                     [(false, true), (true, true), (false, false), (true, false)]

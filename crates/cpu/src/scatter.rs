@@ -91,32 +91,65 @@ fn mode_of(mode: UpdateMode, dtype: Dtype) -> UpdateMode {
     }
 }
 
-/// Calls `$body` with `$join` bound to the function of a mode.
-macro_rules! with_mode {
-    ($mode:expr, $T:ty, $join:ident => $body:expr) => {
-        match $mode {
-            UpdateMode::Set => {
-                let $join = |_: $T, new: $T| new;
-                $body
-            }
-            UpdateMode::Add => {
-                let $join = |old: $T, new: $T| Join::add(old, new);
-                $body
-            }
-            UpdateMode::Multiply => {
-                let $join = |old: $T, new: $T| Join::multiply(old, new);
-                $body
-            }
-            UpdateMode::Max => {
-                let $join = |old: $T, new: $T| Join::greater(old, new);
-                $body
-            }
-            UpdateMode::Min => {
-                let $join = |old: $T, new: $T| Join::lesser(old, new);
-                $body
-            }
-        }
-    };
+/// Joins a row of updates into a row of the output: `n` elements, pointers with steps in elements.
+type JoinRow = unsafe fn(usize, (*mut u8, isize), (*const u8, isize));
+
+/// The row function of a mode and a dtype. All else here knows only the size of elements, so that
+/// modes times types cost one small loop each.
+fn join_of(mode: UpdateMode, dtype: Dtype) -> JoinRow {
+    let mode = mode_of(mode, dtype);
+    if mode == UpdateMode::Set {
+        return with_bits!(dtype.size(), T => join_row::<T, Set>);
+    }
+    with_number!(dtype, T => match mode {
+        UpdateMode::Set => join_row::<T, Set>,
+        UpdateMode::Add => join_row::<T, Add>,
+        UpdateMode::Multiply => join_row::<T, Multiply>,
+        UpdateMode::Max => join_row::<T, Max>,
+        UpdateMode::Min => join_row::<T, Min>,
+    })
+}
+
+/// A mode as a type.
+trait Mode<T> {
+    fn join(old: T, new: T) -> T;
+}
+
+struct Set;
+struct Add;
+struct Multiply;
+struct Max;
+struct Min;
+
+impl<T> Mode<T> for Set {
+    #[inline(always)]
+    fn join(_: T, new: T) -> T {
+        new
+    }
+}
+impl<T: Join> Mode<T> for Add {
+    #[inline(always)]
+    fn join(old: T, new: T) -> T {
+        old.add(new)
+    }
+}
+impl<T: Join> Mode<T> for Multiply {
+    #[inline(always)]
+    fn join(old: T, new: T) -> T {
+        old.multiply(new)
+    }
+}
+impl<T: Join> Mode<T> for Max {
+    #[inline(always)]
+    fn join(old: T, new: T) -> T {
+        old.greater(new)
+    }
+}
+impl<T: Join> Mode<T> for Min {
+    #[inline(always)]
+    fn join(old: T, new: T) -> T {
+        old.lesser(new)
+    }
 }
 
 /// Makes the output a copy of `dst`, unless it is `dst`.
@@ -127,23 +160,23 @@ fn start(dst: &Operand, out: &Operand) -> Result<()> {
 /// Joins a row of updates into a row of the output.
 ///
 /// # Safety
-/// Both rows lie inside live memory, and the output's elements are this thread's.
-#[inline(always)]
-unsafe fn join_row<T: Copy>(
+/// Both rows are of type `T` and lie inside live memory, and the output's elements are this
+/// thread's.
+unsafe fn join_row<T: Plain, M: Mode<T>>(
     n: usize,
-    (dst, d): (*mut T, isize),
-    (src, s): (*const T, isize),
-    join: impl Fn(T, T) -> T,
+    (dst, d): (*mut u8, isize),
+    (src, s): (*const u8, isize),
 ) {
+    let (dst, src) = (dst.cast::<T>(), src.cast::<T>());
     // SAFETY: the caller's promise.
     unsafe {
         if d == 1 && s == 1 {
             for i in 0..n {
-                *dst.add(i) = join(*dst.add(i), *src.add(i));
+                *dst.add(i) = M::join(*dst.add(i), *src.add(i));
             }
         } else {
             for i in 0..n as isize {
-                *dst.offset(i * d) = join(*dst.offset(i * d), *src.offset(i * s));
+                *dst.offset(i * d) = M::join(*dst.offset(i * d), *src.offset(i * s));
             }
         }
     }
@@ -174,20 +207,18 @@ pub(crate) fn scatter(op: &Scatter, inputs: &[Operand], out: &Operand) -> Result
     let mut offsets = vec![0isize; places.count()];
     check(&places, &mut offsets)?;
     start(&inputs[0], out)?;
-    with_number!(out.dtype, T => {
-        let (updates, out_data) = (View::<T>::new(updates)?, Target::<T>::new(out)?);
-        with_mode!(mode_of(op.mode, out.dtype), T, join => {
-            let leads = Walk::new(&updates.shape[..lead], [&updates.strides[..lead]]);
-            let job = Slices {
-                offsets: &offsets,
-                leads,
-                slice,
-                slice_strides: &updates.strides[lead..],
-                out_strides: &strides,
-                free: &(0..ndim).map(|a| !op.axes.contains(&a)).collect::<Vec<_>>(),
-            };
-            job.run(&updates, &out_data, join);
-        });
+    let layout = &updates.layout;
+    let job = Slices {
+        offsets: &offsets,
+        leads: Walk::new(&layout.shape[..lead], [&layout.strides[..lead]]),
+        slice,
+        slice_strides: &layout.strides[lead..],
+        out_strides: &strides,
+        free: &(0..ndim).map(|a| !op.axes.contains(&a)).collect::<Vec<_>>(),
+        join: join_of(op.mode, out.dtype),
+    };
+    with_bits!(out.dtype.size(), T => {
+        job.run(&View::<T>::new(updates)?, &Target::<T>::new(out)?);
     });
     Ok(())
 }
@@ -215,31 +246,28 @@ struct Slices<'a> {
     out_strides: &'a [isize],
     /// True for axes that are not indexed: slices that differ there never meet.
     free: &'a [bool],
+    join: JoinRow,
 }
 
 impl Slices<'_> {
-    fn run<T: Plain>(
-        &self,
-        updates: &View<T>,
-        out: &Target<T>,
-        join: impl Fn(T, T) -> T + Copy + Sync,
-    ) {
+    fn run<T: Plain>(&self, updates: &View<T>, out: &Target<T>) {
         let len: usize = self.slice.iter().product();
         let total = self.offsets.len() * len;
         let longest =
             (0..self.slice.len()).filter(|&a| self.free[a]).max_by_key(|&a| self.slice[a]);
         match longest {
-            _ if total <= SERIAL => self.part(updates, out, self.slice, [0, 0], join),
+            _ if total <= SERIAL => self.part(updates, out, self.slice, [0, 0]),
             // Parts of the slices along an axis that is not indexed never meet.
             Some(axis) if self.slice[axis] >= 8 => {
                 let n = self.slice[axis];
-                let grain = (n / 64).max(SERIAL * n / total).max(1);
+                // Every part walks all updates, so parts are few and at least some cache lines wide.
+                let grain = n.div_ceil(8).max(64).max(SERIAL * n / total);
                 parallel_for(n, grain, |r| {
                     let mut slice = self.slice.to_vec();
                     slice[axis] = r.len();
                     let at = r.start as isize;
                     let shift = [at * self.out_strides[axis], at * self.slice_strides[axis]];
-                    self.part(updates, out, &slice, shift, join);
+                    self.part(updates, out, &slice, shift);
                 });
             }
             // Every thread looks at all offsets and writes those in its own part of the output:
@@ -256,13 +284,17 @@ impl Slices<'_> {
                             // SAFETY: a checked offset, which this part alone writes.
                             unsafe {
                                 let to = out.data().offset(at);
-                                *to = join(*to, *updates.first().offset(from));
+                                (self.join)(
+                                    1,
+                                    (to.cast(), 1),
+                                    (updates.first().offset(from).cast(), 1),
+                                );
                             }
                         }
                     });
                 });
             }
-            _ => self.part(updates, out, self.slice, [0, 0], join),
+            _ => self.part(updates, out, self.slice, [0, 0]),
         }
     }
 
@@ -274,7 +306,6 @@ impl Slices<'_> {
         out: &Target<T>,
         slice: &[usize],
         shift: [isize; 2],
-        join: impl Fn(T, T) -> T + Copy,
     ) {
         let mut rows = Walk::new(slice, [self.out_strides, self.slice_strides]);
         let (n, [d, s]) = rows.pop();
@@ -285,7 +316,7 @@ impl Slices<'_> {
                 unsafe {
                     let dst = out.data().offset(self.offsets[i] + to + shift[0]);
                     let src = updates.first().offset(from + row + shift[1]);
-                    join_row(n, (dst, d), (src, s), join);
+                    (self.join)(n, (dst.cast(), d), (src.cast(), s));
                 }
             });
         });
@@ -342,9 +373,10 @@ pub(crate) fn scatter_axis(op: &ScatterAxis, inputs: &[Operand], out: &Operand) 
     });
     first.finish()?;
     start(&inputs[0], out)?;
-    with_number!(out.dtype, T => {
+    let join = join_of(op.mode, out.dtype);
+    with_bits!(out.dtype.size(), T => {
         let (updates, out_data) = (View::<T>::new(updates)?, Target::<T>::new(out)?);
-        with_mode!(mode_of(op.mode, out.dtype), T, join => {
+        {
             // One long row is shared by places, as in `Slices`.
             let parts = match rows.len() {
                 1 if n > SERIAL => pool::num_threads().min(16),
@@ -366,13 +398,14 @@ pub(crate) fn scatter_axis(op: &ScatterAxis, inputs: &[Operand], out: &Operand) 
                                     continue;
                                 }
                                 let dst = out_data.data().offset(to + place as isize * axis.step);
-                                *dst = join(*dst, *updates.first().offset(from + j * with));
+                                let src = updates.first().offset(from + j * with);
+                                join(1, (dst.cast(), 1), (src.cast(), 1));
                             }
                         }
                     });
                 }
             });
-        });
+        }
     });
     Ok(())
 }
@@ -396,21 +429,22 @@ fn update_part(
         });
         return Ok(());
     }
-    with_number!(out.dtype, T => {
+    let join = join_of(mode, out.dtype);
+    with_bits!(out.dtype.size(), T => {
         let (x, out_data) = (View::<T>::new(update)?, Target::<T>::new(out)?);
         let mut rows = Walk::new(x.shape, [strides, x.strides]);
         let (n, [d, s]) = rows.pop();
-        with_mode!(mode_of(mode, out.dtype), T, join => {
+        {
             parallel_for(rows.len(), rows_per_task(n), |r| {
                 rows.each(r, |_, [to, from]| {
                     // SAFETY: as above; rows are disjoint.
                     unsafe {
                         let dst = out_data.data().offset(offset + to);
-                        join_row(n, (dst, d), (x.first().offset(from), s), join);
+                        join(n, (dst.cast(), d), (x.first().offset(from).cast(), s));
                     }
                 });
             });
-        });
+        }
     });
     Ok(())
 }

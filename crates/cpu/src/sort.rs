@@ -125,16 +125,18 @@ impl Placed for Broad {
 
 /// The sorted elements along an axis.
 pub(crate) fn sort(op: &Sort, x: &Operand, out: &Operand) -> Result<()> {
+    let n = x.shape()[op.axis];
     with_number!(x.dtype, T => {
         let (x, out) = (View::<T>::new(x)?, Target::<T>::new(out)?);
-        match (op.kth, T::WIDTH <= 32) {
-            (None, _) => rows(&x, &out, op.axis, |_, v| v, |_, v| v, |a, b, own| order(a, b, own)),
-            (Some(kth), true) => rows(&x, &out, op.axis, placed::<T, Narrow>, |row, v| {
-                row(v.place())
-            }, |a, _, _| select(a, kth)),
-            (Some(kth), false) => rows(&x, &out, op.axis, placed::<T, Broad>, |row, v| {
-                row(v.place())
-            }, |a, _, _| select(a, kth)),
+        if T::WIDTH <= 32 && n >= RADIX && op.kth.is_none() {
+            let arrange = |a: &mut [T], b: &mut [T], own| order(a, b, own, by_digits);
+            rows(&x, &out, op.axis, |_, v| v, |_, v| v, arrange);
+        } else if T::WIDTH <= 32 {
+            let arrange = by_place::<Narrow>(op.kth);
+            rows(&x, &out, op.axis, placed, |row, v: Narrow| row(v.place()), arrange);
+        } else {
+            let arrange = by_place::<Broad>(op.kth);
+            rows(&x, &out, op.axis, placed, |row, v: Broad| row(v.place()), arrange);
         }
     });
     Ok(())
@@ -145,18 +147,22 @@ pub(crate) fn argsort(op: &ArgSort, x: &Operand, out: &Operand) -> Result<()> {
     with_number!(x.dtype, T => {
         let (x, out) = (View::<T>::new(x)?, Target::<u32>::new(out)?);
         if T::WIDTH <= 32 {
-            rows(&x, &out, op.axis, placed::<T, Narrow>, |_, v| v.place(), |a, b, own| match op.kth {
-                Some(kth) => select(a, kth),
-                None => order(a, b, own),
-            });
+            let arrange = by_place::<Narrow>(op.kth);
+            rows(&x, &out, op.axis, placed, |_, v: Narrow| v.place(), arrange);
         } else {
-            rows(&x, &out, op.axis, placed::<T, Broad>, |_, v| v.place(), |a, b, own| match op.kth {
-                Some(kth) => select(a, kth),
-                None => order(a, b, own),
-            });
+            let arrange = by_place::<Broad>(op.kth);
+            rows(&x, &out, op.axis, placed, |_, v: Broad| v.place(), arrange);
         }
     });
     Ok(())
+}
+
+/// Orders keys with places, or puts one in its place.
+fn by_place<P: Placed>(kth: Option<usize>) -> impl Fn(&mut [P], &mut [P], bool) + Copy + Sync {
+    move |items, spare, threads| match kth {
+        Some(kth) => select(items, kth),
+        None => order(items, spare, threads, order_run),
+    }
 }
 
 fn placed<T: Keyed, P: Placed>(place: usize, x: T) -> P {
@@ -218,20 +224,26 @@ fn select<P: Placed>(items: &mut [P], kth: usize) {
     }
 }
 
-/// Sorts items by key, stably; `spare` is as long. With `threads`, on all threads.
-fn order<I: Keyed>(items: &mut [I], spare: &mut [I], threads: bool) {
+/// Sorts items by key, stably; `spare` is as long. With `threads`, on all threads; `run` sorts on
+/// one.
+fn order<I: Keyed>(
+    items: &mut [I],
+    spare: &mut [I],
+    threads: bool,
+    run: impl Fn(&mut [I], &mut [I]) + Sync,
+) {
     let n = items.len();
     if !threads {
-        return order_run(items, spare);
+        return run(items, spare);
     }
     let runs = pool::num_threads().next_power_of_two().clamp(1, 16);
-    let bound = |run: usize| run * n / runs;
+    let bound = |r: usize| r * n / runs;
     let (a, b) = (Target::of(items), Target::of(spare));
     pool::run(runs, &|r| {
         // SAFETY: runs are disjoint.
         unsafe {
             let range = bound(r)..bound(r + 1);
-            order_run(a.part(range.clone()), b.part(range));
+            run(a.part(range.clone()), b.part(range));
         }
     });
     let (mut from, mut to, mut width) = (a, b, 1);
@@ -286,10 +298,19 @@ fn merge<I: Keyed>(left: &[I], right: &[I], start: usize, out: &mut [I]) {
     }
 }
 
-/// Sorts one run on this thread.
-fn order_run<I: Keyed>(items: &mut [I], spare: &mut [I]) {
+/// Sorts one run of placed keys on this thread.
+fn order_run<P: Placed>(items: &mut [P], spare: &mut [P]) {
+    if items.len() < RADIX || P::WIDTH > 32 {
+        // Places differ, so that an unstable sort gives the stable order.
+        items.sort_unstable_by_key(|v| (v.key(), v.place()));
+    } else {
+        by_digits(items, spare);
+    }
+}
+
+/// Sorts one run of keys of up to 32 bits on this thread.
+fn by_digits<I: Keyed>(items: &mut [I], spare: &mut [I]) {
     match I::WIDTH {
-        _ if items.len() < RADIX || I::WIDTH > 32 => items.sort_by_key(|v| v.key()),
         8 => radix::<I, 8, 1>(items, spare),
         16 => radix::<I, 8, 2>(items, spare),
         _ if items.len() < WIDE => radix::<I, 8, 4>(items, spare),

@@ -320,36 +320,54 @@ impl<const N: usize> Walk<N> {
 
     /// Calls `f` with each point's number and the operands' offsets from their first elements, for
     /// points `range` in row-major order.
+    #[inline]
     pub fn each(&self, range: Range<usize>, mut f: impl FnMut(usize, [isize; N])) {
         if range.is_empty() {
             return;
         }
-        let ndim = self.shape.len();
-        let mut index: SmallVec<[usize; 4]> = SmallVec::from_elem(0, ndim);
+        let mut cursor = self.cursor(range.start);
+        for point in range {
+            f(point, cursor.at);
+            cursor.advance(self);
+        }
+    }
+
+    fn cursor(&self, point: usize) -> Cursor<N> {
+        let mut index: SmallVec<[usize; 4]> = SmallVec::from_elem(0, self.shape.len());
         let mut at = [0isize; N];
-        let mut rest = range.start;
-        for axis in (0..ndim).rev() {
+        let mut rest = point;
+        for axis in (0..self.shape.len()).rev() {
             index[axis] = rest % self.shape[axis];
             rest /= self.shape[axis];
             for i in 0..N {
                 at[i] += index[axis] as isize * self.strides[axis][i];
             }
         }
-        for point in range {
-            f(point, at);
-            for axis in (0..ndim).rev() {
-                index[axis] += 1;
-                for i in 0..N {
-                    at[i] += self.strides[axis][i];
-                }
-                if index[axis] < self.shape[axis] {
-                    break;
-                }
-                for i in 0..N {
-                    at[i] -= self.strides[axis][i] * self.shape[axis] as isize;
-                }
-                index[axis] = 0;
+        Cursor { index, at }
+    }
+}
+
+/// A point of a walk.
+struct Cursor<const N: usize> {
+    index: SmallVec<[usize; 4]>,
+    at: [isize; N],
+}
+
+impl<const N: usize> Cursor<N> {
+    /// Moves to the next point. Not generic over what is done there: many kernels walk.
+    fn advance(&mut self, walk: &Walk<N>) {
+        for axis in (0..walk.shape.len()).rev() {
+            self.index[axis] += 1;
+            for i in 0..N {
+                self.at[i] += walk.strides[axis][i];
             }
+            if self.index[axis] < walk.shape[axis] {
+                return;
+            }
+            for i in 0..N {
+                self.at[i] -= walk.strides[axis][i] * walk.shape[axis] as isize;
+            }
+            self.index[axis] = 0;
         }
     }
 }
