@@ -130,6 +130,29 @@ pub(crate) fn start_indices(start: &Array) -> Result<Vec<Array>> {
     (0..start.shape()[last]).map(|i| start.at_axis(last, i)).collect()
 }
 
+/// The 1-d index of an along-axis access that picks whole slices: `indices` has size 1, or the
+/// stride 0 of a broadcast, along all other axes. Whole slices are picked at memory speed.
+pub(crate) fn whole_slices(x: &Array, indices: &Array, axis: usize) -> Result<Option<Array>> {
+    let line = |i: &Array| {
+        i.ndim() == x.ndim() && (0..i.ndim()).all(|a| a == axis || i.shape()[a] == 1)
+    };
+    let base = match &indices.node.op {
+        super::Primitive::Broadcast(_) => indices.node.inputs().into_iter().next(),
+        _ => None,
+    };
+    // A broadcast along the axis itself picks one slice several times.
+    let base = base.filter(|b| {
+        indices.ndim() == x.ndim()
+            && line(b)
+            && b.shape()[axis] == indices.shape()[axis]
+            && (0..x.ndim()).all(|a| a == axis || indices.shape()[a] == x.shape()[a])
+    });
+    match base.or_else(|| line(indices).then(|| indices.clone())) {
+        Some(index) if x.ndim() > 1 => Ok(Some(index.reshape(&[index.len()])?)),
+        _ => Ok(None),
+    }
+}
+
 impl Array {
     /// The elements at `indices` along `axis`, or of the flattened array if `None`. The result has
     /// the shape of `indices` in place of the axis: `x (a, n, b)`, `indices (i, j)`, axis 1 give
@@ -170,6 +193,9 @@ impl Array {
             return self.flatten(0, -1)?.take_along_axis(indices, Some(0));
         };
         let axis = normalize_axis("take_along_axis", axis, self.ndim())?;
+        if let Some(whole) = whole_slices(self, indices, axis)? {
+            return self.take(&whole, Some(axis as i64));
+        }
         let (src, index) = match_but(axis, "take_along_axis", self, indices)?;
         Array::apply(GatherAxis { axis }, &[src, as_index("take_along_axis", &index)?])
     }

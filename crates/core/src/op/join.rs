@@ -100,6 +100,12 @@ impl Array {
             return Ok(first.clone());
         }
         let dtype = rest.iter().fold(first.dtype(), |d, x| d.promote(x.dtype()));
+        if rest.iter().all(|x| x.same(first)) {
+            // Copies of one array are a tile, which is a view where the axis has size 1.
+            let mut reps = vec![1; first.ndim()];
+            reps[axis] = arrays.len();
+            return first.tile(&reps);
+        }
         let arrays = arrays.iter().map(|x| x.astype(dtype)).collect::<Result<Vec<_>>>()?;
         Array::apply(Concatenate { axis }, &arrays)
     }

@@ -601,6 +601,11 @@ impl Array {
         } else {
             match_but(axis, "put_along_axis", self, indices)?;
         }
+        if let Some(whole) = super::gather::whole_slices(self, indices, axis)? {
+            let slices = values.astype(self.dtype())?.broadcast_to(&row)?;
+            let slices = slices.moveaxis(axis as i64, 0)?.expand_dims(&[axis as i64 + 1])?;
+            return self.scatter(&[whole], &slices, &[axis as i64], mode);
+        }
         let indices = as_index("put_along_axis", indices)?.broadcast_to(&row)?;
         let values = values.astype(self.dtype())?.broadcast_to(&row)?;
         Array::apply(ScatterAxis { axis, mode }, &[self.clone(), indices, values])

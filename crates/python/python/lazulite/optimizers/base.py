@@ -1,6 +1,6 @@
 """`Optimizer`, what all optimisers share, `MultiOptimizer`, and gradient clipping."""
 
-from typing import Callable, Dict, Union
+from typing import Callable, Union
 
 import lazulite.core as mx
 from lazulite.nn import Module

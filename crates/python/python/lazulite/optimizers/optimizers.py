@@ -8,7 +8,7 @@ import math
 from typing import Callable, List, Optional, Tuple, Union
 
 import lazulite.core as mx
-from lazulite.optimizers.base import MultiOptimizer, Optimizer, clip_grad_norm
+from lazulite.optimizers.base import Optimizer
 
 
 class SGD(Optimizer):

@@ -51,7 +51,7 @@ def quantize(
         >>> nn.quantize(model, group_size=32, bits=8)
         >>> model.layers[0]
         QuantizedLinear(input_dims=64, output_dims=64, bias=True, group_size=32, bits=8, mode=affine)
-    """
+    """  # noqa: E501
     if class_predicate is None:
 
         def class_predicate(_, module):

@@ -1,0 +1,44 @@
+//! The language model against the float64 reference of `tests/reference/smollm2.py`.
+
+use super::model;
+use lazulite::prelude::*;
+use lazulite_cli::generate::{Session, llama::Cache};
+
+#[test]
+fn four_prompts_have_the_reference_s_logits_and_greedy_tokens() -> Result<()> {
+    let Some(path) = model() else { return Ok(()) };
+    let golden: serde_json::Value =
+        serde_json::from_str(include_str!("../../../../tests/reference/smollm2_golden.json"))
+            .unwrap();
+    let session = Session::open(&path)?;
+    let cases = golden["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 4);
+    for case in cases {
+        let prompt = case["prompt"].as_str().unwrap();
+        let numbers = |key: &str| -> Vec<u32> {
+            case[key].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u32).collect()
+        };
+        let ids = session.encode(prompt)?;
+        assert_eq!(ids, numbers("prompt_ids"), "{prompt}");
+        let mut cache = Cache::default();
+        let mut logits = session.read(&ids, &mut cache)?;
+        let all = logits.to_vec::<f32>()?;
+        for (id, want) in numbers("top_ids").iter().zip(case["top_logits"].as_array().unwrap()) {
+            let (got, want) = (f64::from(all[*id as usize]), want.as_f64().unwrap());
+            // The reference dequantises and multiplies in float64; float32 sums differ by this.
+            assert!((got - want).abs() < 2e-3, "{prompt}: logit of {id}: got {got}, want {want}");
+        }
+        let (want, mut made) = (numbers("new_ids"), Vec::new());
+        while made.len() < want.len() {
+            let token: u32 = logits.argmax(None, false)?.item()?;
+            made.push(token);
+            logits = session.read(&[token], &mut cache)?;
+        }
+        assert_eq!(made, want, "{prompt}");
+        if case["ended"].as_bool().unwrap() {
+            let end: u32 = logits.argmax(None, false)?.item()?;
+            assert!(session.tokenizer.is_end(end), "{prompt}: the answer goes on with {end}");
+        }
+    }
+    Ok(())
+}
