@@ -211,7 +211,7 @@ fn make(name: &str, p: &Params<'_>) -> Result<Case> {
             let (rows, width, count) = (p.size("rows")?, p.size("width")?, p.size("count")?);
             let (x, i) = (input(1, &[rows, width])?, integers(2, rows as u32, count)?);
             let updates = input(3, &[count, 1, width])?;
-            case(move || x.scatter(&[i.clone()], &updates, &[0], UpdateMode::Add))
+            case(move || x.scatter(std::slice::from_ref(&i), &updates, &[0], UpdateMode::Add))
         }
         "tiny_ops" => {
             let (ops, x) = (p.size("ops")?, input(1, &[p.size("n")?])?);

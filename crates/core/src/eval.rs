@@ -607,7 +607,8 @@ fn contiguous_copy(stream: Stream, from: Operand) -> Result<Operand> {
         TapeValue { instr: Instr::Load { operand: 0 }, dtype: from.dtype, extent: Extent::Full };
     let tape = Tape { values: vec![load], stores: vec![0], inputs: 1, axes: 0 };
     let space = from.layout.shape.clone();
-    let (inputs, outputs) = (&[from], &[to.clone()]);
+    let outputs = std::slice::from_ref(&to);
+    let inputs = &[from];
     backend.execute(stream, &Call::Tape { tape: &tape, inputs, outputs, space: &space })?;
     Ok(to)
 }

@@ -61,7 +61,7 @@ fn main() -> Result<()> {
     let n = 1 << 24;
     let x = floats(&[n])?;
     let join = |axis| Concatenate { axis };
-    time("copy, contiguous", join(0), &[x.clone()], (Dtype::F32, &[n]), 8 * n)?;
+    time("copy, contiguous", join(0), std::slice::from_ref(&x), (Dtype::F32, &[n]), 8 * n)?;
     let mut t = floats(&[4096, 4096])?;
     t.layout = t.layout.transpose(&[1, 0]);
     time("copy, transposed", join(0), &[t], (Dtype::F32, &[4096, 4096]), 8 * n)?;
@@ -92,11 +92,17 @@ fn main() -> Result<()> {
     let m = 1 << 20;
     let x = floats(&[m])?;
     let all = None;
-    time("sort 1M float32", Sort { axis: 0, kth: all }, &[x.clone()], (Dtype::F32, &[m]), 8 * m)?;
+    time(
+        "sort 1M float32",
+        Sort { axis: 0, kth: all },
+        std::slice::from_ref(&x),
+        (Dtype::F32, &[m]),
+        8 * m,
+    )?;
     time(
         "argsort 1M float32",
         ArgSort { axis: 0, kth: all },
-        &[x.clone()],
+        std::slice::from_ref(&x),
         (Dtype::U32, &[m]),
         8 * m,
     )?;

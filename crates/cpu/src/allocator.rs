@@ -157,10 +157,10 @@ impl Allocator {
         }
         self.clear_cache();
         let available = available_memory();
-        if capacity < LARGE || available.is_none_or(|free| capacity <= free) {
-            if let Some(block) = system_block(capacity) {
-                return Ok(block);
-            }
+        if (capacity < LARGE || available.is_none_or(|free| capacity <= free))
+            && let Some(block) = system_block(capacity)
+        {
+            return Ok(block);
         }
         let available = available.map_or(String::new(), |n| format!("; {n} bytes are available"));
         let message = format!("the system has no {capacity} bytes to give{available}");

@@ -85,7 +85,8 @@ pub(crate) unsafe fn copy_strided<T: Copy + Send + Sync>(
         let (down, across) = (m.div_ceil(tile), n.div_ceil(tile));
         let strips = walk.len() * down;
         parallel_for(strips, rows_per_task(n * tile), |strips| {
-            let pair = pair;
+            // The whole pair is captured: it may be shared, its parts may not.
+            let pair = &pair;
             for strip in strips {
                 let (outer, i) = (strip / down, strip % down * tile);
                 walk.each(outer..outer + 1, |_, [at, from]| {
@@ -107,13 +108,13 @@ pub(crate) unsafe fn copy_strided<T: Copy + Send + Sync>(
     if walk.shape.is_empty() {
         // SAFETY: parts of one row.
         return parallel_for(n, SERIAL, |r| unsafe {
-            let pair = pair;
+            let pair = &pair;
             let (at, len) = (r.start as isize, r.len());
             copy_row(len, pair.src.offset(at * s), s, pair.dst.offset(at * d), d);
         });
     }
     parallel_for(walk.len(), rows_per_task(n), |rows| {
-        let pair = pair;
+        let pair = &pair;
         walk.each(rows, |_, [at, from]| {
             // SAFETY: the row lies inside both sides.
             unsafe { copy_row(n, pair.src.offset(from), s, pair.dst.offset(at), d) }

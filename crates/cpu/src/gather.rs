@@ -230,7 +230,7 @@ pub(crate) fn gather_axis(op: &GatherAxis, inputs: &[Operand], out: &Operand) ->
         let (src, out) = (View::<T>::new(src)?, Target::<T>::new(out)?);
         let mut rows = Walk::new(index.shape(), [&strides, &index.layout.strides]);
         let (n, [src_step, index_step]) = rows.pop();
-        let count = if n == 0 { 0 } else { out.len() / n };
+        let count = out.len().checked_div(n).unwrap_or(0);
         let first = FirstError::default();
         // A task is a part of one row if rows are long, else some rows.
         let cuts = n.div_ceil(SERIAL).max(1);

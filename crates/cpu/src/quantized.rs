@@ -49,7 +49,7 @@ pub(crate) fn operands(format: QuantFormat) -> usize {
     if format.mode == QuantMode::Affine { 3 } else { 2 }
 }
 
-fn elements<'a, T: Plain>(x: &'a Operand) -> Result<&'a [T]> {
+fn elements<T: Plain>(x: &Operand) -> Result<&[T]> {
     View::<T>::new(x)?.slice().ok_or_else(|| internal("an operand is not contiguous"))
 }
 

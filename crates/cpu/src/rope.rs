@@ -51,7 +51,7 @@ fn run<T: Turn>(op: &Rope, inputs: &[Operand], out: &Operand) -> Result<()> {
         return Err(internal("rope needs two axes"));
     };
     let half = op.dims / 2;
-    if op.dims % 2 != 0 || op.dims > d {
+    if !op.dims.is_multiple_of(2) || op.dims > d {
         return Err(internal(format!("rope of {} of {d} elements", op.dims)));
     }
     let offsets = offsets(&inputs[1], x.shape[0])?;

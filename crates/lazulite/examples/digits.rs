@@ -68,6 +68,7 @@ fn read(path: &Path) -> Result<(Vec<f32>, Vec<u32>)> {
     Ok((pixels, labels))
 }
 
+/// Runs the example; fails if what comes out is not what must.
 pub fn main() -> Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/digits.csv");
     if !path.exists() {
@@ -76,11 +77,13 @@ pub fn main() -> Result<()> {
     }
     let (pixels, labels) = read(&path)?;
     let train = labels.len() * 4 / 5;
-    let images = |from: usize, to: usize| {
-        Array::from_slice(&pixels[from * 64..to * 64], &[to - from, 64])
-    };
+    let images =
+        |from: usize, to: usize| Array::from_slice(&pixels[from * 64..to * 64], &[to - from, 64]);
     let (x, y) = (images(0, train)?, Array::from_slice(&labels[..train], &[train])?);
-    let (xt, yt) = (images(train, labels.len())?, Array::from_slice(&labels[train..], &[labels.len() - train])?);
+    let (xt, yt) = (
+        images(train, labels.len())?,
+        Array::from_slice(&labels[train..], &[labels.len() - train])?,
+    );
 
     random::seed(1)?;
     let mut network = Network::new(64, 64, 10)?;

@@ -6,6 +6,7 @@ use lazulite::prelude::*;
 use lazulite::random;
 use lazulite::transform::value_and_grad;
 
+/// Runs the example; fails if what comes out is not what must.
 pub fn main() -> Result<()> {
     random::seed(7)?;
     let x = random::normal(&[256], Dtype::F32, None, None, None)?;
@@ -19,8 +20,8 @@ pub fn main() -> Result<()> {
     let mut last = f32::INFINITY;
     for i in 0..100 {
         let (value, (da, db)) = step((a.clone(), b.clone()))?;
-        a = a - da * 0.1;
-        b = b - db * 0.1;
+        a -= da * 0.1;
+        b -= db * 0.1;
         lazulite::eval::eval(&[value.clone(), a.clone(), b.clone()])?;
         last = value.item()?;
         if i % 25 == 0 {

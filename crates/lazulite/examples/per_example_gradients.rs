@@ -6,6 +6,7 @@ use lazulite::prelude::*;
 use lazulite::random;
 use lazulite::transform::{grad, vmap};
 
+/// Runs the example; fails if what comes out is not what must.
 pub fn main() -> Result<()> {
     let w = random::normal(&[8, 4], Dtype::F32, None, None, Some(&random::key(1)?))?;
     let x = random::normal(&[32, 8], Dtype::F32, None, None, Some(&random::key(2)?))?;

@@ -13,8 +13,10 @@ fn chain(x: &Array) -> Result<Array> {
     Ok(y)
 }
 
+/// Runs the example; fails if what comes out is not what must.
 pub fn main() -> Result<()> {
-    let draw = |seed| random::normal(&[256, 256], Dtype::F32, None, None, Some(&random::key(seed)?));
+    let draw =
+        |seed| random::normal(&[256, 256], Dtype::F32, None, None, Some(&random::key(seed)?));
     let (a, b) = (draw(1)?, draw(2)?);
     let (one, two) = (Stream::new(Device::CPU)?, Stream::new(Device::CPU)?);
     let (p, q) = (with_stream(one, || chain(&a))?, with_stream(two, || chain(&b))?);

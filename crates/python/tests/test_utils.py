@@ -105,6 +105,7 @@ def test_merge_of_leaves_needs_a_function():
 def test_reduce():
     def add(x, y):
         return x + y
+
     assert tree_reduce(add, TREE) == 10
     assert tree_reduce(add, TREE, 5) == 15
     assert tree_reduce(add, []) is None

@@ -37,7 +37,10 @@ impl Tolerance {
         }
         let largest = want.iter().fold(0.0f64, |m, x| m.max(x.abs()));
         let bound = self.absolute + self.relative * largest;
-        match got.iter().zip(want).position(|(g, w)| !((g - w).abs() <= bound) && g != w) {
+        match got.iter().zip(want).position(|(g, w)| {
+            let near = (g - w).abs() <= bound;
+            !near && g != w
+        }) {
             Some(i) => Err(format!("{what}: element {i} is {}, expected {}", got[i], want[i])),
             None => Ok(()),
         }

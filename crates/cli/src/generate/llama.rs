@@ -235,11 +235,11 @@ impl Llama {
         }
         for (block, kv) in self.blocks.iter().zip(&mut cache.blocks) {
             let normed = fast::rms_norm(&x, Some(&block.attention_norm), self.config.epsilon)?;
-            x = x + self.attention(block, &normed, kv, cache.len)?;
+            x += self.attention(block, &normed, kv, cache.len)?;
             let normed = fast::rms_norm(&x, Some(&block.mlp_norm), self.config.epsilon)?;
             let gate = block.gate.apply(&normed)?;
             let hidden = &gate * gate.sigmoid()? * block.up.apply(&normed)?;
-            x = x + block.down.apply(&hidden)?;
+            x += block.down.apply(&hidden)?;
         }
         cache.len += t;
         let width = x.size(-1)? as i64;

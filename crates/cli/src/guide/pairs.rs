@@ -431,7 +431,12 @@ fn put_rows() -> Result<Vec<Pair>> {
             x.put_along_axis(&places, &v, Some(0))?
         }),
         spell!("x[i] = v", [x, v, index], {
-            x.scatter(&[index.clone()], &v.reshape(&[512, 1, 256])?, &[0], UpdateMode::Set)?
+            x.scatter(
+                std::slice::from_ref(&index),
+                &v.reshape(&[512, 1, 256])?,
+                &[0],
+                UpdateMode::Set,
+            )?
         }),
         0.0,
     )])

@@ -133,9 +133,8 @@ pub(crate) fn start_indices(start: &Array) -> Result<Vec<Array>> {
 /// The 1-d index of an along-axis access that picks whole slices: `indices` has size 1, or the
 /// stride 0 of a broadcast, along all other axes. Whole slices are picked at memory speed.
 pub(crate) fn whole_slices(x: &Array, indices: &Array, axis: usize) -> Result<Option<Array>> {
-    let line = |i: &Array| {
-        i.ndim() == x.ndim() && (0..i.ndim()).all(|a| a == axis || i.shape()[a] == 1)
-    };
+    let line =
+        |i: &Array| i.ndim() == x.ndim() && (0..i.ndim()).all(|a| a == axis || i.shape()[a] == 1);
     let base = match &indices.node.op {
         super::Primitive::Broadcast(_) => indices.node.inputs().into_iter().next(),
         _ => None,

@@ -409,7 +409,8 @@ fn push_node(
         Derivative::Composed => {
             let composed = op.compose(inputs)?;
             let sources: Vec<Array> = (inputs.iter().zip(tangents))
-                .filter_map(|(x, t)| t.is_some().then(|| x.clone()))
+                .filter(|(_, t)| t.is_some())
+                .map(|(x, _)| x.clone())
                 .collect();
             let graph = Dependents::between(&sources, &composed, Some(Transform::Jvp));
             let mut duals = Duals::default();
@@ -530,7 +531,8 @@ fn pull_node(
         Derivative::Composed => {
             let composed = op.compose(inputs)?;
             let sources: Vec<Array> = (inputs.iter().zip(wanted))
-                .filter_map(|(x, &wanted)| wanted.then(|| x.clone()))
+                .filter(|&(_, &wanted)| wanted)
+                .map(|(x, _)| x.clone())
                 .collect();
             let graph = Dependents::between(&sources, &composed, Some(Transform::Vjp));
             let mut duals = Duals::default();

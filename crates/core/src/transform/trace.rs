@@ -336,7 +336,8 @@ impl Traced {
                     Error::dtype("traced", &[x.dtype()], aval.dtype).context(format!("input {i}"))
                 );
             }
-            if !same && !(self.shapeless && x.ndim() == aval.shape.len()) {
+            let fits = same || (self.shapeless && x.ndim() == aval.shape.len());
+            if !fits {
                 let message = format!(
                     "input {i} has shape {}, recorded was {}",
                     show(x.shape()),

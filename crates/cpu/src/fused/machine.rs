@@ -354,7 +354,8 @@ impl<'a> Machine<'a> {
                     transfer::load(from, place.dtype, &self.line, 0, n, to);
                     continue;
                 }
-                let direct = along.is_contiguous() && !place.dtype.is_half() && n % PAD == 0;
+                let direct =
+                    along.is_contiguous() && !place.dtype.is_half() && n.is_multiple_of(PAD);
                 if direct && !load.kept {
                     self.at[load.value as usize] = from.add(start * size);
                 } else {
@@ -383,7 +384,7 @@ impl<'a> Machine<'a> {
                     self.at[store.value as usize] = to;
                     continue;
                 }
-                if !store.direct || bound.in_place[s] || n % PAD != 0 {
+                if !store.direct || bound.in_place[s] || !n.is_multiple_of(PAD) {
                     continue;
                 }
                 let (along, other) =

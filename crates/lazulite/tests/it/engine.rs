@@ -40,7 +40,7 @@ fn hand_written_softmax_is_one_tape() -> Result<()> {
     let e = (&x - max).exp()?;
     let y = &e / e.sum(Some(&[-1]), true)?;
     drop(e);
-    assert_eq!(steps(std::slice::from_ref(&y)), 1, "{}", explain(&[y.clone()])?);
+    assert_eq!(steps(std::slice::from_ref(&y)), 1, "{}", explain(std::slice::from_ref(&y))?);
     let (data, got) = (x.to_vec::<f32>()?, y.to_vec::<f32>()?);
     for (row, out) in data.chunks(33).zip(got.chunks(33)) {
         let sum: f32 = row.iter().map(|v| v.exp()).sum();
@@ -56,7 +56,7 @@ fn a_norm_with_squeezed_statistics_is_one_tape() -> Result<()> {
         let mean = (x.square()?.sum(Some(&[-1]), false)? / 64.0 + 1e-5).rsqrt()?;
         &x * mean.reshape(&[5, 1])?
     };
-    assert_eq!(steps(std::slice::from_ref(&y)), 1, "{}", explain(&[y.clone()])?);
+    assert_eq!(steps(std::slice::from_ref(&y)), 1, "{}", explain(std::slice::from_ref(&y))?);
     let (data, got) = (x.to_vec::<f32>()?, y.to_vec::<f32>()?);
     for (row, out) in data.chunks(64).zip(got.chunks(64)) {
         let r = 1.0 / (row.iter().map(|v| v * v).sum::<f32>() / 64.0 + 1e-5).sqrt();
@@ -69,7 +69,7 @@ fn a_norm_with_squeezed_statistics_is_one_tape() -> Result<()> {
 fn the_tail_of_a_reduction_joins_it() -> Result<()> {
     let x = ramp(&[6, 50]);
     let y = (x.square()?.sum(Some(&[-1]), false)? / 50.0).sqrt()?;
-    assert_eq!(steps(std::slice::from_ref(&y)), 1, "{}", explain(&[y.clone()])?);
+    assert_eq!(steps(std::slice::from_ref(&y)), 1, "{}", explain(std::slice::from_ref(&y))?);
     let want: Vec<f32> = x
         .to_vec::<f32>()?
         .chunks(50)
@@ -114,7 +114,7 @@ fn one_structure_is_planned_once_for_all_sizes() -> Result<()> {
 fn products_take_epilogues() -> Result<()> {
     let (x, w, b) = (ramp(&[9, 20]), ramp(&[30, 20]), ramp(&[30]));
     let y = (x.matmul(&w.transpose(None)?)? + &b).maximum(&Array::scalar(0.0f32))?;
-    let text = explain(&[y.clone()])?;
+    let text = explain(std::slice::from_ref(&y))?;
     assert!(text.contains("[epilogue]"), "{text}");
     let (xs, ws, bs) = (x.to_vec::<f32>()?, w.to_vec::<f32>()?, b.to_vec::<f32>()?);
     let mut want = Vec::new();
@@ -135,7 +135,7 @@ fn dying_inputs_are_overwritten_and_others_are_not() -> Result<()> {
     let kept = x.clone();
     let want = x.to_vec::<f32>()?;
     for _ in 0..3 {
-        x = x + 1.0;
+        x += 1.0;
         x.eval()?;
     }
     assert_eq!(kept.to_vec::<f32>()?, want);
@@ -147,12 +147,12 @@ fn dying_inputs_are_overwritten_and_others_are_not() -> Result<()> {
 fn deep_graphs_build_evaluate_and_drop() -> Result<()> {
     let mut x = Array::scalar(0.0f32);
     for _ in 0..200_000 {
-        x = x + 1.0;
+        x += 1.0;
     }
     assert_eq!(x.item::<f32>()?, 200_000.0);
     let mut unused = Array::scalar(0.0f32);
     for _ in 0..1_000_000 {
-        unused = unused + 1.0;
+        unused += 1.0;
     }
     drop(unused);
     Ok(())
