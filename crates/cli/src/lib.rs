@@ -1,4 +1,9 @@
-//! The parts of the `lazulite` program that can be tested without running it.
+//! The parts of the `lazulite` program, as a library so that they can be tested without running it.
 #![forbid(unsafe_code)]
 
+pub mod bench;
+pub mod explain;
+pub mod generate;
+pub mod guide;
+pub mod info;
 pub mod text;

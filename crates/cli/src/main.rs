@@ -1,2 +1,91 @@
 //! The `lazulite` program.
-fn main() {}
+
+use clap::{Parser, Subcommand};
+use lazulite_cli::{bench, explain, generate, guide, info};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Lazy arrays, one planner: the guide, a language model, plans and facts about this machine.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the performance guide's claims, both spellings side by side.
+    Guide {
+        /// Only these claims, such as C2,C10.
+        #[arg(long, value_delimiter = ',')]
+        claims: Vec<String>,
+        /// How often each spelling runs; the median counts.
+        #[arg(long, default_value_t = 15)]
+        repeats: usize,
+        /// Print JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Answer a prompt with a language model from a GGUF file.
+    Generate {
+        /// The GGUF file (Llama architecture).
+        #[arg(long)]
+        model: PathBuf,
+        /// What to say to it.
+        #[arg(long)]
+        prompt: String,
+        /// The most tokens of the answer.
+        #[arg(long, default_value_t = 128)]
+        max_tokens: usize,
+        /// 0 takes the likeliest token each time; more draws more freely.
+        #[arg(long = "temp", default_value_t = 0.0)]
+        temperature: f64,
+        /// The seed of the draws.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Print one JSON object instead of text as it comes.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the plan of an example: its steps, and the fused programs in full.
+    Explain {
+        /// Which example; without one, the list of them.
+        example: Option<String>,
+    },
+    /// Print the version, devices, memory and limits.
+    Info,
+    /// The worker of the benchmarks.
+    #[command(hide = true)]
+    Bench {
+        /// Answer JSON requests from standard input.
+        #[arg(long, required = true)]
+        serve: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Guide { claims, repeats, json } => guide::run(&claims, repeats, json),
+        Command::Generate { model, prompt, max_tokens, temperature, seed, json } => {
+            generate::run(&generate::Request {
+                model: &model,
+                prompt: &prompt,
+                max_tokens,
+                temperature,
+                seed,
+                json,
+            })
+        }
+        Command::Explain { example } => explain::run(example.as_deref()),
+        Command::Info => info::run(),
+        Command::Bench { serve: _ } => bench::serve(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lazulite: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

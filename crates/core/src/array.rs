@@ -13,7 +13,6 @@ use crate::shape::{Layout, Shape, Strides, checked_len, show};
 use crate::transform::Trace;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -387,24 +386,6 @@ impl std::fmt::Debug for Array {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let op = self.node.op.name();
         write!(f, "Array({}, {}, {op})", show(self.shape()), self.dtype())
-    }
-}
-
-/// Identity of a handle's node and output, for sets and maps of arrays.
-#[derive(Clone, Debug)]
-pub(crate) struct ByNode(pub(crate) Array);
-
-impl PartialEq for ByNode {
-    fn eq(&self, other: &ByNode) -> bool {
-        self.0.same(&other.0)
-    }
-}
-
-impl Eq for ByNode {}
-
-impl Hash for ByNode {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.id().hash(state);
     }
 }
 

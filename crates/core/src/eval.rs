@@ -339,8 +339,10 @@ impl Run {
     }
 
     fn publish(&self, slots: &mut Slots) -> Result<()> {
+        let claimed =
+            |slot: Slot| self.claimed.binary_search(&self.graph.node_of[slot as usize]).is_ok();
         for &(copy, original) in &self.plan.aliases {
-            if self.graph.of(copy).held || self.graph.outputs.contains(&copy) {
+            if claimed(copy) {
                 slots[copy as usize] = Some(self.value(original, slots)?);
             }
         }

@@ -1,5 +1,8 @@
 //! Rust's operators on arrays and bare numbers. They panic where the method returns an error, with
 //! the same text: use the methods where a mistake must be handled.
+//!
+//! Bare numbers are `f64` and `i32` only: they are weak, so their width says nothing, and with one
+//! floating type `(&x * 0.5).sin()` needs no annotation.
 
 use crate::array::Array;
 use crate::dtype::{Category, Dtype, Element, Literal};
@@ -27,7 +30,7 @@ fn or_panic(result: Result<Array>) -> Array {
 macro_rules! binary_operators {
     ($($Trait:ident $method:ident $op:ident),* $(,)?) => {$(
         binary_operators!(@arrays $Trait $method $op: Array, &Array);
-        binary_operators!(@scalars $Trait $method $op: f32 f64 i32 i64 u8 bool crate::f16 crate::bf16);
+        binary_operators!(@scalars $Trait $method $op: f64 i32);
     )*};
     (@arrays $Trait:ident $method:ident $op:ident: $($Lhs:ty),*) => {$(
         impl $Trait<Array> for $Lhs {

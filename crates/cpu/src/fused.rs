@@ -14,6 +14,7 @@ mod space;
 mod tests;
 mod transfer;
 
+use crate::allocator::CpuMemory;
 use crate::pool;
 use crate::simd::{Isa, isa};
 use lazulite_core::backend::Operand;
@@ -70,7 +71,8 @@ fn execute_on(
             None => ends[0].clone(),
         },
     };
-    let space = Space::new(shape, tape.axes, &leader, passes);
+    let turned = if tape.axes == 0 { turned_axis(shape, &strides) } else { None };
+    let space = Space::new(shape, tape.axes, &leader, passes, turned);
 
     let mut places: SmallVec<[Place; 6]> = SmallVec::new();
     let mut direct = 0u64;
@@ -97,27 +99,40 @@ fn execute_on(
     Ok(())
 }
 
+/// An axis along which an operand's elements follow each other while they are far apart along the
+/// innermost one.
+fn turned_axis(shape: &[usize], strides: &[Strides]) -> Option<usize> {
+    let inner = shape.iter().rposition(|&n| n != 1)?;
+    let worth = |a: usize| a != inner && shape[a] >= 8 && shape[inner] >= 8;
+    let turned = strides.iter().filter(|s| s[inner].unsigned_abs() > 1);
+    turned.flat_map(|s| (0..inner).rev().filter(move |&a| s[a] == 1)).find(|&a| worth(a))
+}
+
 /// The address of an operand's first element, after a check that all of it is inside its buffer.
 fn first(x: &Operand) -> Result<*mut u8> {
     let memory = x.buffer.memory();
-    let bytes = memory.host_bytes().ok_or_else(|| {
-        Error::new(ErrorKind::Kernel, "fused", "an operand is not in main memory")
-    })?;
+    let (start, length) = match x.buffer.downcast::<CpuMemory>() {
+        Some(own) => (own.as_ptr(), memory.size()),
+        None => {
+            let outside = || Error::new(ErrorKind::Kernel, "fused", "an operand is on a device");
+            let bytes = memory.host_bytes().ok_or_else(outside)?;
+            (bytes.as_ptr().cast_mut(), bytes.len())
+        }
+    };
     let size = x.dtype.size();
     if let Some((low, high)) = x.layout.extent()
-        && (low < 0 || (high as usize + 1) * size > bytes.len())
+        && (low < 0 || (high as usize + 1) * size > length)
     {
         let message = format!(
-            "an operand reaches from element {low} to {high} of a buffer of {} bytes",
-            bytes.len()
+            "an operand reaches from element {low} to {high} of a buffer of {length} bytes",
         );
         return Err(Error::new(ErrorKind::Kernel, "fused", message));
     }
     if x.layout.is_empty() {
-        return Ok(bytes.as_ptr().cast_mut());
+        return Ok(start);
     }
     // SAFETY: the offset is inside the buffer.
-    Ok(unsafe { bytes.as_ptr().cast_mut().add(x.layout.offset * size) })
+    Ok(unsafe { start.add(x.layout.offset * size) })
 }
 
 /// A prepared tape and what it was prepared for.

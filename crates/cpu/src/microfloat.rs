@@ -71,7 +71,7 @@ pub(crate) fn to_scale(mode: QuantMode, most: f32) -> u8 {
         QuantMode::Nvfp4 => to_e4m3(most / 6.0),
         _ => {
             let top = if mode == QuantMode::Mxfp8 { 448.0 } else { 6.0 };
-            let exponent = (most / top).log2().round_ties_even();
+            let exponent = (most / top).log2().ceil();
             (exponent.clamp(-127.0, 127.0) as i32 + 127) as u8
         }
     }
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(scale(QuantMode::Mxfp4, 129), 4.0);
         assert_eq!(to_scale(QuantMode::Mxfp4, 18.5), 129);
         assert_eq!(to_scale(QuantMode::Nvfp4, 18.5), 68);
-        assert_eq!(to_scale(QuantMode::Mxfp8, 28.49), 123);
+        assert_eq!(to_scale(QuantMode::Mxfp8, 28.49), 124);
         assert_eq!(to_scale(QuantMode::Mxfp4, 0.0), 0);
     }
 }

@@ -1,6 +1,6 @@
 //! Arrays from nothing: constants, ranges, and lazily loaded data.
 
-use super::{Avals, Batched, Derivative, Rules, one};
+use super::{Aval, Avals, Batched, Derivative, Rules, one};
 use crate::array::Array;
 use crate::dtype::{Dtype, Literal};
 use crate::error::{Error, Result};
@@ -22,8 +22,15 @@ impl Rules for Literal {
         Derivative::Zero
     }
 
-    fn vmap(&self, _inputs: &[Array], _axes: &[Option<usize>], _batch: usize) -> Result<Batched> {
-        Ok((vec![Array::literal(*self)], vec![None]))
+    fn vmap(&self, inputs: &[Array], axes: &[Option<usize>], _batch: usize) -> Result<Batched> {
+        let Some(x) = inputs.first() else { return Ok((vec![Array::literal(*self)], vec![None])) };
+        let example = axes[0].map_or_else(|| Ok(x.clone()), |axis| x.front(axis));
+        Ok((vec![Array::apply(*self, &[example?])?], vec![None]))
+    }
+
+    /// With an input, the literal is the number of its elements.
+    fn rebind(&self, inputs: &[Array], _old: &[Aval]) -> Result<Self> {
+        Ok(inputs.first().map_or(*self, |x| Literal::from_i64(x.len() as i64, self.dtype())))
     }
 
     /// The value is a parameter of the plan, the type is not.
@@ -161,7 +168,7 @@ impl Array {
     /// # Errors
     /// None today; the signature leaves room.
     pub fn zeros_like(&self) -> Result<Array> {
-        Array::zeros(self.shape(), self.dtype())
+        super::like(self, 0.0).broadcast_like(self)
     }
 
     /// Ones of this array's shape and dtype.
@@ -169,7 +176,7 @@ impl Array {
     /// # Errors
     /// None today; the signature leaves room.
     pub fn ones_like(&self) -> Result<Array> {
-        Array::ones(self.shape(), self.dtype())
+        super::like(self, 1.0).broadcast_like(self)
     }
 }
 

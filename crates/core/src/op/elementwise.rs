@@ -6,7 +6,7 @@
 use super::Partial::{Minus, Of, One, Where, Zero};
 use super::{Aval, Avals, Batched, Derivative, Partial, Rules, batch_first, like, one};
 use crate::array::Array;
-use crate::dtype::{Category, Dtype};
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::shape::{Shape, broadcast_shapes};
 use crate::{for_each_binary, for_each_unary};
@@ -431,13 +431,6 @@ impl Array {
     pub fn select(&self, a: &Array, b: &Array) -> Result<Array> {
         let dtype = a.dtype().promote(b.dtype());
         Array::apply(Select, &[self.astype(Dtype::Bool)?, a.astype(dtype)?, b.astype(dtype)?])
-    }
-
-    /// The dtype of an operation between this array and a bare number of `category`, applied to
-    /// that number.
-    pub(crate) fn weak(&self, value: f64, category: Category) -> Array {
-        let dtype = self.dtype().promote_weak(category);
-        Array::literal(crate::dtype::Literal::from_f64(value, dtype))
     }
 }
 

@@ -5,8 +5,8 @@
 
 use super::scatter::{DynamicSliceUpdate, Scatter, ScatterAxis, UpdateMode};
 use super::{
-    Aval, Avals, Batched, Derivative, Rules, batch_first, behind_batch, index_dtype, one, prepend,
-    with_batch,
+    Aval, Avals, Batched, Derivative, Rules, batch_first, behind_batch, index_dtype, like, one,
+    prepend, with_batch,
 };
 use crate::array::Array;
 use crate::dtype::Dtype;
@@ -277,7 +277,7 @@ impl Rules for Gather {
         cotangents: &[Option<Array>],
     ) -> Result<Option<Array>> {
         let Some(ct) = &cotangents[0] else { return Ok(None) };
-        let zeros = Array::zeros(inputs[0].shape(), ct.dtype())?;
+        let zeros = like(ct, 0.0).broadcast_like(&inputs[0])?;
         let op = Scatter { axes: self.axes.clone(), mode: UpdateMode::Add };
         let mut all = vec![zeros, ct.clone()];
         all.extend_from_slice(&inputs[1..]);
@@ -358,7 +358,7 @@ impl Rules for GatherAxis {
         cotangents: &[Option<Array>],
     ) -> Result<Option<Array>> {
         let Some(ct) = &cotangents[0] else { return Ok(None) };
-        let zeros = Array::zeros(inputs[0].shape(), ct.dtype())?;
+        let zeros = like(ct, 0.0).broadcast_like(&inputs[0])?;
         let op = ScatterAxis { axis: self.axis, mode: UpdateMode::Add };
         Array::apply(op, &[zeros, inputs[1].clone(), ct.clone()]).map(Some)
     }
@@ -393,7 +393,7 @@ impl Rules for DynamicSlice {
         cotangents: &[Option<Array>],
     ) -> Result<Option<Array>> {
         let Some(ct) = &cotangents[0] else { return Ok(None) };
-        let zeros = Array::zeros(inputs[0].shape(), ct.dtype())?;
+        let zeros = like(ct, 0.0).broadcast_like(&inputs[0])?;
         let op = DynamicSliceUpdate { axes: self.axes.clone(), mode: UpdateMode::Set };
         Array::apply(op, &[zeros, ct.clone(), inputs[1].clone()]).map(Some)
     }

@@ -282,6 +282,16 @@ impl Primitive {
         delegate!(self, op => op.infer(inputs), data: missing("data", "infer"))
     }
 
+    /// How many inputs have elements that the op reads. Later ones give it their shape only; they
+    /// are in recordings for other sizes, and a replay leaves them out.
+    pub(crate) fn operands(&self) -> usize {
+        match self {
+            Primitive::Scalar(_) => 0,
+            Primitive::Broadcast(_) => 1,
+            _ => usize::MAX,
+        }
+    }
+
     pub(crate) fn derivative(&self) -> Derivative {
         delegate!(self, op => op.derivative(), data: Derivative::Zero)
     }

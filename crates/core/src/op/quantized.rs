@@ -98,9 +98,9 @@ impl QuantFormat {
         if wq.dtype() != Dtype::U32 {
             return Err(Error::dtype(op, &[wq.dtype()], "packed weights of uint32"));
         }
-        let right = if affine { scales.dtype().is_floating() } else { scales.dtype() == Dtype::U8 };
+        let right = if affine { takes(scales.dtype()) } else { scales.dtype() == Dtype::U8 };
         if !right {
-            let expected = if affine { "scales of a floating type" } else { "scales of uint8" };
+            let expected = if affine { FLOATS } else { "scales of uint8" };
             return Err(Error::dtype(op, &[scales.dtype()], expected));
         }
         let mut shape: Shape = wq.shape().into();
@@ -127,6 +127,13 @@ impl QuantFormat {
         }
         Ok(shape)
     }
+}
+
+/// The types in which a quantised matrix exists.
+const FLOATS: &str = "float16, bfloat16 or float32";
+
+fn takes(dtype: Dtype) -> bool {
+    dtype.is_half() || dtype == Dtype::F32
 }
 
 /// The cotangents of scales and biases of an affine matrix, given the matrix's.
@@ -186,8 +193,8 @@ impl Rules for Quantize {
             );
             return Err(Error::shape("quantize", &[w], message));
         };
-        if !inputs[0].dtype().is_floating() {
-            return Err(Error::dtype("quantize", &[inputs[0].dtype()], "a floating type"));
+        if !takes(inputs[0].dtype()) {
+            return Err(Error::dtype("quantize", &[inputs[0].dtype()], FLOATS));
         }
         let with_last = |n: usize| {
             let mut shape: Shape = w.into();
@@ -224,6 +231,9 @@ impl Rules for Dequantize {
     }
 
     fn infer(&self, inputs: &[Array]) -> Result<Avals> {
+        if !takes(self.dtype) {
+            return Err(Error::dtype("dequantize", &[self.dtype], FLOATS));
+        }
         one(self.format.unpacked("dequantize", inputs)?, self.dtype)
     }
 
@@ -271,8 +281,8 @@ impl Rules for QuantizedMatmul {
     fn infer(&self, inputs: &[Array]) -> Result<Avals> {
         let name = self.name();
         let x = inputs[0].shape();
-        if !inputs[0].dtype().is_floating() {
-            return Err(Error::dtype(name, &[inputs[0].dtype()], "a floating type for x"));
+        if !takes(inputs[0].dtype()) {
+            return Err(Error::dtype(name, &[inputs[0].dtype()], FLOATS));
         }
         let w = self.format.unpacked(name, &inputs[1..])?;
         if x.len() < 2 || w.len() < 2 {
@@ -391,7 +401,7 @@ impl Array {
     ///
     /// # Errors
     /// Kind `Shape` if the last axis does not have whole groups, `Dtype` if the type is not
-    /// floating.
+    /// `float16`, `bfloat16` or `float32`.
     pub fn quantize(&self, format: QuantFormat) -> Result<Vec<Array>> {
         Array::apply_all(Quantize { format }, std::slice::from_ref(self))
     }

@@ -169,7 +169,7 @@ impl Rules for Reduce {
         _outputs: &[Array],
         cotangents: &[Option<Array>],
     ) -> Result<Option<Array>> {
-        cotangents[0].as_ref().map(|ct| ct.broadcast_to(inputs[0].shape())).transpose()
+        cotangents[0].as_ref().map(|ct| ct.broadcast_like(&inputs[0])).transpose()
     }
 
     fn jvp(

@@ -185,8 +185,9 @@ impl Scan {
 
     /// Pairs `(a, b)` such that the derivative along `t` is the sum of `a * cumsum(b * t)`.
     ///
-    /// For the product: up to the first zero it is `y * cumsum(t / x)`; from there on only the
-    /// tangent of that zero counts, times the product of all others. For logcumsumexp it is
+    /// For the product: `y * cumsum(t / x)` over the elements that are not zero, and the tangent
+    /// of the first zero times the product of all others (second derivatives in two zeros at once
+    /// are left out). For logcumsumexp it is
     /// `exp(c - y) * cumsum(exp(x - c) * t)` with the greatest element `c`, in `float64` so that
     /// the exponentials have room.
     fn factors(&self, x: &Array, y: &Array) -> Result<Vec<[Array; 2]>> {
@@ -205,10 +206,9 @@ impl Scan {
         let count = Scan { op: ScanOp::CumSum, inclusive: true, ..*self };
         let seen = zero.astype(index_dtype(x.len()))?;
         let seen = Array::apply(count, &[seen])?;
-        let before = seen.equal(&like(&seen, 0.0))?;
         let first = zero.logical_and(&seen.equal(&like(&seen, 1.0))?)?;
         let nonzero = zero.select(&like(x, 1.0), x)?;
-        let inverse = before.select(&nonzero.reciprocal()?, &like(x, 0.0))?;
+        let inverse = zero.select(&like(x, 0.0), &nonzero.reciprocal()?)?;
         let without = first.select(&like(x, 1.0), x)?;
         let others = Array::apply(*self, &[without])?;
         Ok(vec![[y.clone(), inverse], [others, first.astype(x.dtype())?]])

@@ -184,6 +184,15 @@ impl Array {
     pub fn number_of_elements(&self, axes: Option<&[i64]>, dtype: Dtype) -> Result<Array> {
         let axes = super::reduce::resolve_axes("number_of_elements", self, axes)?;
         let count: usize = axes.iter().map(|&a| self.shape()[a]).product();
+        if crate::transform::follows_sizes() {
+            let mut part = self.whole();
+            for a in (0..self.ndim()).filter(|a| !axes.contains(a)) {
+                part.shape[a] = part.shape[a].min(1);
+                part.ends = part.ends.with(a, End::Front);
+            }
+            let part = self.slice_by(part)?;
+            return Array::apply(Literal::from_i64(count as i64, dtype), &[part]);
+        }
         Ok(Array::literal(Literal::from_i64(count as i64, dtype)))
     }
 
@@ -211,6 +220,11 @@ impl Array {
         (op.start[axis], op.shape[axis]) = (start, len);
         op.ends = op.ends.with(axis, End::Pinned);
         self.slice_by(op)
+    }
+
+    /// The first part along `axis`, which is dropped, whatever the axis's size.
+    pub(crate) fn front(&self, axis: usize) -> Result<Array> {
+        super::reduce::drop_axes(&self.slice_axis(axis, Some(0), Some(1), 1)?, &[axis])
     }
 
     /// The part at `index` along `axis`, which is dropped.

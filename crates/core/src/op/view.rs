@@ -3,7 +3,8 @@
 
 use super::scatter::{Scatter, SliceUpdate, UpdateMode};
 use super::{
-    Aval, Avals, Batched, Derivative, Primitive, Rules, batch_first, index_dtype, one, prepend,
+    Aval, Avals, Batched, Derivative, Primitive, Rules, batch_first, index_dtype, like, one,
+    prepend,
 };
 use crate::array::Array;
 use crate::dtype::Dtype;
@@ -14,7 +15,8 @@ use crate::shape::{
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
 
-/// The input repeated along axes of size 1 and new leading axes, to `shape`.
+/// The input repeated along axes of size 1 and new leading axes, to `shape`, which is that of the
+/// second input if there is one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Broadcast {
     /// The result's shape.
@@ -217,6 +219,18 @@ impl Array {
         Array::apply(Broadcast { shape: shape.into() }, std::slice::from_ref(self))
     }
 
+    /// The array broadcast to the shape of `other`, also where a recording is applied to arrays of
+    /// other sizes.
+    ///
+    /// # Errors
+    /// Kind `Shape` if an axis has another size than 1 and than the other's.
+    pub fn broadcast_like(&self, other: &Array) -> Result<Array> {
+        if !crate::transform::follows_sizes() {
+            return self.broadcast_to(other.shape());
+        }
+        Array::apply(Broadcast { shape: other.shape().into() }, &[self.clone(), other.clone()])
+    }
+
     /// The elements in row-major order under another shape. A view where strides allow it.
     ///
     /// # Errors
@@ -386,7 +400,7 @@ impl Rules for Broadcast {
     }
 
     fn derivative(&self) -> Derivative {
-        Derivative::Linear(&[])
+        Derivative::Linear(&[0])
     }
 
     fn transpose(
@@ -400,21 +414,31 @@ impl Rules for Broadcast {
         Ok(Some(super::sum_to(ct, inputs[0].shape())?))
     }
 
-    fn vmap(&self, inputs: &[Array], axes: &[Option<usize>], _batch: usize) -> Result<Batched> {
-        let Some(batch) = axes[0] else {
-            return Ok((vec![Array::apply(self.clone(), inputs)?], vec![None]));
-        };
-        let x = batch_first(&inputs[0], Some(batch))?;
-        let batch = x.shape()[0];
-        let mut shape = prepend(batch, x.shape().get(1..).unwrap_or_default());
-        let missing = self.shape.len() + 1 - shape.len();
-        shape.insert_many(1, std::iter::repeat_n(1, missing));
-        let out = x.reshape(&shape)?.broadcast_to(&prepend(batch, &self.shape))?;
-        Ok((vec![out], vec![Some(0)]))
+    fn vmap(&self, inputs: &[Array], axes: &[Option<usize>], batch: usize) -> Result<Batched> {
+        let like = inputs.get(1).zip(axes.get(1));
+        if axes[0].is_none() {
+            let mut all = vec![inputs[0].clone()];
+            if let Some((like, axis)) = like {
+                all.push(axis.map_or_else(|| Ok(like.clone()), |axis| like.front(axis))?);
+            }
+            return Ok((vec![Array::apply(self.clone(), &all)?], vec![None]));
+        }
+        let x = batch_first(&inputs[0], axes[0])?;
+        let missing = self.shape.len() + 1 - x.ndim();
+        let places: Vec<i64> = (1..=missing as i64).collect();
+        let mut all = vec![x.expand_dims(&places)?];
+        if let Some((like, &axis)) = like {
+            all.push(super::with_batch(like, axis, batch)?);
+        }
+        let shape = prepend(batch, &self.shape);
+        Ok((vec![Array::apply(Broadcast { shape }, &all)?], vec![Some(0)]))
     }
 
-    /// Axes that the input fills follow its size; stretched and new axes keep theirs.
+    /// A second input gives the shape. Else axes that the input fills follow its size; stretched and new axes keep theirs.
     fn rebind(&self, inputs: &[Array], old: &[Aval]) -> Result<Self> {
+        if let Some(like) = inputs.get(1) {
+            return Ok(Broadcast { shape: like.shape().into() });
+        }
         let mut shape = self.shape.clone();
         let lead = shape.len() - old[0].shape.len();
         for (a, &n) in old[0].shape.iter().enumerate() {
@@ -556,7 +580,7 @@ impl Rules for Slice {
             mode: UpdateMode::Set,
             ends: self.ends,
         };
-        let zeros = Array::zeros(inputs[0].shape(), ct.dtype())?;
+        let zeros = like(ct, 0.0).broadcast_like(&inputs[0])?;
         Array::apply(op, &[zeros, ct.clone()]).map(Some)
     }
 

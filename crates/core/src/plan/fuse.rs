@@ -343,23 +343,22 @@ impl<'a> Fuser<'a> {
                     let slot = self.input(n, i);
                     let id = self.graph.node_of[slot as usize];
                     let p = self.node(id);
-                    let is_product =
-                        matches!(p.node.op, Primitive::Matmul(_) | Primitive::QuantizedMatmul(_));
-                    let only_here = self.consumers[slot as usize]
-                        .iter()
-                        .all(|&c| self.group_of[c as usize] == Some(g));
-                    let framed = self.consumers[slot as usize]
-                        .iter()
-                        .all(|&c| same_order(self.shape(self.node(c).first), space));
+                    let is_product = !p.leaf
+                        && matches!(
+                            p.node.op,
+                            Primitive::Matmul(_) | Primitive::QuantizedMatmul(_)
+                        );
+                    // Most operands are no products, and some of them have very many consumers.
                     (is_product
-                        && !p.leaf
                         && p.node.stream == n.node.stream
                         && p.node.outputs[0].dtype.is_floating()
-                        && only_here
-                        && framed
                         && !self.kept[slot as usize]
-                        && self.shape(slot) == space)
-                        .then_some(id)
+                        && self.shape(slot) == space
+                        && self.consumers[slot as usize].iter().all(|&c| {
+                            self.group_of[c as usize] == Some(g)
+                                && same_order(self.shape(self.node(c).first), space)
+                        }))
+                    .then_some(id)
                 })
             });
             self.groups[g].product = product;
@@ -377,11 +376,14 @@ impl<'a> Fuser<'a> {
     }
 
     fn emit(&self) -> Vec<Step> {
-        let absorbed: Vec<NodeId> = self.groups.iter().filter_map(|g| g.product).collect();
+        let mut absorbed = vec![false; self.graph.nodes.len()];
+        for product in self.groups.iter().filter_map(|g| g.product) {
+            absorbed[product as usize] = true;
+        }
         let mut steps = Vec::new();
         for (id, n) in self.graph.nodes.iter().enumerate() {
             let id = id as NodeId;
-            if n.leaf || self.is_alias(n) || absorbed.contains(&id) {
+            if n.leaf || self.is_alias(n) || absorbed[id as usize] {
                 continue;
             }
             let mut rule = None;

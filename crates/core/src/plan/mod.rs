@@ -142,3 +142,12 @@ impl Work {
         }
     }
 }
+
+/// Plans the evaluation of `outputs` without running it, so that the next one finds its plan.
+///
+/// # Errors
+/// Kind `Trace` inside a function transform.
+pub fn warm(outputs: &[crate::array::Array]) -> crate::error::Result<()> {
+    cache::plan(&collect::collect(outputs)?);
+    Ok(())
+}

@@ -99,6 +99,32 @@ impl Drop for Tracing {
     }
 }
 
+thread_local! {
+    /// True iff the calling thread records a function for other sizes than it sees.
+    static FOLLOWING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// True iff sizes that an op takes from an array must be taken again when the recording under way
+/// is applied to arrays of other sizes, so that the op must have that array as an input.
+pub(crate) fn follows_sizes() -> bool {
+    FOLLOWING.get()
+}
+
+/// The time during which [`follows_sizes`] has a value.
+struct Following(bool);
+
+impl Following {
+    fn set(value: bool) -> Following {
+        Following(FOLLOWING.replace(value))
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        FOLLOWING.set(self.0);
+    }
+}
+
 /// The error for a value that is needed where only shapes are known.
 pub(crate) fn evaluated_inside_trace() -> Error {
     let message = "an array was evaluated inside a function that is being traced (vmap or compile), \

@@ -157,6 +157,7 @@ pub fn trace(
     f: impl FnOnce(&[Array]) -> Result<Vec<Array>>,
 ) -> Result<Traced> {
     let tracing = Tracing::begin();
+    let _following = super::Following::set(shapeless || super::follows_sizes());
     let inputs: Vec<Array> = avals.iter().map(|a| tracing.placeholder(a.clone())).collect();
     let outputs = f(&inputs)?;
     Ok(Traced::between(&inputs, &outputs, shapeless))
@@ -299,7 +300,7 @@ impl Traced {
         slots.extend_from_slice(inputs);
         slots.extend_from_slice(captured);
         for step in &self.steps {
-            let args: SmallVec<[Array; 2]> =
+            let mut args: SmallVec<[Array; 2]> =
                 step.inputs.iter().map(|&s| slots[s as usize].clone()).collect();
             let range = step.first as usize..(step.first + step.count) as usize;
             let (op, avals) = if exact {
@@ -312,6 +313,9 @@ impl Traced {
                 (op, avals)
             };
             let trace = Trace::outermost(args.iter().filter_map(|x| x.node.trace.as_ref()));
+            if !super::follows_sizes() {
+                args.truncate(op.operands());
+            }
             slots.extend(Array::node(op, args, avals, step.stream, trace));
         }
         Ok(self.outputs.iter().map(|&s| slots[s as usize].clone()).collect())

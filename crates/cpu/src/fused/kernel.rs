@@ -6,6 +6,7 @@
 //! beyond the count is never used. Destination and sources never overlap.
 
 use super::lanes::{Bit, Convert, Leave, RoundHalf, Scalar, make_complex};
+use super::space::BLOCK;
 use crate::math::{Float, Real, narrow_f16, widen_f16};
 use crate::simd::{Isa, PORTABLE_FMA};
 use half::f16;
@@ -473,11 +474,11 @@ impl<A: Scalar + Convert<f32>> Body for ToF16<A> {
         let n = n.next_multiple_of(PAD);
         // SAFETY: the caller's promise.
         let (d, a) = unsafe { (write::<f32>(d, n), read::<A>(a, n)) };
-        let mut narrow = [f16::ZERO; PAD];
-        for (d, a) in d.chunks_exact_mut(PAD).zip(a.chunks_exact(PAD)) {
-            for (d, a) in d.iter_mut().zip(a) {
-                *d = a.convert();
-            }
+        for (d, a) in d.iter_mut().zip(a) {
+            *d = a.convert();
+        }
+        let mut narrow = [f16::ZERO; BLOCK];
+        for d in d.chunks_mut(BLOCK) {
             narrow_f16(d, &mut narrow);
             widen_f16(&narrow, d);
         }

@@ -2,8 +2,8 @@
 
 use super::kernel::{self, Kernel, LANES, PAD};
 use super::program::{Pass, Program, slot_bytes};
-use super::space::{BLOCK, Mode, Space};
-use super::transfer::{self, Place};
+use super::space::{BLOCK, Mode, Space, Walk};
+use super::transfer::{self, PANEL, Place};
 use crate::simd::Isa;
 use lazulite_core::plan::Extent;
 use smallvec::SmallVec;
@@ -26,8 +26,10 @@ pub(super) struct Bound<'a> {
     pub in_place: SmallVec<[bool; 2]>,
 }
 
+/// A cache line of scratch memory, reached by address only.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
+#[allow(dead_code)]
 struct Line([u8; 64]);
 
 thread_local! {
@@ -43,6 +45,11 @@ pub(super) struct Machine<'a> {
     /// The slots of loads, by load.
     load_slots: SmallVec<[*mut u8; 6]>,
     slots: *mut u8,
+    /// The panels of loads and of stores that lie across the blocks; null for others.
+    load_panels: SmallVec<[*mut u8; 6]>,
+    store_panels: SmallVec<[*mut u8; 2]>,
+    /// Elements from one row of a panel to the next.
+    room: usize,
     buffers: SmallVec<[*mut u8; 4]>,
     running: SmallVec<[*mut u8; 4]>,
     trees: SmallVec<[*mut u8; 4]>,
@@ -52,6 +59,8 @@ pub(super) struct Machine<'a> {
     leaves: usize,
     in_leaf: usize,
     splats: [Kernel; 4],
+    /// One element after another.
+    line: Walk,
     scratch: Vec<Line>,
 }
 
@@ -84,7 +93,12 @@ impl<'a> Machine<'a> {
         };
         let size_of = |v: u16| program.dtypes[v as usize].size();
         let fixed = program.loads.len() + program.consts.len() + program.row_values.len();
+        let columns = space.mode == Mode::Columns;
+        let crosses = |p: &Place| columns && p.reduced.is_contiguous() && !p.kept.is_contiguous();
+        let panel = PANEL * room * WIDEST + 64;
+        let panels = bound.inputs.iter().chain(&bound.outputs).filter(|p| crosses(p)).count();
         let bytes = fixed * slot
+            + (panels + program.loads.len()) * panel
             + program.slot_bytes
             + program.reductions.len() * (running + tree)
             + LANES * WIDEST
@@ -116,6 +130,10 @@ impl<'a> Machine<'a> {
             at[value as usize] = take(slot);
         }
         let slots = take(program.slot_bytes);
+        let mut panel_for = |p: &Place| if crosses(p) { take(panel) } else { std::ptr::null_mut() };
+        let load_panels =
+            program.loads.iter().map(|l| panel_for(&bound.inputs[l.operand])).collect();
+        let store_panels = bound.outputs.iter().map(&mut panel_for).collect();
         let tail = take(LANES * WIDEST);
         let count = program.reductions.len();
         let running = (0..count).map(|_| take(running)).collect();
@@ -126,6 +144,9 @@ impl<'a> Machine<'a> {
             at,
             load_slots,
             slots,
+            load_panels,
+            store_panels,
+            room,
             buffers,
             running,
             trees,
@@ -134,6 +155,7 @@ impl<'a> Machine<'a> {
             leaves: 0,
             in_leaf: 0,
             splats: [1, 2, 4, 8].map(|size| kernel::splat(size, bound.isa)),
+            line: Walk::line(),
             scratch,
         };
         let fill = machine.fill();
@@ -176,7 +198,7 @@ impl<'a> Machine<'a> {
         // SAFETY: the element lies inside the operand, and the word has room for it.
         unsafe {
             let from = place.first.offset(offset * place.dtype.size() as isize);
-            let one = super::space::Walk::default();
+            let one = Walk::default();
             transfer::load(from, place.dtype, &one, 0, 1, std::ptr::from_mut(&mut bits).cast());
         }
         self.at[load.value as usize] = self.load_slots[i];
@@ -264,13 +286,14 @@ impl<'a> Machine<'a> {
                 let mut position = from;
                 while position < to {
                     let n = BLOCK.min(to - position);
-                    self.block(pass, last, position, n, first, position - from);
+                    self.block(pass, last, position, n, first, (0, 1));
                     position += n;
                 }
             }
             Mode::Columns => {
                 for r in from..to {
-                    self.block(pass, last, first, width, r, r - from);
+                    let row = (r - from) % PANEL;
+                    self.block(pass, last, first, width, r, (row, to - r));
                 }
             }
         }
@@ -278,7 +301,7 @@ impl<'a> Machine<'a> {
     }
 
     /// One block: `n` elements from `start` of the list along which blocks run, at index `across`
-    /// of the other.
+    /// of the other; it is row `row` of its panels, and `left` blocks are left in the pass.
     #[inline]
     fn block(
         &mut self,
@@ -287,7 +310,7 @@ impl<'a> Machine<'a> {
         start: usize,
         n: usize,
         across: usize,
-        done: usize,
+        (row, left): (usize, usize),
     ) {
         let bound = self.bound;
         let program = bound.program;
@@ -311,6 +334,26 @@ impl<'a> Machine<'a> {
             // SAFETY: the elements lie inside the operand; slots and buffers have room for a block.
             unsafe {
                 let from = place.first.offset(offset * size as isize);
+                let panel = self.load_panels[i];
+                if !panel.is_null() {
+                    if row == 0 {
+                        let depth = PANEL.min(left);
+                        transfer::load_panel(from, size, along, start, n, depth, panel, self.room);
+                    }
+                    let from = panel.add(row * self.room * size);
+                    if !load.kept && !place.dtype.is_half() {
+                        self.at[load.value as usize] = from;
+                        continue;
+                    }
+                    let to = if load.kept {
+                        self.buffer_place(load.value, start, across)
+                    } else {
+                        self.load_slots[i]
+                    };
+                    self.at[load.value as usize] = to;
+                    transfer::load(from, place.dtype, &self.line, 0, n, to);
+                    continue;
+                }
                 let direct = along.is_contiguous() && !place.dtype.is_half() && n % PAD == 0;
                 if direct && !load.kept {
                     self.at[load.value as usize] = from.add(start * size);
@@ -333,6 +376,13 @@ impl<'a> Machine<'a> {
         if last {
             for (s, store) in program.stores.iter().enumerate().take(64) {
                 let out = &bound.outputs[s];
+                let panel = self.store_panels[s];
+                if store.direct && !panel.is_null() {
+                    // SAFETY: the panel has PANEL rows.
+                    let to = unsafe { panel.add(row * self.room * out.dtype.size()) };
+                    self.at[store.value as usize] = to;
+                    continue;
+                }
                 if !store.direct || bound.in_place[s] || n % PAD != 0 {
                     continue;
                 }
@@ -351,7 +401,7 @@ impl<'a> Machine<'a> {
             self.step(step, n);
         }
         if !pass.reductions.is_empty() {
-            self.reduce(pass, n, rows, done);
+            self.reduce(pass, n, rows);
         }
         if last {
             for (s, store) in program.stores.iter().enumerate() {
@@ -362,9 +412,25 @@ impl<'a> Machine<'a> {
                 let (along, other) =
                     if rows { (&out.reduced, &out.kept) } else { (&out.kept, &out.reduced) };
                 let offset = other.offset(across) * out.dtype.size() as isize;
+                let panel = self.store_panels[s];
                 // SAFETY: the elements lie inside the output, and the value has `n` elements.
                 unsafe {
                     let from = self.at[store.value as usize];
+                    if !panel.is_null() {
+                        let size = out.dtype.size();
+                        let to = panel.add(row * self.room * size);
+                        if to != from {
+                            transfer::store(to, out.dtype, &self.line, 0, n, from);
+                        }
+                        if row + 1 == PANEL || left == 1 {
+                            let first = out.first.offset(offset - (row * size) as isize);
+                            let depth = row + 1;
+                            transfer::store_panel(
+                                first, size, along, start, n, depth, panel, self.room,
+                            );
+                        }
+                        continue;
+                    }
                     transfer::store(out.first.offset(offset), out.dtype, along, start, n, from);
                 }
             }
@@ -388,7 +454,7 @@ impl<'a> Machine<'a> {
         unsafe { self.buffers[index].add(elements * self.size(value)) }
     }
 
-    fn reduce(&mut self, pass: &Pass, n: usize, rows: bool, _done: usize) {
+    fn reduce(&mut self, pass: &Pass, n: usize, rows: bool) {
         for &r in &pass.reductions {
             let reduction = &self.bound.program.reductions[r];
             let (source, to) = (self.at[reduction.source as usize], self.running[r]);

@@ -150,6 +150,16 @@ impl Program {
         let count = tape.values.len();
         let root = roots(tape);
         let at = |v: u16| root[v as usize];
+        // A store to a half type rounds, so that the conversion before it need not.
+        let stored = |v: u16| match tape.values[at(v) as usize].instr {
+            Instr::Cast(a) if tape.values[v as usize].dtype.is_half() => {
+                let from = &tape.values[a as usize];
+                let same = from.extent == tape.values[v as usize].extent;
+                if from.dtype == Dtype::F32 && same { at(a) } else { at(v) }
+            }
+            _ => at(v),
+        };
+        let ends: Vec<u16> = tape.stores.iter().map(|&v| stored(v)).collect();
         let level = levels(tape);
         let last = last_pass(tape, &level);
         let is_full = |v: u16| tape.values[v as usize].extent == Extent::Full;
@@ -157,7 +167,7 @@ impl Program {
 
         // What anything needs at all.
         let mut live = vec![false; count];
-        let mut stack: Vec<u16> = tape.stores.iter().map(|&v| at(v)).collect();
+        let mut stack: Vec<u16> = ends.clone();
         while let Some(v) = stack.pop() {
             if !std::mem::replace(&mut live[v as usize], true) {
                 stack.extend(operands(tape.values[v as usize].instr).into_iter().flatten().map(at));
@@ -181,7 +191,7 @@ impl Program {
                 }
             }
             if pass == last {
-                stack.extend(tape.stores.iter().map(|&v| at(v)));
+                stack.extend(&ends);
             }
             while let Some(v) = stack.pop() {
                 let i = v as usize;
@@ -240,8 +250,17 @@ impl Program {
             }
         }
         for pass in 0..=last {
-            let made =
-                program.pass(tape, &root, &level, pass, last, &needed[pass], &buffered, isa)?;
+            let made = program.pass(
+                tape,
+                &root,
+                &level,
+                pass,
+                last,
+                &needed[pass],
+                &buffered,
+                &ends,
+                isa,
+            )?;
             program.passes.push(made);
         }
         for (v, value) in tape.values.iter().enumerate() {
@@ -252,8 +271,8 @@ impl Program {
             let _ = value;
         }
         let mut written = vec![false; count];
-        for &v in &tape.stores {
-            let (value, extent) = (at(v), tape.values[v as usize].extent);
+        for (&v, &value) in tape.stores.iter().zip(&ends) {
+            let extent = tape.values[v as usize].extent;
             let i = value as usize;
             let computed = needed[last][i] && step(tape, &root, value, isa)?.is_some();
             let own = !tape.values[v as usize].dtype.is_half() && !buffered[i];
@@ -274,6 +293,7 @@ impl Program {
         last: usize,
         needed: &[bool],
         buffered: &[bool],
+        ends: &[u16],
         isa: Isa,
     ) -> Result<Pass> {
         let mut out = Pass::default();
@@ -312,7 +332,7 @@ impl Program {
             last_use[self.reductions[r].source as usize] = usize::MAX;
         }
         if pass == last {
-            tape.stores.iter().for_each(|&v| last_use[at(v) as usize] = usize::MAX);
+            ends.iter().for_each(|&v| last_use[v as usize] = usize::MAX);
         }
         let mut free: Vec<(usize, usize)> = Vec::new();
         let mut place = vec![None; count];

@@ -23,7 +23,7 @@ pub(super) const KEEP: usize = 1 << 19;
 /// Tiles below which long rows are cut into chunks.
 const FEW: usize = 32;
 /// Rows shorter than this are taken across, one vector lane a row.
-const SHORT: usize = 64;
+const SHORT: usize = 128;
 
 /// How an operand lies along a list of axes: sizes and strides, outermost first, merged.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +42,11 @@ impl Walk {
             }
         }
         Walk { dims }
+    }
+
+    /// One element after another.
+    pub(super) fn line() -> Walk {
+        Walk { dims: SmallVec::from_slice(&[(usize::MAX, 1)]) }
     }
 
     /// True iff all indices lead to the same element.
@@ -155,10 +160,21 @@ pub(super) fn strides_over(layout: &Layout, shape: &[usize]) -> Strides {
 
 impl Space {
     /// Cuts `shape`; bit `a` of `axes` is set iff axis `a` is reduced. `leader` has the strides of
-    /// the operand whose accesses weigh most, and `passes` says how often rows are read.
-    pub(super) fn new(shape: &[usize], axes: u64, leader: &[isize], passes: usize) -> Space {
+    /// the operand whose accesses weigh most, and `passes` says how often rows are read. `turned` is
+    /// an axis along which an operand lies that does not lie along the innermost one, for tapes
+    /// without reductions.
+    pub(super) fn new(
+        shape: &[usize],
+        axes: u64,
+        leader: &[isize],
+        passes: usize,
+        turned: Option<usize>,
+    ) -> Space {
         let long = |a: &usize| shape[*a] != 1;
-        let is_reduced = |a: &usize| axes == 0 || axes >> *a & 1 == 1;
+        let is_reduced = |a: &usize| match turned {
+            Some(axis) => *a == axis,
+            None => axes == 0 || axes >> *a & 1 == 1,
+        };
         let all = || (0..shape.len()).filter(long);
         let mut kept_axes: SmallVec<[usize; 4]> = all().filter(|a| !is_reduced(a)).collect();
         let mut reduced_axes: SmallVec<[usize; 4]> = all().filter(is_reduced).collect();
@@ -172,6 +188,7 @@ impl Space {
         let step = |axes: &[usize]| axes.last().map_or(isize::MAX, |&a| leader[a].abs());
         let inner_is_reduced = step(&reduced_axes) <= step(&kept_axes);
         let mode = match axes {
+            0 if turned.is_some() => Mode::Columns,
             0 => Mode::Rows,
             _ if kept < PAD => Mode::Rows,
             _ if inner_is_reduced && reduced >= SHORT => Mode::Rows,
@@ -191,9 +208,8 @@ impl Space {
         if tiles > 0 && tiles < FEW && per_tile.saturating_mul(tiles) > 2 * GRAIN {
             let most = (per_tile / GRAIN).clamp(1, 256 / tiles);
             chunk = reduced.div_ceil(most);
-            if mode == Mode::Rows {
-                chunk = chunk.next_multiple_of(BLOCK);
-            }
+            let unit = if mode == Mode::Rows { BLOCK } else { PAD };
+            chunk = chunk.next_multiple_of(unit);
             chunks = reduced.div_ceil(chunk).max(1);
         }
         let tiles_per_task = (GRAIN / per_tile).max(tiles.div_ceil(1024)).max(1);

@@ -327,7 +327,8 @@ fn row_tapes_over_all_axes_in_all_layouts() {
                     check("softmax", &tape, std::slice::from_ref(&x), shape, tolerance(dtype));
                     let mut tape = layer_norm(dtype, n);
                     tape.axes = axes;
-                    check("layer norm", &tape, &[x, r], shape, 8.0 * tolerance(dtype));
+                    // Of equal elements only the mean's rounding is left, 30 times as large.
+                    check("layer norm", &tape, &[x, r], shape, 30.0 * tolerance(dtype));
                 }
             }
         }
@@ -339,7 +340,7 @@ fn row_tapes_over_all_axes_in_all_layouts() {
 #[test]
 fn large_rows_and_threads_give_equal_bits() {
     let mut random = Random(3);
-    let cases: [(&[usize], u64); 9] = [
+    let cases: [(&[usize], u64); 11] = [
         (&[300_000], 1),
         (&[2, 150_001], 2),
         (&[70_000, 20], 1),
@@ -349,6 +350,8 @@ fn large_rows_and_threads_give_equal_bits() {
         (&[200, 1000], 1),
         (&[64, 30, 65], 2),
         (&[300, 333], 0),
+        (&[70, 3, 90], 0),
+        (&[5000, 100], 2),
     ];
     for (shape, axes) in cases {
         for kind in [0, 1] {

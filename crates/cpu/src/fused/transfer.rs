@@ -1,9 +1,13 @@
 //! Between operands of any layout and blocks: gathers with widening, scatters with narrowing.
+//!
+//! Where blocks run across the memory order of an operand, [`PANEL`] blocks are transposed at once,
+//! so that each cache line is touched once.
 
 use super::space::{BLOCK, Walk};
 use crate::math::{narrow_bf16, narrow_f16, widen_bf16, widen_f16};
 use half::{bf16, f16};
 use lazulite_core::Dtype;
+use std::mem::MaybeUninit;
 
 /// An operand: its first element, its type and how it lies.
 pub(super) struct Place {
@@ -77,12 +81,12 @@ pub(super) unsafe fn load(
     unsafe {
         match dtype {
             Dtype::F16 | Dtype::BF16 => {
-                let mut bits = [0u16; BLOCK];
+                let mut bits = [const { MaybeUninit::<u16>::uninit() }; BLOCK];
                 let raw = if walk.is_contiguous() {
                     src.cast::<u16>().add(start)
                 } else {
-                    gather(src.cast::<u16>(), walk, start, count, bits.as_mut_ptr());
-                    bits.as_ptr()
+                    gather(src.cast::<u16>(), walk, start, count, bits.as_mut_ptr().cast());
+                    bits.as_ptr().cast::<u16>()
                 };
                 let wide = std::slice::from_raw_parts_mut(dst.cast::<f32>(), count);
                 if dtype == Dtype::F16 {
@@ -117,9 +121,13 @@ pub(super) unsafe fn store(
     unsafe {
         match dtype {
             Dtype::F16 | Dtype::BF16 => {
-                let mut bits = [0u16; BLOCK];
+                let mut bits = [const { MaybeUninit::<u16>::uninit() }; BLOCK];
                 let direct = walk.is_contiguous();
-                let raw = if direct { dst.cast::<u16>().add(start) } else { bits.as_mut_ptr() };
+                let raw = if direct {
+                    dst.cast::<u16>().add(start)
+                } else {
+                    bits.as_mut_ptr().cast::<u16>()
+                };
                 let wide = std::slice::from_raw_parts(src.cast::<f32>(), count);
                 if dtype == Dtype::F16 {
                     narrow_f16(wide, std::slice::from_raw_parts_mut(raw.cast::<f16>(), count));
@@ -138,4 +146,147 @@ pub(super) unsafe fn store(
             },
         }
     }
+}
+
+/// Blocks that are transposed at once: a cache line of `float32`.
+pub(super) const PANEL: usize = 16;
+/// Lanes of the small squares in which panels are transposed.
+const SQUARE: usize = 8;
+
+/// # Safety
+/// As [`load_panel`], for elements of this size.
+unsafe fn gather_panel<T: Copy + Default>(
+    src: *const T,
+    walk: &Walk,
+    start: usize,
+    width: usize,
+    depth: usize,
+    dst: *mut T,
+    room: usize,
+) {
+    let mut lane = 0;
+    walk.runs(start, width, |at, step, n| {
+        let mut i = 0;
+        // SAFETY: the caller's promise: `width` lanes of `depth` successive elements.
+        unsafe {
+            let first = src.offset(at);
+            while depth == PANEL && i + SQUARE <= n {
+                let mut square = [[T::default(); SQUARE]; PANEL];
+                for l in 0..SQUARE {
+                    let from = first.offset((i + l) as isize * step).cast::<[T; PANEL]>();
+                    let row = from.read_unaligned();
+                    for j in 0..PANEL {
+                        square[j][l] = row[j];
+                    }
+                }
+                for (j, row) in square.iter().enumerate() {
+                    dst.add(j * room + lane + i).cast::<[T; SQUARE]>().write_unaligned(*row);
+                }
+                i += SQUARE;
+            }
+            while i < n {
+                let from = first.offset(i as isize * step);
+                for j in 0..depth {
+                    *dst.add(j * room + lane + i) = *from.add(j);
+                }
+                i += 1;
+            }
+        }
+        lane += n;
+    });
+}
+
+/// # Safety
+/// As [`store_panel`], for elements of this size.
+unsafe fn scatter_panel<T: Copy + Default>(
+    dst: *mut T,
+    walk: &Walk,
+    start: usize,
+    width: usize,
+    depth: usize,
+    src: *const T,
+    room: usize,
+) {
+    let mut lane = 0;
+    walk.runs(start, width, |at, step, n| {
+        let mut i = 0;
+        // SAFETY: the caller's promise: `width` lanes of `depth` successive elements.
+        unsafe {
+            let first = dst.offset(at);
+            while depth == PANEL && i + SQUARE <= n {
+                let mut square = [[T::default(); PANEL]; SQUARE];
+                for j in 0..PANEL {
+                    let from = src.add(j * room + lane + i).cast::<[T; SQUARE]>();
+                    let row = from.read_unaligned();
+                    for l in 0..SQUARE {
+                        square[l][j] = row[l];
+                    }
+                }
+                for (l, row) in square.iter().enumerate() {
+                    let to = first.offset((i + l) as isize * step).cast::<[T; PANEL]>();
+                    to.write_unaligned(*row);
+                }
+                i += SQUARE;
+            }
+            while i < n {
+                let to = first.offset(i as isize * step);
+                for j in 0..depth {
+                    *to.add(j) = *src.add(j * room + lane + i);
+                }
+                i += 1;
+            }
+        }
+        lane += n;
+    });
+}
+
+macro_rules! by_size {
+    ($f:ident, $size:expr, $a:expr, $walk:expr, $start:expr, $width:expr, $depth:expr, $b:expr,
+     $room:expr) => {
+        match $size {
+            1 => $f($a, $walk, $start, $width, $depth, $b, $room),
+            2 => $f::<u16>($a.cast(), $walk, $start, $width, $depth, $b.cast(), $room),
+            4 => $f::<u32>($a.cast(), $walk, $start, $width, $depth, $b.cast(), $room),
+            _ => $f::<u64>($a.cast(), $walk, $start, $width, $depth, $b.cast(), $room),
+        }
+    };
+}
+
+/// Copies `depth` successive elements from each of `width` places of a walk, so that the `j`-th of
+/// them make row `j` of a panel whose rows are `room` elements apart. Nothing is widened.
+///
+/// # Safety
+/// The elements, of `size` bytes, lie in live memory; the panel has room and overlaps none of them.
+#[allow(clippy::too_many_arguments)]
+pub(super) unsafe fn load_panel(
+    src: *const u8,
+    size: usize,
+    walk: &Walk,
+    start: usize,
+    width: usize,
+    depth: usize,
+    panel: *mut u8,
+    room: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { by_size!(gather_panel, size, src, walk, start, width, depth, panel, room) }
+}
+
+/// The reverse of [`load_panel`].
+///
+/// # Safety
+/// As there, and no other thread touches the elements.
+#[allow(clippy::too_many_arguments)]
+pub(super) unsafe fn store_panel(
+    dst: *mut u8,
+    size: usize,
+    walk: &Walk,
+    start: usize,
+    width: usize,
+    depth: usize,
+    panel: *const u8,
+    room: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { by_size!(scatter_panel, size, dst, walk, start, width, depth, panel, room) }
 }

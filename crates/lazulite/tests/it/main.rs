@@ -1,3 +1,8 @@
 //! All integration tests, in one binary.
 
 mod engine;
+mod examples;
+mod indexing;
+mod quantized;
+mod random;
+mod structural;

@@ -1,0 +1,476 @@
+//! The pairs, in the guide's order. Inputs are made once and evaluated; a spelling builds its graph
+//! anew at every call, as a program would.
+
+use super::{Pair, Spelling};
+use lazulite::fast;
+use lazulite::prelude::*;
+use lazulite::quantized::{QuantFormat, QuantMode};
+use lazulite::random;
+use lazulite::scatter::UpdateMode;
+use lazulite::{device, eval, transform};
+
+type Maker = fn() -> Result<Vec<Pair>>;
+
+/// Every claim with its pairs.
+pub const ALL: &[(&str, Maker)] = &[
+    ("C2", vector_matrix),
+    ("C3", matrix_vector),
+    ("C4", addmm),
+    ("C7", quantized),
+    ("C10", gelu),
+    ("C12", residual_norm),
+    ("C16", rms_norm),
+    ("C17", layer_norm),
+    ("C18", softmax),
+    ("C19", upcast),
+    ("C22", vmap_loop),
+    ("C24", per_example_gradients),
+    ("C27", vmap_broadcast),
+    ("C33", two_streams),
+    ("C36", cast_after),
+    ("C39", evaluations),
+    ("C41", concatenate_copies),
+    ("C43", broadcast),
+    ("C44", gather_rows),
+    ("C45", put_rows),
+    ("C48", log_softmax),
+    ("C52", held_features),
+];
+
+fn normal(shape: &[usize], seed: u64) -> Result<Array> {
+    let x = random::normal(shape, Dtype::F32, None, None, Some(&random::key(seed)?))?;
+    x.eval()?;
+    Ok(x)
+}
+
+fn pair(
+    claim: &'static str,
+    title: &'static str,
+    slow: Spelling,
+    fast: Spelling,
+    tolerance: f64,
+) -> Pair {
+    Pair { claim, title, slow, fast, tolerance }
+}
+
+/// Clones `$x`s into a closure that computes one array.
+macro_rules! spell {
+    ($code:literal, [$($x:ident),*], $body:expr) => {{
+        $(let $x = $x.clone();)*
+        Spelling::new($code, move || Ok(vec![$body]))
+    }};
+}
+
+const SUM: f64 = 1e-5;
+
+fn vector_matrix() -> Result<Vec<Pair>> {
+    let (x, w) = (normal(&[4096], 1)?, normal(&[4096, 4096], 2)?);
+    let wt = w.transpose(None)?.contiguous()?;
+    Ok(vec![pair(
+        "C2",
+        "vector times matrix, 4096^2",
+        spell!("x @ W", [x, wt], x.matmul(&wt)?),
+        spell!("x @ W.T", [x, w], x.matmul(&w.transpose(None)?)?),
+        SUM,
+    )])
+}
+
+fn matrix_vector() -> Result<Vec<Pair>> {
+    let (x, w) = (normal(&[4096], 1)?, normal(&[4096, 4096], 2)?);
+    let wt = w.transpose(None)?.contiguous()?;
+    Ok(vec![pair(
+        "C3",
+        "matrix times vector, 4096^2",
+        spell!("W.T @ x", [x, wt], wt.transpose(None)?.matmul(&x)?),
+        spell!("W @ x", [x, w], w.matmul(&x)?),
+        SUM,
+    )])
+}
+
+fn addmm() -> Result<Vec<Pair>> {
+    let (w, b) = (normal(&[1024, 1024], 2)?, normal(&[1024], 3)?);
+    let mut out = Vec::new();
+    for (m, title) in [(1, "product and bias, one row"), (256, "product and bias, 256 rows")] {
+        let x = normal(&[m, 1024], 1)?;
+        out.push(pair(
+            "C4",
+            title,
+            spell!("x @ W.T + b", [x, w, b], x.matmul(&w.transpose(None)?)? + &b),
+            spell!("addmm(b, x, W.T)", [x, w, b], b.addmm(&x, &w.transpose(None)?, 1.0, 1.0)?),
+            SUM,
+        ));
+    }
+    Ok(out)
+}
+
+fn quantized() -> Result<Vec<Pair>> {
+    let (w, x) = (normal(&[2048, 2048], 1)?, normal(&[1, 2048], 2)?);
+    let format = QuantFormat::new(QuantMode::Affine, Some(64), Some(4))?;
+    let q = w.quantize(format)?;
+    eval::eval(&q)?;
+    let (wq, s, b) = (q[0].clone(), q[1].clone(), q[2].clone());
+    Ok(vec![pair(
+        "C7",
+        "4-bit product, one row, 2048^2",
+        spell!("x @ dequantize(wq).T", [x, wq, s, b], {
+            let w = wq.dequantize(&s, Some(&b), format, None)?;
+            x.matmul(&w.transpose(None)?)?
+        }),
+        spell!("quantized_matmul", [x, wq, s, b], {
+            x.quantized_matmul(&wq, &s, Some(&b), true, format)?
+        }),
+        1e-4,
+    )])
+}
+
+fn gelu_of(x: &Array) -> Result<Array> {
+    let inner = (x + x * x * x * 0.044715) * 0.797_884_560_802_865_4;
+    Ok(x * 0.5 * (inner.tanh()? + 1.0))
+}
+
+fn gelu() -> Result<Vec<Pair>> {
+    let x = normal(&[1 << 20], 1)?;
+    let compiled = transform::compile(|x: Array| gelu_of(&x));
+    let input = x.clone();
+    Ok(vec![pair(
+        "C10",
+        "gelu of a million numbers",
+        spell!("gelu(x)", [x], gelu_of(&x)?),
+        Spelling::new("compile(gelu)(x)", move || Ok(vec![compiled(input.clone())?])),
+        0.0,
+    )])
+}
+
+fn residual_norm() -> Result<Vec<Pair>> {
+    let (x, w) = (normal(&[512, 4096], 1)?, normal(&[4096], 2)?);
+    let block =
+        |x: &Array, w: &Array| -> Result<Array> { Ok(x + fast::rms_norm(x, Some(w), 1e-5)? * 0.5) };
+    let compiled = transform::compile(move |(x, w): (Array, Array)| block(&x, &w));
+    let (cx, cw) = (x.clone(), w.clone());
+    Ok(vec![pair(
+        "C12",
+        "residual + scale * rms_norm",
+        spell!("as written", [x, w], block(&x, &w)?),
+        Spelling::new("compiled", move || Ok(vec![compiled((cx.clone(), cw.clone()))?])),
+        0.0,
+    )])
+}
+
+fn rms_norm() -> Result<Vec<Pair>> {
+    let (x, w) = (normal(&[1024, 4096], 1)?, normal(&[4096], 2)?);
+    Ok(vec![pair(
+        "C16",
+        "rms_norm, 1024 x 4096",
+        spell!("x * rsqrt(mean(x*x) + eps) * w", [x, w], {
+            let mean = (&x * &x).mean(Some(&[-1]), true)?;
+            &x * (mean + 1e-5).rsqrt()? * &w
+        }),
+        spell!("fast.rms_norm", [x, w], fast::rms_norm(&x, Some(&w), 1e-5)?),
+        1e-6,
+    )])
+}
+
+fn layer_norm() -> Result<Vec<Pair>> {
+    let (x, w, b) = (normal(&[1024, 4096], 1)?, normal(&[4096], 2)?, normal(&[4096], 3)?);
+    Ok(vec![pair(
+        "C17",
+        "layer_norm, 1024 x 4096",
+        spell!("(x - mean) * rsqrt(var + eps) * w + b", [x, w, b], {
+            let mean = x.mean(Some(&[-1]), true)?;
+            let var = x.var(Some(&[-1]), true, 0)?;
+            (&x - mean) * (var + 1e-5).rsqrt()? * &w + &b
+        }),
+        spell!("fast.layer_norm", [x, w, b], { fast::layer_norm(&x, Some(&w), Some(&b), 1e-5)? }),
+        1e-5,
+    )])
+}
+
+fn softmax() -> Result<Vec<Pair>> {
+    let x = normal(&[1024, 4096], 1)?;
+    let h = x.astype(Dtype::F16)?;
+    h.eval()?;
+    Ok(vec![
+        pair(
+            "C18",
+            "softmax, 1024 x 4096",
+            spell!("exp(x - max) / sum", [x], {
+                let e = (&x - x.max(Some(&[-1]), true)?).exp()?;
+                &e / e.sum(Some(&[-1]), true)?
+            }),
+            spell!("softmax(x)", [x], x.softmax(Some(&[-1]), false)?),
+            1e-6,
+        ),
+        pair(
+            "C18",
+            "softmax in float16",
+            spell!("softmax(x)", [h], h.softmax(Some(&[-1]), false)?),
+            spell!("softmax(x, precise)", [h], h.softmax(Some(&[-1]), true)?),
+            0.0,
+        ),
+    ])
+}
+
+fn upcast() -> Result<Vec<Pair>> {
+    let (x, w) = (normal(&[1024, 4096], 1)?, normal(&[4096], 2)?);
+    let (x, w) = (x.astype(Dtype::F16)?, w.astype(Dtype::F16)?);
+    eval::eval(&[x.clone(), w.clone()])?;
+    Ok(vec![pair(
+        "C19",
+        "rms_norm in float16",
+        spell!("upcast, norm, downcast", [x, w], {
+            let (x, w) = (x.astype(Dtype::F32)?, w.astype(Dtype::F32)?);
+            fast::rms_norm(&x, Some(&w), 1e-5)?.astype(Dtype::F16)?
+        }),
+        spell!("fast.rms_norm", [x, w], fast::rms_norm(&x, Some(&w), 1e-5)?),
+        1e-3,
+    )])
+}
+
+fn loss(w: &Array, x: &Array, y: &Array) -> Result<Array> {
+    (x.matmul(w)?.tanh()? - y).square()?.mean(None, false)
+}
+
+fn vmap_loop() -> Result<Vec<Pair>> {
+    let (w, x, y) = (normal(&[64, 64], 1)?, normal(&[64, 64], 2)?, normal(&[64, 64], 3)?);
+    let mapped = {
+        let w = w.clone();
+        transform::vmap(move |(x, y): (Array, Array)| loss(&w, &x, &y), 0, 0)
+    };
+    let (mx, my) = (x.clone(), y.clone());
+    Ok(vec![pair(
+        "C22",
+        "64 losses of one example each",
+        spell!("a loop and stack", [w, x, y], {
+            let each = (0..64).map(|i| {
+                let row = |a: &Array| a.slice(&[i, 0], &[i + 1, 64], &[1, 1])?.reshape(&[64]);
+                loss(&w, &row(&x)?, &row(&y)?)
+            });
+            Array::stack(&each.collect::<Result<Vec<_>>>()?, 0)?
+        }),
+        Spelling::new("vmap", move || Ok(vec![mapped((mx.clone(), my.clone()))?])),
+        SUM,
+    )])
+}
+
+fn per_example_gradients() -> Result<Vec<Pair>> {
+    let (w, x, y) = (normal(&[32, 32], 1)?, normal(&[64, 32], 2)?, normal(&[64, 32], 3)?);
+    let gradient = |w: Array, x: Array, y: Array| -> Result<Array> {
+        transform::grad(move |w: Array| loss(&w, &x, &y))(w)
+    };
+    let mapped = {
+        let w = w.clone();
+        transform::vmap(move |(x, y): (Array, Array)| gradient(w.clone(), x, y), 0, 0)
+    };
+    let (mx, my) = (x.clone(), y.clone());
+    Ok(vec![pair(
+        "C24",
+        "64 gradients of one example each",
+        spell!("a loop and stack", [w, x, y], {
+            let each = (0..64).map(|i| {
+                let row = |a: &Array| a.slice(&[i, 0], &[i + 1, 32], &[1, 1])?.reshape(&[32]);
+                gradient(w.clone(), row(&x)?, row(&y)?)
+            });
+            Array::stack(&each.collect::<Result<Vec<_>>>()?, 0)?
+        }),
+        Spelling::new("vmap(grad)", move || Ok(vec![mapped((mx.clone(), my.clone()))?])),
+        SUM,
+    )])
+}
+
+fn vmap_broadcast() -> Result<Vec<Pair>> {
+    let (x, w) = (normal(&[1024, 1024], 1)?, normal(&[1024], 2)?);
+    let mapped = {
+        let w = w.clone();
+        transform::vmap(move |x: Array| Ok(x * &w + 1.0), 0, 0)
+    };
+    let mx = x.clone();
+    Ok(vec![pair(
+        "C27",
+        "x * w + 1 over a batch",
+        Spelling::new("vmap", move || Ok(vec![mapped(mx.clone())?])),
+        spell!("broadcasting", [x, w], &x * &w + 1.0),
+        0.0,
+    )])
+}
+
+fn two_streams() -> Result<Vec<Pair>> {
+    let (a, b) = (normal(&[384, 384], 1)?, normal(&[384, 384], 2)?);
+    let chain = |x: &Array| -> Result<Array> {
+        let mut y = x.clone();
+        for _ in 0..8 {
+            y = y.matmul(x)? * 0.05;
+        }
+        Ok(y)
+    };
+    let (s, t) = (Stream::new(Device::CPU)?, Stream::new(Device::CPU)?);
+    let (c, d) = (a.clone(), b.clone());
+    Ok(vec![pair(
+        "C33",
+        "two independent chains of products",
+        {
+            let (a, b) = (a.clone(), b.clone());
+            Spelling::new("one stream", move || Ok(vec![chain(&a)?, chain(&b)?]))
+        },
+        Spelling::new("two streams", move || {
+            Ok(vec![device::with_stream(s, || chain(&c))?, device::with_stream(t, || chain(&d))?])
+        }),
+        0.0,
+    )])
+}
+
+fn cast_after() -> Result<Vec<Pair>> {
+    let path =
+        std::env::temp_dir().join(format!("lazulite-guide-{}.safetensors", std::process::id()));
+    let names: Vec<String> = (0..16).map(|i| format!("t{i}")).collect();
+    let tensors = (0..16).map(|i| normal(&[512, 1024], i)).collect::<Result<Vec<_>>>()?;
+    let named: Vec<(&str, &dyn lazulite::io::Saved)> =
+        names.iter().zip(&tensors).map(|(n, t)| (n.as_str(), t as _)).collect();
+    lazulite::io::safetensors::save(&path, &named, &Default::default())?;
+    drop(tensors);
+    /// Removes the file when the last spelling is dropped.
+    struct Temporary(std::path::PathBuf);
+    impl Drop for Temporary {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+    let file = std::rc::Rc::new(Temporary(path));
+    let load = |file: &Temporary| -> Result<Vec<Array>> {
+        let input = lazulite::io::Input::open(&file.0)?;
+        let arrays = lazulite::io::Contents::open(&input)?.arrays()?;
+        arrays.into_iter().map(|(_, x)| x.astype(Dtype::F16)).collect()
+    };
+    let other = file.clone();
+    Ok(vec![pair(
+        "C36",
+        "load 32 MB, cast to float16",
+        Spelling::new("cast all, then evaluate", move || load(&file)),
+        Spelling::new("one tensor at a time", move || {
+            let arrays = load(&other)?;
+            arrays.iter().try_for_each(Array::eval)?;
+            Ok(arrays)
+        }),
+        0.0,
+    )])
+}
+
+fn evaluations() -> Result<Vec<Pair>> {
+    let x = normal(&[256, 64], 1)?;
+    let row = |x: &Array, i: i64| -> Result<Array> {
+        (x.slice(&[i, 0], &[i + 1, 64], &[1, 1])? * 2.0 + 1.0).sum(None, false)
+    };
+    let y = x.clone();
+    Ok(vec![pair(
+        "C39",
+        "256 small results",
+        Spelling::new("an evaluation each", move || {
+            let each: Vec<Array> = (0..256).map(|i| row(&x, i)).collect::<Result<_>>()?;
+            each.iter().try_for_each(Array::eval)?;
+            Ok(each)
+        }),
+        Spelling::new("one evaluation", move || (0..256).map(|i| row(&y, i)).collect()),
+        0.0,
+    )])
+}
+
+fn concatenate_copies() -> Result<Vec<Pair>> {
+    let x = normal(&[1, 4096], 1)?;
+    Ok(vec![pair(
+        "C41",
+        "a row 64 times",
+        spell!("concatenate([x] * 64)", [x], Array::concatenate(&vec![x.clone(); 64], 0)?),
+        spell!("repeat(x, 64)", [x], x.repeat(64, Some(0))?),
+        0.0,
+    )])
+}
+
+fn broadcast() -> Result<Vec<Pair>> {
+    let (x, w) = (normal(&[1024, 4096], 1)?, normal(&[4096], 2)?);
+    Ok(vec![pair(
+        "C43",
+        "rows times a vector",
+        spell!("x * concatenate([w] * n)", [x, w], {
+            let row = w.reshape(&[1, 4096])?;
+            &x * Array::concatenate(&vec![row; 1024], 0)?
+        }),
+        spell!("x * w", [x, w], &x * &w),
+        0.0,
+    )])
+}
+
+fn gather_rows() -> Result<Vec<Pair>> {
+    let x = normal(&[32768, 256], 1)?;
+    let index = random::randint(
+        &Array::scalar(0i32),
+        &Array::scalar(32768i32),
+        Some(&[8192]),
+        Dtype::I32,
+        Some(&random::key(2)?),
+    )?;
+    index.eval()?;
+    Ok(vec![pair(
+        "C44",
+        "8192 rows by index",
+        spell!("take_along_axis(x, i[:, None])", [x, index], {
+            x.take_along_axis(&index.reshape(&[8192, 1])?.broadcast_to(&[8192, 256])?, Some(0))?
+        }),
+        spell!("x[i]", [x, index], x.take(&index, Some(0))?),
+        0.0,
+    )])
+}
+
+fn put_rows() -> Result<Vec<Pair>> {
+    let (x, v) = (normal(&[32768, 256], 1)?, normal(&[512, 256], 2)?);
+    let index = Array::iota(0.0, 64.0, 512, Dtype::I32)?;
+    index.eval()?;
+    Ok(vec![pair(
+        "C45",
+        "write 512 of 32768 rows",
+        spell!("put_along_axis", [x, v, index], {
+            let places = index.reshape(&[512, 1])?.broadcast_to(&[512, 256])?;
+            x.put_along_axis(&places, &v, Some(0))?
+        }),
+        spell!("x[i] = v", [x, v, index], {
+            x.scatter(&[index.clone()], &v.reshape(&[512, 1, 256])?, &[0], UpdateMode::Set)?
+        }),
+        0.0,
+    )])
+}
+
+fn log_softmax() -> Result<Vec<Pair>> {
+    let x = normal(&[1024, 4096], 1)?;
+    Ok(vec![pair(
+        "C48",
+        "log probabilities",
+        spell!("log(softmax(x))", [x], x.softmax(Some(&[-1]), false)?.log()?),
+        spell!("x - logsumexp(x)", [x], &x - x.logsumexp(Some(&[-1]), true)?),
+        1e-5,
+    )])
+}
+
+fn held_features() -> Result<Vec<Pair>> {
+    let (x, w) = (normal(&[1024, 1024], 1)?, normal(&[1024, 1024], 2)?);
+    let layer = |y: &Array, w: &Array| -> Result<Array> { (y.matmul(w)? * 0.03).tanh() };
+    let (a, b) = (x.clone(), w.clone());
+    Ok(vec![pair(
+        "C52",
+        "eight layers of 4 MB",
+        Spelling::new("features held until the end", move || {
+            let mut all = vec![a.clone()];
+            for _ in 0..8 {
+                all.push(layer(&all[all.len() - 1], &b)?);
+            }
+            let out = all[8].clone();
+            out.eval()?;
+            Ok(vec![out])
+        }),
+        Spelling::new("features dropped", move || {
+            let mut y = x.clone();
+            for _ in 0..8 {
+                y = layer(&y, &w)?;
+            }
+            Ok(vec![y])
+        }),
+        0.0,
+    )])
+}
