@@ -114,6 +114,15 @@ pub fn set_num_threads(n: usize) {
 /// # Panics
 /// With the payload of the first task that panicked, after all tasks have ended.
 pub fn run(tasks: usize, task: &(impl Fn(usize) + Sync)) {
+    // SAFETY: `call_of` gives the function for this pointer, and the closure outlives the call.
+    unsafe { run_job(tasks, std::ptr::from_ref(task).cast(), call_of(task)) }
+}
+
+/// `run` behind pointers: one copy serves all kernels.
+///
+/// # Safety
+/// `call` may be called with `data` from any thread until this returns.
+unsafe fn run_job(tasks: usize, data: *const (), call: Call) {
     if tasks == 0 {
         return;
     }
@@ -123,16 +132,11 @@ pub fn run(tasks: usize, task: &(impl Fn(usize) + Sync)) {
         || INSIDE_TASK.get()
         || p.busy.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err()
     {
-        (0..tasks).for_each(task);
+        // SAFETY: the caller's promise.
+        (0..tasks).for_each(|i| unsafe { call(data, i) });
         return;
     }
-    let job = Job {
-        data: std::ptr::from_ref(task).cast(),
-        call: call_of(task),
-        tasks,
-        workers: threads - 1,
-        core: current_core(),
-    };
+    let job = Job { data, call, tasks, workers: threads - 1, core: current_core() };
     // SAFETY: this thread holds `busy`, and the last job's holder left the gate closed and empty.
     unsafe { *p.job.get() = job };
     p.next.store(0, Ordering::Relaxed);

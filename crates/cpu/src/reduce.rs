@@ -94,10 +94,7 @@ fn run<T: Plain, K: Copy + Ord + Default + Send>(
     key: impl Fn(T) -> K + Copy + Sync,
 ) {
     let (n, step) = (x.shape[axis], x.strides[axis]);
-    let others = |a: &usize| *a != axis;
-    let shape: Vec<usize> = (0..x.shape.len()).filter(others).map(|a| x.shape[a]).collect();
-    let strides: Vec<isize> = (0..x.shape.len()).filter(others).map(|a| x.strides[a]).collect();
-    let mut walk = Walk::new(&shape, [&strides]);
+    let mut walk = Walk::without(axis, x.shape, [x.strides]);
     if walk.len() == 0 || n == 0 {
         return;
     }

@@ -8,10 +8,13 @@ use half::{bf16, f16};
 use lazulite_core::backend::Operand;
 use lazulite_core::op::ScanOp;
 use lazulite_core::op::scan::Scan;
+use lazulite_core::shape::contiguous_strides;
 use lazulite_core::{Complex32, Dtype, Error, Result};
+use smallvec::SmallVec;
 
-use crate::pool::{self, SharedPtr, parallel_for};
-use crate::strided::{Plain, SERIAL, Target, View, Walk, rows_per_task};
+use crate::pool::{self, parallel_for};
+use crate::scatter::Join;
+use crate::strided::{Plain, SERIAL, Target, View, Walk, rows_per_task, with_bits};
 
 /// Columns that are scanned side by side.
 const COLUMNS: usize = 512;
@@ -54,189 +57,198 @@ running! {
 
 /// The scan of an input.
 pub(crate) fn scan(op: &Scan, x: &Operand, out: &Operand) -> Result<()> {
-    macro_rules! ints {
-        ($t:ty) => {{
-            match op.op {
-                ScanOp::CumSum => run::<$t>(op, x, out, 0, |a: $t, b: $t| a.wrapping_add(b)),
-                ScanOp::CumProd => run::<$t>(op, x, out, 1, |a: $t, b: $t| a.wrapping_mul(b)),
-                ScanOp::CumMin => run::<$t>(op, x, out, <$t>::MAX, |a: $t, b: $t| a.min(b)),
-                ScanOp::CumMax => run::<$t>(op, x, out, <$t>::MIN, |a: $t, b: $t| a.max(b)),
-                ScanOp::LogCumSumExp => refuse(op, x.dtype, "a floating type"),
-            }
-        }};
-    }
-    macro_rules! floats {
-        ($t:ty, $sum:ty) => {{
-            type S = $sum;
-            let inf = <$sum>::INFINITY;
-            match op.op {
-                ScanOp::CumSum => run::<$t>(op, x, out, 0.0, |a, b| a + b),
-                ScanOp::CumProd => run::<$t>(op, x, out, 1.0, |a, b| a * b),
-                ScanOp::CumMin => {
-                    run::<$t>(
-                        op,
-                        x,
-                        out,
-                        inf,
-                        |a: S, b: S| {
-                            if a <= b || a.is_nan() { a } else { b }
-                        },
-                    )
-                }
-                ScanOp::CumMax => {
-                    run::<$t>(
-                        op,
-                        x,
-                        out,
-                        -inf,
-                        |a: S, b: S| {
-                            if a >= b || a.is_nan() { a } else { b }
-                        },
-                    )
-                }
-                ScanOp::LogCumSumExp => run::<$t>(op, x, out, -inf, |a: S, b: S| {
-                    let (high, low) = if a >= b { (a, b) } else { (b, a) };
-                    // Equal infinities have no difference.
-                    if high == low && high.is_infinite() {
-                        return high;
-                    }
-                    let sum = high + (low - high).exp().ln_1p();
-                    if a.is_nan() || b.is_nan() { a + b } else { sum }
-                }),
-            }
-        }};
-    }
-    match x.dtype {
-        Dtype::Bool | Dtype::U8 => ints!(u8),
-        Dtype::U16 => ints!(u16),
-        Dtype::U32 => ints!(u32),
-        Dtype::U64 => ints!(u64),
-        Dtype::I8 => ints!(i8),
-        Dtype::I16 => ints!(i16),
-        Dtype::I32 => ints!(i32),
-        Dtype::I64 => ints!(i64),
-        Dtype::F16 => floats!(f16, f32),
-        Dtype::BF16 => floats!(bf16, f32),
-        Dtype::F32 => floats!(f32, f32),
-        Dtype::F64 => floats!(f64, f64),
-        Dtype::C64 => complex(op, x, out),
-    }
+    let kernels = kernels(op, x.dtype)?;
+    let size = x.dtype.size();
+    with_bits!(size, T => {
+        let (x, target) = (View::<T>::new(x)?, Target::<T>::new(out)?);
+        let strides = contiguous_strides(out.shape());
+        let first = Line {
+            src: x.first().cast(),
+            src_step: x.strides[op.axis],
+            dst: target.data().cast(),
+            dst_step: strides[op.axis],
+            len: x.shape[op.axis],
+            size,
+        };
+        let walk = Walk::without(op.axis, x.shape, [x.strides, &strides]);
+        // SAFETY: both operands were checked.
+        unsafe { run(op, walk, first, &kernels) };
+    });
+    Ok(())
 }
 
-fn complex(op: &Scan, x: &Operand, out: &Operand) -> Result<()> {
-    use crate::scatter::Join;
-    let (zero, inf) = (Complex32::new(0.0, 0.0), f32::INFINITY);
-    match op.op {
-        ScanOp::CumSum => run::<Complex32>(op, x, out, zero, |a, b| a + b),
-        ScanOp::CumProd => run::<Complex32>(op, x, out, Complex32::new(1.0, 0.0), |a, b| a * b),
-        ScanOp::CumMin => run::<Complex32>(op, x, out, Complex32::new(inf, inf), Join::lesser),
-        ScanOp::CumMax => run::<Complex32>(op, x, out, Complex32::new(-inf, -inf), Join::greater),
-        ScanOp::LogCumSumExp => run::<Complex32>(op, x, out, Complex32::new(-inf, 0.0), |a, b| {
-            let (high, low) = if a.re >= b.re { (a, b) } else { (b, a) };
-            if low.re == -inf { high } else { high + ((low - high).exp() + 1.0).ln() }
-        }),
-    }
-}
+/// A running value of any type, up to 8 bytes.
+type Sum = u64;
 
-fn refuse(op: &Scan, dtype: Dtype, expected: &str) -> Result<()> {
-    Err(Error::dtype(op.op.info().name, &[dtype], expected))
-}
-
-/// One line of a scan: where it is read and written.
+/// What a row of the table and a dtype need; all else here is shared by them.
 #[derive(Clone, Copy)]
-struct Line<T> {
-    src: *const T,
+struct Kernels {
+    /// What a scan begins with.
+    start: Sum,
+    /// Scans the lines side by side from their sums on, which it leaves at the ends. Writes unless
+    /// only the sums are wanted.
+    lines: unsafe fn(&[Line], &mut [Sum], Option<bool>),
+    /// Scans neighbouring lines, at most `COLUMNS`.
+    columns: unsafe fn(Line, usize, bool),
+    /// Turns totals into what lies before each of them.
+    prefix: fn(&mut [Sum]),
+}
+
+/// A row of the table for elements `T`.
+trait Row<T: Running> {
+    const START: T::Sum;
+    fn join(sum: T::Sum, x: T::Sum) -> T::Sum;
+}
+
+struct CumSum;
+struct CumProd;
+struct CumMin;
+struct CumMax;
+struct LogCumSumExp;
+
+macro_rules! rows {
+    (int $($t:ty)*) => { $(
+        rows!(@ $t, CumSum, 0, |a, b| a.wrapping_add(b));
+        rows!(@ $t, CumProd, 1, |a, b| a.wrapping_mul(b));
+        rows!(@ $t, CumMin, <$t>::MAX, |a, b| a.min(b));
+        rows!(@ $t, CumMax, <$t>::MIN, |a, b| a.max(b));
+    )* };
+    (float $($t:ty, $sum:ident;)*) => { $(
+        rows!(@ $t, CumSum, 0.0, |a, b| a + b);
+        rows!(@ $t, CumProd, 1.0, |a, b| a * b);
+        rows!(@ $t, CumMin, $sum::INFINITY, |a, b| if a <= b || a.is_nan() { a } else { b });
+        rows!(@ $t, CumMax, $sum::NEG_INFINITY, |a, b| if a >= b || a.is_nan() { a } else { b });
+        rows!(@ $t, LogCumSumExp, $sum::NEG_INFINITY, |a, b| {
+            let (high, low) = if a >= b { (a, b) } else { (b, a) };
+            if a.is_nan() || b.is_nan() {
+                a + b
+            } else if high == low && high.is_infinite() {
+                // Equal infinities have no difference.
+                high
+            } else {
+                high + (low - high).exp().ln_1p()
+            }
+        });
+    )* };
+    (@ $t:ty, $Row:ident, $start:expr, |$a:ident, $b:ident| $join:expr) => {
+        impl Row<$t> for $Row {
+            const START: <$t as Running>::Sum = $start;
+            #[inline(always)]
+            fn join($a: <$t as Running>::Sum, $b: <$t as Running>::Sum) -> <$t as Running>::Sum {
+                $join
+            }
+        }
+    };
+}
+rows! { int u8 u16 u32 u64 i8 i16 i32 i64 }
+rows! { float f16, f32; bf16, f32; f32, f32; f64, f64; }
+rows!(@ Complex32, CumSum, Complex32::new(0.0, 0.0), |a, b| a + b);
+rows!(@ Complex32, CumProd, Complex32::new(1.0, 0.0), |a, b| a * b);
+rows!(@ Complex32, CumMin, Complex32::new(f32::INFINITY, f32::INFINITY), |a, b| a.lesser(b));
+rows!(@ Complex32, CumMax, Complex32::new(f32::NEG_INFINITY, f32::NEG_INFINITY), |a, b| {
+    a.greater(b)
+});
+rows!(@ Complex32, LogCumSumExp, Complex32::new(f32::NEG_INFINITY, 0.0), |a, b| {
+    let (high, low) = if a.re >= b.re { (a, b) } else { (b, a) };
+    let nothing = low.re == f32::NEG_INFINITY;
+    if nothing { high } else { high + ((low - high).exp() + 1.0).ln() }
+});
+
+/// The kernels of an op for a dtype. Bool runs as `u8`.
+fn kernels(op: &Scan, dtype: Dtype) -> Result<Kernels> {
+    macro_rules! of {
+        ($($Dtype:ident $t:ty),*; $($Float:ident $f:ty),*) => {
+            match (op.op, dtype) {
+                $((ScanOp::CumSum, Dtype::$Dtype) => Ok(kernels_of::<$t, CumSum>()),
+                (ScanOp::CumProd, Dtype::$Dtype) => Ok(kernels_of::<$t, CumProd>()),
+                (ScanOp::CumMin, Dtype::$Dtype) => Ok(kernels_of::<$t, CumMin>()),
+                (ScanOp::CumMax, Dtype::$Dtype) => Ok(kernels_of::<$t, CumMax>()),)*
+                $((ScanOp::LogCumSumExp, Dtype::$Float) => {
+                    Ok(kernels_of::<$f, LogCumSumExp>())
+                })*
+                (ScanOp::LogCumSumExp, other) => {
+                    Err(Error::dtype(op.op.info().name, &[other], "a floating or complex type"))
+                }
+            }
+        };
+    }
+    of! {
+        Bool u8, U8 u8, U16 u16, U32 u32, U64 u64, I8 i8, I16 i16, I32 i32, I64 i64, F16 f16,
+        BF16 bf16, F32 f32, F64 f64, C64 Complex32;
+        F16 f16, BF16 bf16, F32 f32, F64 f64, C64 Complex32
+    }
+}
+
+fn kernels_of<T: Running, R: Row<T>>() -> Kernels {
+    let (lines, columns, prefix) = (lines::<T, R>, columns::<T, R>, prefix::<T, R>);
+    Kernels { start: pack::<T>(R::START), lines, columns, prefix }
+}
+
+fn pack<T: Running>(sum: T::Sum) -> Sum {
+    let mut bits = 0;
+    // SAFETY: a sum has at most 8 bytes.
+    unsafe { (&raw mut bits).cast::<T::Sum>().write_unaligned(sum) };
+    bits
+}
+
+fn unpack<T: Running>(bits: Sum) -> T::Sum {
+    // SAFETY: `pack` made it, of the same type.
+    unsafe { (&raw const bits).cast::<T::Sum>().read_unaligned() }
+}
+
+/// One line of a scan: where it is read and written. Steps count elements of `size` bytes.
+#[derive(Clone, Copy)]
+struct Line {
+    src: *const u8,
     src_step: isize,
-    dst: *mut T,
+    dst: *mut u8,
     dst_step: isize,
     len: usize,
+    size: usize,
 }
 
 // SAFETY: tasks write lines, or parts of a line, of their own.
-unsafe impl<T: Send> Send for Line<T> {}
+unsafe impl Send for Line {}
 // SAFETY: as above.
-unsafe impl<T: Send> Sync for Line<T> {}
+unsafe impl Sync for Line {}
 
-impl<T: Running> Line<T> {
-    /// Elements `start..end` of the line.
-    fn part(self, start: usize, end: usize) -> Line<T> {
+impl Line {
+    /// The line that begins so many elements further.
+    fn shifted(self, from: isize, to: isize) -> Line {
+        let size = self.size as isize;
         Line {
-            src: self.src.wrapping_offset(start as isize * self.src_step),
-            dst: self.dst.wrapping_offset(start as isize * self.dst_step),
-            len: end - start,
+            src: self.src.wrapping_offset(from * size),
+            dst: self.dst.wrapping_offset(to * size),
             ..self
         }
+    }
+
+    /// Elements `start..end` of the line.
+    fn part(self, start: usize, end: usize) -> Line {
+        let start_at = start as isize;
+        let line = self.shifted(start_at * self.src_step, start_at * self.dst_step);
+        Line { len: end - start, ..line }
     }
 
     /// The line from its end.
-    fn reversed(self) -> Line<T> {
+    fn reversed(self) -> Line {
         let last = self.len.saturating_sub(1) as isize;
-        Line {
-            src: self.src.wrapping_offset(last * self.src_step),
-            dst: self.dst.wrapping_offset(last * self.dst_step),
-            src_step: -self.src_step,
-            dst_step: -self.dst_step,
-            ..self
-        }
-    }
-
-    /// The reduction of the line, from `sum` on.
-    ///
-    /// # Safety
-    /// The line lies inside live memory.
-    unsafe fn total(self, mut sum: T::Sum, join: impl Fn(T::Sum, T::Sum) -> T::Sum) -> T::Sum {
-        for i in 0..self.len as isize {
-            // SAFETY: the caller's promise.
-            sum = join(sum, unsafe { *self.src.offset(i * self.src_step) }.widen());
-        }
-        sum
-    }
-
-    /// The scan of the line, from `sum` on.
-    ///
-    /// # Safety
-    /// As `total`, and no other thread touches the line's output. Input and output may be the same.
-    unsafe fn scan(
-        self,
-        mut sum: T::Sum,
-        inclusive: bool,
-        join: impl Fn(T::Sum, T::Sum) -> T::Sum,
-    ) {
-        for i in 0..self.len as isize {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let next = join(sum, (*self.src.offset(i * self.src_step)).widen());
-                *self.dst.offset(i * self.dst_step) = T::narrow(if inclusive { next } else { sum });
-                sum = next;
-            }
-        }
+        let line = self.shifted(last * self.src_step, last * self.dst_step);
+        Line { src_step: -self.src_step, dst_step: -self.dst_step, ..line }
     }
 }
 
-fn run<T: Running>(
-    op: &Scan,
-    x: &Operand,
-    out: &Operand,
-    start: T::Sum,
-    join: impl Fn(T::Sum, T::Sum) -> T::Sum + Copy + Sync,
-) -> Result<()> {
-    let (x, out_shape) = (View::<T>::new(x)?, out.shape());
-    let target = Target::<T>::new(out)?;
-    let strides = lazulite_core::shape::contiguous_strides(out_shape);
-    let (n, src_step, dst_step) = (x.shape[op.axis], x.strides[op.axis], strides[op.axis]);
-    let others = |values: &[isize]| -> Vec<isize> {
-        (0..values.len()).filter(|&a| a != op.axis).map(|a| values[a]).collect()
-    };
-    let shape: Vec<usize> =
-        (0..x.shape.len()).filter(|&a| a != op.axis).map(|a| x.shape[a]).collect();
-    let mut walk = Walk::new(&shape, [&others(x.strides), &others(&strides)]);
+/// Scans all lines of a walk; `first` is the one at its start.
+///
+/// # Safety
+/// The lines lie inside live memory, and their outputs are this step's.
+unsafe fn run(op: &Scan, mut walk: Walk<2>, first: Line, kernels: &Kernels) {
+    let n = first.len;
     if n == 0 || walk.len() == 0 {
-        return Ok(());
+        return;
     }
-    let line = move |from: isize, to: isize| {
-        let src = x.first().wrapping_offset(from);
-        let dst = target.data().wrapping_offset(to);
-        let line = Line { src, src_step, dst, dst_step, len: n };
+    let line = |from: isize, to: isize| {
+        let line = first.shifted(from, to);
         if op.reverse { line.reversed() } else { line }
     };
     let inclusive = op.inclusive;
@@ -244,134 +256,151 @@ fn run<T: Running>(
     if walk.strides.last() == Some(&[1, 1]) && walk.shape.last().is_some_and(|&w| w >= 4) {
         let (width, _) = walk.pop();
         let strips = width.div_ceil(COLUMNS);
-        parallel_for(walk.len() * strips, rows_per_task(n * COLUMNS.min(width)), |r| {
+        return parallel_for(walk.len() * strips, rows_per_task(n * COLUMNS.min(width)), |r| {
             for strip in r {
                 let (outer, column) = (strip / strips, strip % strips * COLUMNS);
                 let columns = COLUMNS.min(width - column);
+                let column = column as isize;
                 walk.each(outer..outer + 1, |_, [from, to]| {
-                    let line = line(from + column as isize, to + column as isize);
                     // SAFETY: the columns lie inside both operands and are this task's alone.
-                    unsafe { scan_columns(line, columns, start, inclusive, join) };
+                    unsafe {
+                        (kernels.columns)(line(from + column, to + column), columns, inclusive)
+                    };
                 });
             }
         });
-        return Ok(());
     }
     if walk.len() >= 16 || n < 2 * SERIAL {
-        parallel_for(walk.len(), rows_per_task(n), |r| {
-            // SAFETY: the line lies inside both operands and is this task's alone.
-            walk.each(r, |_, [from, to]| unsafe { line(from, to).scan(start, inclusive, join) });
+        return parallel_for(walk.len(), rows_per_task(n), |r| {
+            let mut rows = SmallVec::<[Line; ABREAST]>::new();
+            let scan = |rows: &mut SmallVec<[Line; ABREAST]>| {
+                let mut sums = [kernels.start; ABREAST];
+                // SAFETY: the lines lie inside both operands and are this task's alone.
+                unsafe { (kernels.lines)(rows, &mut sums[..rows.len()], Some(inclusive)) };
+                rows.clear();
+            };
+            walk.each(r, |_, [from, to]| {
+                rows.push(line(from, to));
+                if rows.len() == ABREAST {
+                    scan(&mut rows);
+                }
+            });
+            scan(&mut rows);
         });
-        return Ok(());
     }
-    // Chunks of equal length (but for the last ones), `ABREAST` of them in each task.
+    // Chunks of equal length (but for the last ones), `ABREAST` of them in each task: one alone
+    // would wait for the last addition at every element.
     let chunk = SERIAL / ABREAST;
     let tasks = n.div_ceil(SERIAL);
-    let mut sums = vec![start; tasks * ABREAST];
+    let mut sums = vec![kernels.start; tasks * ABREAST];
     walk.each(0..walk.len(), |_, [from, to]| {
         let line = line(from, to);
-        let part = |c: usize| line.part((c * chunk).min(n), ((c + 1) * chunk).min(n));
-        let table = SharedPtr::new(sums.as_mut_ptr());
-        pool::run(tasks, &|task| {
-            let first = task * ABREAST;
-            // SAFETY: parts of the line, and places of the table, of their own.
-            unsafe {
-                let totals = totals(std::array::from_fn(|c| part(first + c)), start, join);
-                for (c, total) in totals.into_iter().enumerate() {
-                    *table.get().add(first + c) = total;
+        let parts = |task: usize| {
+            let mut parts = [line; ABREAST];
+            for (c, part) in parts.iter_mut().enumerate() {
+                let start = task * SERIAL + c * chunk;
+                *part = line.part(start.min(n), (start + chunk).min(n));
+            }
+            parts
+        };
+        sums.fill(kernels.start);
+        let table = Target::of(&mut sums);
+        for write in [false, true] {
+            pool::run(tasks, &|task| {
+                // SAFETY: parts of the line, and places of the table, of their own.
+                unsafe {
+                    let sums = table.part(task * ABREAST..(task + 1) * ABREAST);
+                    (kernels.lines)(&parts(task), sums, write.then_some(inclusive));
                 }
+            });
+            if !write {
+                // SAFETY: no task runs.
+                (kernels.prefix)(unsafe { table.all() });
             }
-        });
-        let mut sum = start;
-        for place in &mut sums {
-            let next = join(sum, *place);
-            *place = sum;
-            sum = next;
         }
-        pool::run(tasks, &|task| {
-            let first = task * ABREAST;
-            let starts = std::array::from_fn(|c| sums[first + c]);
-            // SAFETY: as above.
-            unsafe {
-                scan_abreast(std::array::from_fn(|c| part(first + c)), starts, inclusive, join);
-            }
-        });
     });
-    Ok(())
 }
 
-/// The reductions of some lines, each from `start` on, side by side: one alone would wait for the
-/// last addition at every element. No line is longer than the first.
+/// See [`Kernels::lines`]. No line is longer than the first.
 ///
 /// # Safety
-/// The lines lie inside live memory.
-unsafe fn totals<T: Running>(
-    lines: [Line<T>; ABREAST],
-    start: T::Sum,
-    join: impl Fn(T::Sum, T::Sum) -> T::Sum + Copy,
-) -> [T::Sum; ABREAST] {
-    let mut sums = [start; ABREAST];
-    let common = lines[ABREAST - 1].len;
-    for i in 0..common as isize {
-        for (sum, line) in sums.iter_mut().zip(&lines) {
-            // SAFETY: the last line is the shortest.
-            *sum = join(*sum, unsafe { *line.src.offset(i * line.src_step) }.widen());
+/// The lines are of type `T`, lie inside live memory, and no other thread touches their outputs.
+unsafe fn lines<T: Running, R: Row<T>>(lines: &[Line], sums: &mut [Sum], write: Option<bool>) {
+    let mut done = 0;
+    if let (Ok(lines), Ok(sums)) =
+        (<&[Line; ABREAST]>::try_from(lines), <&mut [Sum; ABREAST]>::try_from(&mut *sums))
+    {
+        let mut wide = [R::START; ABREAST];
+        for (wide, sum) in wide.iter_mut().zip(&*sums) {
+            *wide = unpack::<T>(*sum);
         }
-    }
-    for (sum, line) in sums.iter_mut().zip(&lines) {
-        // SAFETY: what is left of each line.
-        *sum = unsafe { line.part(common, line.len).total(*sum, join) };
-    }
-    sums
-}
-
-/// The scans of some lines side by side, as in [`totals`].
-///
-/// # Safety
-/// As [`Line::scan`] for each of them.
-unsafe fn scan_abreast<T: Running>(
-    lines: [Line<T>; ABREAST],
-    mut sums: [T::Sum; ABREAST],
-    inclusive: bool,
-    join: impl Fn(T::Sum, T::Sum) -> T::Sum + Copy,
-) {
-    let common = lines[ABREAST - 1].len;
-    for i in 0..common as isize {
-        for (sum, line) in sums.iter_mut().zip(&lines) {
-            // SAFETY: the last line is the shortest.
-            unsafe {
-                let next = join(*sum, (*line.src.offset(i * line.src_step)).widen());
-                let out = T::narrow(if inclusive { next } else { *sum });
-                *line.dst.offset(i * line.dst_step) = out;
-                *sum = next;
+        done = lines[ABREAST - 1].len;
+        for i in 0..done {
+            for (sum, line) in wide.iter_mut().zip(lines) {
+                // SAFETY: the last line is the shortest.
+                unsafe { step::<T, R>(line, i, sum, write) };
             }
         }
+        for (sum, wide) in sums.iter_mut().zip(wide) {
+            *sum = pack::<T>(wide);
+        }
     }
-    for (sum, line) in sums.into_iter().zip(lines) {
-        // SAFETY: what is left of each line.
-        unsafe { line.part(common, line.len).scan(sum, inclusive, join) };
+    for (line, sum) in lines.iter().zip(sums) {
+        let mut wide = unpack::<T>(*sum);
+        for i in done..line.len {
+            // SAFETY: inside the line.
+            unsafe { step::<T, R>(line, i, &mut wide, write) };
+        }
+        *sum = pack::<T>(wide);
     }
 }
 
-/// The scans of `columns` neighbouring lines, at most `COLUMNS`.
+/// One element of a scan.
 ///
 /// # Safety
-/// As [`Line::scan`] for each of them.
-unsafe fn scan_columns<T: Running>(
-    line: Line<T>,
-    columns: usize,
-    start: T::Sum,
-    inclusive: bool,
-    join: impl Fn(T::Sum, T::Sum) -> T::Sum,
+/// As [`lines`], and `i` is inside the line.
+#[inline(always)]
+unsafe fn step<T: Running, R: Row<T>>(
+    line: &Line,
+    i: usize,
+    sum: &mut T::Sum,
+    write: Option<bool>,
 ) {
-    let mut sums = [start; COLUMNS];
+    // SAFETY: the caller's promise.
+    unsafe {
+        let x = *line.src.cast::<T>().offset(i as isize * line.src_step);
+        let next = R::join(*sum, x.widen());
+        if let Some(inclusive) = write {
+            let value = T::narrow(if inclusive { next } else { *sum });
+            *line.dst.cast::<T>().offset(i as isize * line.dst_step) = value;
+        }
+        *sum = next;
+    }
+}
+
+/// See [`Kernels::prefix`].
+fn prefix<T: Running, R: Row<T>>(sums: &mut [Sum]) {
+    let mut sum = R::START;
+    for place in sums {
+        let next = R::join(sum, unpack::<T>(*place));
+        *place = pack::<T>(sum);
+        sum = next;
+    }
+}
+
+/// See [`Kernels::columns`].
+///
+/// # Safety
+/// As [`lines`] for each of the neighbours.
+unsafe fn columns<T: Running, R: Row<T>>(line: Line, columns: usize, inclusive: bool) {
+    let mut sums = [R::START; COLUMNS];
     for i in 0..line.len as isize {
         // SAFETY: the caller's promise.
         unsafe {
-            let src = line.src.offset(i * line.src_step);
-            let dst = line.dst.offset(i * line.dst_step);
+            let src = line.src.cast::<T>().offset(i * line.src_step);
+            let dst = line.dst.cast::<T>().offset(i * line.dst_step);
             for (j, sum) in sums.iter_mut().enumerate().take(columns) {
-                let next = join(*sum, (*src.add(j)).widen());
+                let next = R::join(*sum, (*src.add(j)).widen());
                 *dst.add(j) = T::narrow(if inclusive { next } else { *sum });
                 *sum = next;
             }

@@ -345,18 +345,8 @@ pub(crate) fn scatter_axis(op: &ScatterAxis, inputs: &[Operand], out: &Operand) 
         return start(&inputs[0], out);
     }
     // Rows run along the indexed axis; elements of different rows never meet.
-    let drop_axis = |values: &[isize]| -> Vec<isize> {
-        (0..shape.len()).filter(|&a| a != op.axis).map(|a| values[a]).collect()
-    };
-    let outer: Vec<usize> = (0..shape.len()).filter(|&a| a != op.axis).map(|a| shape[a]).collect();
-    let rows = Walk::new(
-        &outer,
-        [
-            &drop_axis(&strides),
-            &drop_axis(&index.layout.strides),
-            &drop_axis(&updates.layout.strides),
-        ],
-    );
+    let steps = [&strides[..], &index.layout.strides, &updates.layout.strides];
+    let rows = Walk::without(op.axis, shape, steps);
     let n = shape[op.axis];
     let (by, with) = (index.layout.strides[op.axis], updates.layout.strides[op.axis]);
     let first = FirstError::default();

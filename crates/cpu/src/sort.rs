@@ -181,11 +181,7 @@ fn rows<T: Plain, I: Plain, O: Plain>(
 ) {
     let (n, step) = (x.shape[axis], x.strides[axis]);
     let strides = contiguous_strides(x.shape);
-    let others = |values: &[isize]| -> Vec<isize> {
-        (0..values.len()).filter(|&a| a != axis).map(|a| values[a]).collect()
-    };
-    let shape: Vec<usize> = (0..x.shape.len()).filter(|&a| a != axis).map(|a| x.shape[a]).collect();
-    let walk = Walk::new(&shape, [&others(x.strides), &others(&strides)]);
+    let walk = Walk::without(axis, x.shape, [x.strides, &strides]);
     if n == 0 || walk.len() == 0 {
         return;
     }

@@ -291,7 +291,7 @@ impl<const N: usize> Walk<N> {
             if n == 1 {
                 continue;
             }
-            let steps: [isize; N] = std::array::from_fn(|i| strides[i][axis]);
+            let steps: [isize; N] = strides.map(|s| s[axis]);
             if let (Some(size), Some(last)) = (walk.shape.last_mut(), walk.strides.last_mut())
                 && (0..N).all(|i| last[i] == steps[i] * n as isize)
             {
@@ -303,6 +303,17 @@ impl<const N: usize> Walk<N> {
             }
         }
         walk
+    }
+
+    /// The walk over all axes but one.
+    pub fn without(axis: usize, shape: &[usize], strides: [&[isize]; N]) -> Walk<N> {
+        let mut outer: SmallVec<[usize; 4]> = shape.into();
+        outer.remove(axis);
+        let mut steps: [SmallVec<[isize; 4]>; N] = strides.map(SmallVec::from);
+        for steps in &mut steps {
+            steps.remove(axis);
+        }
+        Walk::new(&outer, steps.each_ref().map(|s| &s[..]))
     }
 
     /// Takes the innermost axis away: its size and steps (size 1, steps 0 if there is none).
