@@ -26,3 +26,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use half::{bf16, f16};
 pub use num_complex::Complex32;
 pub use op::creation::Source;
+pub use transform::{
+    Tree, checkpoint, compile, custom_function, grad, jvp, value_and_grad, vjp, vmap,
+};

@@ -14,6 +14,34 @@
 //! # }
 //! ```
 //!
+//! Functions of arrays, and of trees of arrays such as tuples, lists and structs that derive
+//! [`Tree`], are transformed: [`grad`], [`vjp`], [`jvp`], [`vmap()`], [`compile`], [`checkpoint`].
+//!
+//! ```
+//! use lazulite::prelude::*;
+//! use lazulite::{Tree, compile, grad, vmap};
+//!
+//! #[derive(Clone, Tree)]
+//! struct Line {
+//!     slope: Array,
+//!     offset: Array,
+//! }
+//!
+//! # fn main() -> Result<()> {
+//! let loss = |(line, x, y): (Line, Array, Array)| {
+//!     (&line.slope * x + &line.offset - y).square()?.sum(None, false)
+//! };
+//! let line = Line { slope: Array::scalar(2.0f32), offset: Array::scalar(0.0f32) };
+//! let (x, y) = (array![1.0, 2.0; f32], array![1.0, 2.0; f32]);
+//! let (d, _, _) = compile(grad(loss))((line.clone(), x.clone(), y.clone()))?;
+//! assert_eq!((d.slope.item::<f32>()?, d.offset.item::<f32>()?), (10.0, 6.0));
+//! // The gradient of every example, without a loop.
+//! let (each, _, _) = vmap(grad(loss), [None, Some(0), Some(0)], 0)((line, x, y))?;
+//! assert_eq!(each.slope.to_vec::<f32>()?, [2.0, 8.0]);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Methods return [`Result`]; the operators panic with the same text. Bare numbers are weak: they
 //! take the array's dtype (`float16 * 2.0` stays `float16`).
 #![forbid(unsafe_code)]

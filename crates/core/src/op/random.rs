@@ -69,7 +69,8 @@ thread_local! {
 }
 
 /// The calling thread's default key: the first of a thread comes from the time, unless [`seed`]
-/// set it. A compiled function that draws must have it as input and output.
+/// set it. Functions compiled by `transform::compile` have it as a hidden input and output; a
+/// recording made by `transform::trace` must be given it.
 ///
 /// # Errors
 /// None today; the signature leaves room.
@@ -86,6 +87,20 @@ pub fn state() -> Result<Array> {
 /// Replaces the calling thread's default key.
 pub fn set_state(key: Array) {
     STATE.set(Some(key));
+}
+
+/// Runs `f` with `key` as the default key; returns what `f` made of it too, and restores the former
+/// one afterwards, also when `f` fails.
+pub(crate) fn with_state<R>(key: &Array, f: impl FnOnce() -> R) -> (R, Array) {
+    struct Restore(Option<Array>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            STATE.set(self.0.take());
+        }
+    }
+    let _restore = Restore(STATE.replace(Some(key.clone())));
+    let result = f();
+    (result, STATE.with_borrow(Clone::clone).unwrap_or_else(|| key.clone()))
 }
 
 /// Starts the calling thread's default key from `seed`.

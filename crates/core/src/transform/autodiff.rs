@@ -14,7 +14,7 @@ use crate::device::{current_stream, with_stream};
 use crate::dtype::Literal;
 use crate::error::{Error, Result};
 use crate::op::custom::Transform;
-use crate::op::{Derivative, Partial, Primitive, like};
+use crate::op::{Derivative, Partial, Primitive, conjugated, like};
 use crate::shape::{Shape, show};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -481,11 +481,6 @@ fn fit(ct: &Array, x: &Array) -> Result<Array> {
     out.broadcast_to(x.shape())
 }
 
-/// `x` conjugated if it is complex.
-fn conjugated(x: &Array) -> Result<Array> {
-    if x.dtype().is_complex() { x.conjugate() } else { Ok(x.clone()) }
-}
-
 fn pull_node(
     node: &Arc<Node>,
     inputs: &[Array],
@@ -494,7 +489,7 @@ fn pull_node(
     wanted: &[bool],
 ) -> Result<Vec<Option<Array>>> {
     let op = &node.op;
-    let linear = |places: &[usize], inputs: &[Array]| {
+    let linear = |places: &[usize]| {
         let mut results = vec![None; inputs.len()];
         for place in 0..inputs.len() {
             if wanted[place] && (places.is_empty() || places.contains(&place)) {
@@ -522,11 +517,8 @@ fn pull_node(
             }
             Ok(results)
         }
-        Derivative::Linear(places) => linear(places, inputs),
-        Derivative::Bilinear(a, b) => {
-            let factors = inputs.iter().map(conjugated).collect::<Result<Vec<_>>>()?;
-            linear(&[a, b], &factors)
-        }
+        Derivative::Linear(places) => linear(places),
+        Derivative::Bilinear(a, b) => linear(&[a, b]),
         Derivative::Custom => op.vjp(inputs, outputs, cotangents, wanted),
         Derivative::Composed => {
             let composed = op.compose(inputs)?;

@@ -4,13 +4,15 @@
 //! A replay builds the graph that the function would build, so results are the same bit for bit;
 //! what is saved is the function's own work and all checks.
 
+use super::Tracing;
 use super::custom::blanks;
-use super::trace::{Traced, trace};
+use super::trace::Traced;
 use super::tree::Tree;
 use crate::array::Array;
 use crate::device::{Stream, current_stream};
+use crate::dtype::Dtype;
 use crate::error::Result;
-use crate::op::Aval;
+use crate::op::{Aval, random};
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::{Hash, Hasher};
@@ -37,13 +39,51 @@ struct Entry<A, B> {
     outputs: Arc<B>,
     avals: Vec<Aval>,
     stream: Stream,
-    traced: Arc<Traced>,
+    traced: Arc<Recording>,
     used: u64,
+}
+
+/// A trace, whose last input and output are the default random key if `f` drew from it.
+struct Recording {
+    traced: Traced,
+    draws: bool,
+}
+
+impl Recording {
+    fn new(
+        avals: &[Aval],
+        shapeless: bool,
+        f: impl FnOnce(&[Array]) -> Result<Vec<Array>>,
+    ) -> Result<Recording> {
+        let tracing = Tracing::begin();
+        let mut inputs: Vec<Array> = avals.iter().map(|a| tracing.placeholder(a.clone())).collect();
+        let key = tracing.placeholder(Aval::new([2].as_slice(), Dtype::U32));
+        let (outputs, next) = random::with_state(&key, || f(&inputs));
+        let mut outputs = outputs?;
+        let draws = !next.same(&key);
+        if draws {
+            inputs.push(key);
+            outputs.push(next);
+        }
+        Ok(Recording { traced: Traced::between(&inputs, &outputs, shapeless), draws })
+    }
+
+    fn call(&self, inputs: &[Array]) -> Result<Vec<Array>> {
+        if !self.draws {
+            return self.traced.call(inputs);
+        }
+        let mut inputs = inputs.to_vec();
+        inputs.push(random::state()?);
+        let mut outputs = self.traced.call(&inputs)?;
+        outputs.pop().into_iter().for_each(random::set_state);
+        Ok(outputs)
+    }
 }
 
 /// `f` compiled: traced once for each combination of shapes and dtypes of its arguments, of the
 /// trees' forms, and of the current stream. Arrays that `f` captures are not copied: compiled
-/// functions hold on to the arrays, which never change.
+/// functions hold on to the arrays, which never change. The default random key is a hidden
+/// argument, so that every call draws other numbers, the same as `f` itself would.
 ///
 /// ```text
 /// let step = compile(|(w, x): (Array, Array)| x.matmul(&w)?.tanh());
@@ -105,7 +145,7 @@ impl<A: Tree, B: Tree, F: Fn(A) -> Result<B>> Compiled<A, B, F> {
         }
         let avals: Vec<Aval> = inputs.iter().map(Array::aval).collect();
         let mut form = None;
-        let traced = trace(&avals, self.shapeless, |placeholders| {
+        let traced = Recording::new(&avals, self.shapeless, |placeholders| {
             let out = (self.f)(args.with_leaves(placeholders.to_vec())?)?;
             let leaves = out.leaves();
             form = Some(out.with_leaves(blanks(leaves.len()))?);
@@ -142,7 +182,7 @@ impl<A: Tree, B: Tree, F: Fn(A) -> Result<B>> Compiled<A, B, F> {
         args: &A,
         inputs: &[Array],
         stream: Stream,
-    ) -> Option<(Arc<Traced>, Arc<B>)> {
+    ) -> Option<(Arc<Recording>, Arc<B>)> {
         let mut cache = self.cache.lock();
         let entry = cache.get_mut(&hash)?.iter_mut().find(|entry| {
             entry.stream == stream

@@ -1,0 +1,306 @@
+//! Every primitive times every rule: values in all float types and layouts, jvp against differences,
+//! vjp against jvp, second order, vmap against a loop, compiled against eager bit for bit, with
+//! equal and with other sizes.
+
+mod cases;
+
+use lazulite::op::{Aval, Primitive};
+use lazulite::prelude::*;
+use lazulite::transform::{trace, vjp_arrays};
+use lazulite_testkit::sample::bits;
+use lazulite_testkit::{
+    Arrangement, Rng, Tolerance, check_compile, check_grads, check_vmap, from_values, values,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What one argument of a case is made of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// Floats of an interval, in whatever float type the check asks for.
+    Float(f64, f64),
+    /// `float32` of an interval, always.
+    Single(f64, f64),
+    /// `complex64` with parts of an interval.
+    Complex(f64, f64),
+    /// Integers from an interval, without its end.
+    Int(Dtype, i64, i64),
+    /// True or false.
+    Bool,
+}
+
+#[derive(Clone, Debug)]
+struct Input {
+    shape: Vec<usize>,
+    /// The shape to which a shapeless recording is applied.
+    other: Option<Vec<usize>>,
+    kind: Kind,
+}
+
+impl Input {
+    fn or(mut self, other: &[usize]) -> Input {
+        self.other = Some(other.to_vec());
+        self
+    }
+}
+
+fn input(kind: Kind, shape: &[usize]) -> Input {
+    Input { shape: shape.to_vec(), other: None, kind }
+}
+
+type Function = Box<dyn Fn(&[Array]) -> Result<Vec<Array>>>;
+
+struct Case {
+    name: String,
+    inputs: Vec<Input>,
+    f: Function,
+    /// How many times the case is differentiated.
+    order: usize,
+    tolerance: Tolerance,
+    /// Whether values in other float types must be near those in `float64`.
+    dtypes: bool,
+}
+
+impl Case {
+    fn new(
+        name: impl Into<String>,
+        inputs: Vec<Input>,
+        f: impl Fn(&[Array]) -> Result<Array> + 'static,
+    ) -> Case {
+        Case::several(name, inputs, move |x| Ok(vec![f(x)?]))
+    }
+
+    fn several(
+        name: impl Into<String>,
+        inputs: Vec<Input>,
+        f: impl Fn(&[Array]) -> Result<Vec<Array>> + 'static,
+    ) -> Case {
+        let floats = |i: &Input| matches!(i.kind, Kind::Single(..) | Kind::Complex(..));
+        let single = inputs.iter().any(floats);
+        let tolerance = if single { Tolerance::single() } else { Tolerance::default() };
+        let name = name.into();
+        Case { name, inputs, f: Box::new(f), order: 2, tolerance, dtypes: !single }
+    }
+
+    /// Without derivatives: the function is not continuous, or has none on purpose.
+    fn values_only(mut self) -> Case {
+        self.order = 0;
+        self
+    }
+
+    /// Without the comparison of float types, and with coarse differences: it rounds on purpose.
+    fn coarse(mut self) -> Case {
+        (self.tolerance, self.dtypes) = (Tolerance::single(), false);
+        self
+    }
+}
+
+fn sample(
+    rng: &mut Rng,
+    kind: Kind,
+    shape: &[usize],
+    float: Dtype,
+    arrangement: Arrangement,
+) -> Result<Array> {
+    match kind {
+        Kind::Float(low, high) => rng.array(shape, float, (low, high), arrangement),
+        Kind::Single(low, high) => rng.array(shape, Dtype::F32, (low, high), arrangement),
+        Kind::Complex(low, high) => rng.array(shape, Dtype::C64, (low, high), arrangement),
+        Kind::Int(dtype, low, high) => {
+            // Indices that differ where they can: most updates then meet no other.
+            let len = shape.iter().product::<usize>();
+            let range = (high - low) as u64;
+            let start = rng.bits() % range;
+            let data: Vec<f64> =
+                (0..len as u64).map(|i| (low + ((start + i * 5) % range) as i64) as f64).collect();
+            from_values(&data, shape, dtype)
+        }
+        Kind::Bool => {
+            let len = shape.iter().product::<usize>();
+            let data: Vec<f64> = (0..len).map(|_| (rng.bits() & 1) as f64).collect();
+            from_values(&data, shape, Dtype::Bool)
+        }
+    }
+}
+
+fn text<T>(result: Result<T>) -> Result<T, String> {
+    result.map_err(|e| e.to_string())
+}
+
+impl Case {
+    fn sample(&self, rng: &mut Rng, float: Dtype, a: Arrangement) -> Result<Vec<Array>, String> {
+        self.inputs.iter().map(|i| text(sample(rng, i.kind, &i.shape, float, a))).collect()
+    }
+
+    fn grads(&self, rng: &mut Rng) -> Result<(), String> {
+        let x = self.sample(rng, Dtype::F64, Arrangement::Contiguous)?;
+        check_grads(&self.f, &x, self.order, self.tolerance, rng)
+    }
+
+    /// The cotangents of all inputs for cotangents of ones: a function for further checks.
+    fn pull(&self, x: &[Array]) -> Result<Vec<Array>> {
+        let ones = |y: &[Array]| y.iter().map(Array::ones_like).collect();
+        Ok(vjp_arrays(&self.f, x, ones)?.1)
+    }
+
+    /// All inputs batched in front, and each alone with its batch axis at the end.
+    fn vmap(
+        &self,
+        rng: &mut Rng,
+        f: &dyn Fn(&[Array]) -> Result<Vec<Array>>,
+    ) -> Result<(), String> {
+        let n = self.inputs.len();
+        let mut ways: Vec<Vec<Option<usize>>> = vec![vec![Some(0); n]];
+        for (i, input) in self.inputs.iter().enumerate() {
+            let mut axes = vec![None; n];
+            axes[i] = Some(input.shape.len());
+            ways.push(axes);
+        }
+        for axes in ways.iter().filter(|axes| !axes.is_empty()) {
+            let x: Vec<Array> = (self.inputs.iter().zip(axes))
+                .map(|(i, axis)| {
+                    let mut shape = i.shape.clone();
+                    axis.iter().for_each(|&axis| shape.insert(axis, 3));
+                    text(sample(rng, i.kind, &shape, Dtype::F64, Arrangement::Contiguous))
+                })
+                .collect::<Result<_, _>>()?;
+            // A batch may be summed in another order than one example.
+            let tolerance = Tolerance { relative: 1e-5, absolute: 1e-6, ..self.tolerance };
+            check_vmap(f, &x, axes, tolerance).map_err(|e| format!("axes {axes:?}: {e}"))?;
+        }
+        Ok(())
+    }
+
+    fn compile(
+        &self,
+        rng: &mut Rng,
+        f: &dyn Fn(&[Array]) -> Result<Vec<Array>>,
+    ) -> Result<(), String> {
+        let x = self.sample(rng, Dtype::F32, Arrangement::Contiguous)?;
+        let others = if self.inputs.iter().any(|i| i.other.is_some()) {
+            let make = |i: &Input| {
+                let shape = i.other.as_ref().unwrap_or(&i.shape);
+                text(sample(rng, i.kind, shape, Dtype::F32, Arrangement::Contiguous))
+            };
+            Some(self.inputs.iter().map(make).collect::<Result<Vec<_>, _>>()?)
+        } else {
+            None
+        };
+        check_compile(f, &x, others.as_deref())
+    }
+
+    /// Bits are the same whatever the layout of the inputs.
+    fn layouts(&self, rng: &mut Rng) -> Result<(), String> {
+        for arrangement in Arrangement::ALL {
+            let x = self.sample(rng, Dtype::F32, arrangement)?;
+            let plain = (x.iter())
+                .map(|x| text(values(x).and_then(|v| from_values(&v, x.shape(), x.dtype()))))
+                .collect::<Result<Vec<_>, _>>()?;
+            let (got, want) = (text((self.f)(&x))?, text((self.f)(&plain))?);
+            for (g, w) in got.iter().zip(&want) {
+                if text(bits(g))? != text(bits(w))? {
+                    return Err(format!("{arrangement:?} inputs give other bits"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Values in every float type are near those in `float64` for the same inputs.
+    fn dtypes(&self, rng: &mut Rng) -> Result<(), String> {
+        for (dtype, epsilon) in [(Dtype::F32, 6e-8), (Dtype::F16, 5e-4), (Dtype::BF16, 4e-3)] {
+            let x = self.sample(rng, dtype, Arrangement::Contiguous)?;
+            let wide = (x.iter())
+                .map(|x| match x.dtype().is_floating() {
+                    true => text(values(x).and_then(|v| from_values(&v, x.shape(), Dtype::F64))),
+                    false => Ok(x.clone()),
+                })
+                .collect::<Result<Vec<_>, _>>()?;
+            let (got, want) = (text((self.f)(&x))?, text((self.f)(&wide))?);
+            for (g, w) in got.iter().zip(&want) {
+                if g.shape() != w.shape() {
+                    return Err(format!("{dtype}: {g:?} is not like {w:?}"));
+                }
+                let inexact = g.dtype().is_inexact();
+                let (g, w) = (text(values(g))?, text(values(w))?);
+                let largest =
+                    w.iter().filter(|x| x.is_finite()).fold(1.0, |m: f64, x| m.max(x.abs()));
+                // Composites of several ops round a few times, each relative to its largest term.
+                let bound = if inexact { 32.0 * epsilon * largest } else { 0.0 };
+                let near =
+                    |g: f64, w: f64| (g - w).abs() <= bound || g == w || (g.is_nan() && w.is_nan());
+                if let Some(i) = (0..w.len()).find(|&i| !near(g[i], w[i])) {
+                    return Err(format!("{dtype}: element {i} is {}, in float64 {}", g[i], w[i]));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The primitives that the case meets.
+    fn primitives(&self, rng: &mut Rng) -> Result<BTreeSet<&'static str>, String> {
+        let x = self.sample(rng, Dtype::F64, Arrangement::Contiguous)?;
+        let avals: Vec<Aval> = x.iter().map(|x| Aval::new(x.shape(), x.dtype())).collect();
+        let traced = text(trace(&avals, false, &self.f))?;
+        Ok(traced.steps().iter().map(|s| variant(&s.op)).collect())
+    }
+}
+
+macro_rules! variants {
+    ($($Variant:ident),* $(,)?) => {
+        /// Every primitive that a case can meet.
+        const VARIANTS: &[&str] = &[$(stringify!($Variant)),*];
+
+        /// The name of the variant; a new one does not compile until it is listed.
+        fn variant(op: &Primitive) -> &'static str {
+            match op {
+                // Leaves: the arguments of every eager call and of every traced one.
+                Primitive::Data => "Data",
+                Primitive::Placeholder(_) => "Placeholder",
+                $(Primitive::$Variant(_) => stringify!($Variant),)*
+            }
+        }
+    };
+}
+variants! {
+    Scalar, Arange, Load, Cast, Unary, Binary, Select, Reduce, ArgReduce, Scan, Broadcast, Reshape,
+    Transpose, Slice, AsStrided, Bitcast, Identity, Concatenate, Gather, GatherAxis, DynamicSlice,
+    Scatter, ScatterAxis, SliceUpdate, DynamicSliceUpdate, MaskedScatter, Sort, ArgSort, Matmul,
+    Quantize, Dequantize, QuantizedMatmul, RandomBits, Rope, Attention, CustomFunction,
+}
+
+#[test]
+fn every_primitive_has_every_rule() {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut covered: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut failures = Vec::new();
+    let cases = cases::all();
+    for (number, case) in cases.iter().enumerate() {
+        let mut rng = Rng::new(number as u64);
+        let mut check = |rule: &'static str, result: Result<(), String>| {
+            *counts.entry(rule).or_default() += 1;
+            if let Err(e) = result {
+                failures.push(format!("{}: {rule}: {e}", case.name));
+            }
+        };
+        match case.primitives(&mut rng) {
+            Ok(met) => met.into_iter().for_each(|p| *covered.entry(p).or_default() += 1),
+            Err(e) => check("trace", Err(e)),
+        }
+        let pull = |x: &[Array]| case.pull(x);
+        check("layouts", case.layouts(&mut rng));
+        check("vmap", case.vmap(&mut rng, &case.f));
+        check("compile", case.compile(&mut rng, &case.f));
+        if case.dtypes {
+            check("dtypes", case.dtypes(&mut rng));
+        }
+        if case.order > 0 {
+            check("jvp, vjp and second order", case.grads(&mut rng));
+            check("vmap of vjp", case.vmap(&mut rng, &pull));
+            check("compile of vjp", case.compile(&mut rng, &pull));
+        }
+    }
+    println!("{} cases; checks: {counts:#?}; cases by primitive: {covered:#?}", cases.len());
+    let missing: Vec<_> = VARIANTS.iter().filter(|v| !covered.contains_key(**v)).collect();
+    assert!(missing.is_empty(), "no case meets {missing:?}");
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
