@@ -5,4 +5,6 @@ mod examples;
 mod indexing;
 mod quantized;
 mod random;
+mod rules;
 mod structural;
+mod transforms;
