@@ -1,6 +1,6 @@
 //! The engine of lazulite: lazy arrays, their transforms, and the planner. No device code.
 //!
-//! Reading order: [`dtype`], [`shape`], [`device`] and [`error`] are the vocabulary; [`array`] is
+//! Reading order: [`dtype`], [`shape`], [`device`] and [`error`] are the vocabulary; [`mod@array`] is
 //! the handle and the graph behind it; [`op`] holds the closed set of primitives with all their
 //! rules; [`transform`] walks graphs; [`plan`] turns a graph into steps; [`eval`] runs them through
 //! [`backend`].

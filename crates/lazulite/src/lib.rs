@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Functions of arrays, and of trees of arrays such as tuples, lists and structs that derive
-//! [`Tree`](trait@Tree), are transformed: [`grad`], [`vjp`], [`jvp`], [`vmap`], [`compile`], [`checkpoint`].
+//! [`Tree`](trait@Tree), are transformed: [`grad()`], [`vjp()`], [`jvp()`], [`vmap()`], [`compile()`], [`checkpoint()`].
 //!
 //! ```
 //! use lazulite::prelude::*;
