@@ -39,7 +39,7 @@ impl PyDeviceType {
 }
 
 /// A device: its type and number.
-#[pyclass(name = "Device", module = "lazulite.core", frozen, hash, from_py_object)]
+#[pyclass(name = "Device", module = "lazulite.core", frozen, from_py_object)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PyDevice(pub Device);
 
@@ -62,6 +62,10 @@ impl PyDevice {
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
         other.extract::<DeviceLike>().is_ok_and(|d| d.device() == self.0)
+    }
+
+    fn __hash__(&self) -> u64 {
+        (u64::from(self.0.index) << 1) | u64::from(self.0.kind == DeviceKind::Gpu)
     }
 
     fn __repr__(&self) -> String {

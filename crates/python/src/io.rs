@@ -5,7 +5,7 @@ use crate::convert::{Arr, type_name};
 use crate::device::{On, on};
 use crate::errors::{Answer, type_error, value_error};
 use crate::functions::add_functions;
-use lazulite::io::gguf::value::{Items, Value};
+use lazulite::io::gguf::{Items, Value};
 use lazulite::io::{Contents, Input, Saved, gguf, npy, npz, safetensors};
 use lazulite::{Array, Element};
 use pyo3::intern;

@@ -10,9 +10,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 /// Calls `f` with every leaf, in order.
-pub fn visit(
-    tree: &Bound<'_, PyAny>,
-    f: &mut dyn FnMut(&Bound<'_, PyAny>) -> Answer<()>,
+pub fn visit<'py>(
+    tree: &Bound<'py, PyAny>,
+    f: &mut dyn FnMut(&Bound<'py, PyAny>) -> Answer<()>,
 ) -> Answer<()> {
     if let Ok(list) = tree.cast::<PyList>() {
         list.iter().try_for_each(|item| visit(&item, f))
@@ -93,41 +93,38 @@ pub fn rebuild<'py>(
     })
 }
 
-/// Puts the next arrays of `arrays` into the tree's own lists and dictionaries, as new objects. A
-/// tuple in a list or dictionary is replaced by another.
-pub fn fill(tree: &Bound<'_, PyAny>, arrays: &mut dyn Iterator<Item = Array>) -> Answer<()> {
+/// Puts what `next` gives for each array of the tree in its place, in the tree's own lists and
+/// dictionaries; an array for which it gives nothing stays. Tuples of arrays are replaced as a
+/// whole, and where there is nothing to put another object into, the array object itself takes the
+/// value.
+pub fn fill<'py>(
+    tree: &Bound<'py, PyAny>,
+    next: &mut dyn FnMut(&Bound<'py, PyArray>) -> Option<Bound<'py, PyAny>>,
+) -> Answer<()> {
     if let Ok(list) = tree.cast::<PyList>() {
         for i in 0..list.len() {
-            if let Some(item) = refill(&list.get_item(i)?, arrays)? {
+            if let Some(item) = refill(&list.get_item(i)?, next)? {
                 list.set_item(i, item)?;
             }
         }
     } else if let Ok(dict) = tree.cast::<PyDict>() {
         let items: Vec<_> = dict.iter().collect();
         for (key, item) in items {
-            if let Some(item) = refill(&item, arrays)? {
+            if let Some(item) = refill(&item, next)? {
                 dict.set_item(key, item)?;
             }
         }
     } else if let Ok(tuple) = tree.cast::<PyTuple>() {
-        for item in tuple {
-            if item.is_instance_of::<PyArray>() {
-                // Nothing can be put into a tuple: the array object itself takes the value.
-                if let (Ok(array), Some(next)) = (item.cast::<PyArray>(), arrays.next()) {
-                    array.get().set(next);
-                }
-            } else {
-                fill(&item, arrays)?;
-            }
-        }
+        tuple.iter().try_for_each(|item| fill(&item, next))?;
     } else if let Ok(array) = tree.cast::<PyArray>() {
-        if let Some(next) = arrays.next() {
-            array.get().set(next);
+        if let Some(other) = next(array) {
+            array.get().set(other.cast::<PyArray>()?.get().array());
         }
-    } else if tree.is_instance_of::<RandomState>()
-        && let Some(next) = arrays.next()
-    {
-        random::set_state(next);
+    } else if tree.is_instance_of::<RandomState>() {
+        let key = tree.get_item(0)?;
+        if let Some(other) = next(key.cast::<PyArray>()?) {
+            random::set_state(other.cast::<PyArray>()?.get().array());
+        }
     }
     Ok(())
 }
@@ -135,11 +132,19 @@ pub fn fill(tree: &Bound<'_, PyAny>, arrays: &mut dyn Iterator<Item = Array>) ->
 /// What takes the item's place in its list or dictionary; nothing if the item was filled itself.
 fn refill<'py>(
     item: &Bound<'py, PyAny>,
-    arrays: &mut dyn Iterator<Item = Array>,
+    next: &mut dyn FnMut(&Bound<'py, PyArray>) -> Option<Bound<'py, PyAny>>,
 ) -> Answer<Option<Bound<'py, PyAny>>> {
-    if item.is_instance_of::<PyArray>() || item.is_instance_of::<PyTuple>() {
-        return Ok(Some(rebuild(item, arrays)?));
+    if let Ok(array) = item.cast::<PyArray>() {
+        return Ok(next(array));
     }
-    fill(item, arrays)?;
+    if let Ok(tuple) = item.cast::<PyTuple>()
+        && tuple.iter().any(|x| x.is_instance_of::<PyArray>())
+    {
+        return Ok(Some(map(item, &mut |leaf| {
+            let array = leaf.cast::<PyArray>().ok();
+            Ok(array.and_then(|a| next(a)).unwrap_or_else(|| leaf.clone()))
+        })?));
+    }
+    fill(item, next)?;
     Ok(None)
 }

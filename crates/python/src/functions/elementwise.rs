@@ -9,8 +9,8 @@ use lazulite::{Array, Dtype, for_each_binary, for_each_unary};
 use pyo3::prelude::*;
 
 /// Rows of the unary table that are no function of MLX, or have another signature below.
-const NOT_UNARY: [&str; 5] =
-    ["modulus", "round_half_even", "conjugate", "bitwise_invert", "real_or_imag"];
+const NOT_UNARY: [&str; 6] =
+    ["modulus", "round_half_even", "conjugate", "bitwise_invert", "real", "imag"];
 /// Rows of the binary table that are no function of MLX.
 const NOT_BINARY: [&str; 1] = ["make_complex"];
 /// Rows of the binary table whose operands are positional only.
@@ -20,7 +20,8 @@ const POSITIONAL: [&str; 7] =
 macro_rules! unary_functions {
     ($($(#[$doc:meta])* $Op:ident $name:ident { $($facts:tt)* })*) => {
         mod unary {
-            use super::*;
+            use super::{Answer, On, Operand, PyArray, on, wrap};
+            use pyo3::prelude::*;
             $(
                 $(#[$doc])*
                 #[pyfunction]
@@ -31,7 +32,7 @@ macro_rules! unary_functions {
             )*
 
             pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-                $(if !NOT_UNARY.contains(&stringify!($name)) {
+                $(if !super::NOT_UNARY.contains(&stringify!($name)) {
                     m.add_function(wrap_pyfunction!($name, m)?)?;
                 })*
                 Ok(())
@@ -44,7 +45,8 @@ for_each_unary!(unary_functions);
 macro_rules! binary_functions {
     ($($(#[$doc:meta])* $Op:ident $name:ident { $($facts:tt)* })*) => {
         mod binary {
-            use super::*;
+            use super::{Answer, On, Operand, PyArray, on, wrap};
+            use pyo3::prelude::*;
             $(
                 $(#[$doc])*
                 #[pyfunction]
@@ -58,8 +60,8 @@ macro_rules! binary_functions {
             )*
 
             pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-                $(if !NOT_BINARY.contains(&stringify!($name))
-                    && !POSITIONAL.contains(&stringify!($name))
+                $(if !super::NOT_BINARY.contains(&stringify!($name))
+                    && !super::POSITIONAL.contains(&stringify!($name))
                 {
                     m.add_function(wrap_pyfunction!($name, m)?)?;
                 })*
@@ -68,7 +70,8 @@ macro_rules! binary_functions {
         }
 
         mod positional {
-            use super::*;
+            use super::{Answer, On, Operand, PyArray, on, wrap};
+            use pyo3::prelude::*;
             $(
                 $(#[$doc])*
                 #[pyfunction]
@@ -82,7 +85,7 @@ macro_rules! binary_functions {
             )*
 
             pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-                $(if POSITIONAL.contains(&stringify!($name)) {
+                $(if super::POSITIONAL.contains(&stringify!($name)) {
                     m.add_function(wrap_pyfunction!($name, m)?)?;
                 })*
                 Ok(())

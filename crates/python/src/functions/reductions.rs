@@ -41,13 +41,13 @@ reductions! {
 }
 
 macro_rules! moments {
-    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+    ($($(#[$doc:meta])* $function:ident $python:literal: $name:ident;)*) => {$(
         $(#[$doc])*
-        #[pyfunction]
+        #[pyfunction(name = $python)]
         #[pyo3(signature = (
             a, /, axis = None, keepdims = false, ddof = 0, *, correction = None, stream = None
         ))]
-        fn $name(
+        fn $function(
             a: Arr,
             axis: Option<Axes>,
             keepdims: bool,
@@ -62,9 +62,9 @@ macro_rules! moments {
 }
 moments! {
     /// Variance over axes, divided by the number of elements less `ddof`.
-    var;
+    variance "var": var;
     /// Standard deviation over axes: the square root of `var`.
-    std;
+    standard_deviation "std": std;
 }
 
 macro_rules! places {
@@ -182,7 +182,8 @@ fn diff(a: Arr, n: usize, axis: i64, stream: On) -> Answer<PyArray> {
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    add_functions!(m, all, any, logsumexp, max, mean, median, min, prod, sum, var, std);
+    add_functions!(m, all, any, logsumexp, max, mean, median, min, prod, sum);
+    add_functions!(m, variance, standard_deviation);
     add_functions!(m, argmax, argmin, minmax, count_nonzero, softmax);
     add_functions!(m, cummax, cummin, logcumsumexp, cumprod, cumsum, diff);
     add_aliases(m, &[("cumulative_prod", "cumprod"), ("cumulative_sum", "cumsum")])
