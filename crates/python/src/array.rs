@@ -4,9 +4,7 @@
 //! Contents: the handle, construction and conversion, operators, properties, methods.
 
 use crate::buffer;
-use crate::convert::{
-    Axes, Operand, Scalar, array_from, evaluate, item, to_list, type_name,
-};
+use crate::convert::{Axes, Operand, Scalar, array_from, evaluate, item, to_list, type_name};
 use crate::device::{On, on};
 use crate::dlpack;
 use crate::dtype::PyDtype;
@@ -418,11 +416,7 @@ impl PyArray {
         self.reflected(other, "power", Array::power)
     }
 
-    fn __ipow__(
-        &self,
-        other: &Bound<'_, PyAny>,
-        modulo: Option<&Bound<'_, PyAny>>,
-    ) -> Answer<()> {
+    fn __ipow__(&self, other: &Bound<'_, PyAny>, modulo: Option<&Bound<'_, PyAny>>) -> Answer<()> {
         let _ = modulo;
         self.in_place(other, "power", Array::power)
     }

@@ -334,7 +334,8 @@ impl CompiledFunction {
             made.push(next);
             Ok(made)
         };
-        let traced = trace(&avals, self.shapeless, |placeholders| run(placeholders).map_err(raised));
+        let traced =
+            trace(&avals, self.shapeless, |placeholders| run(placeholders).map_err(raised));
         random::set_state(key);
         if let Some(inputs) = inputs {
             trees::fill(inputs, &mut |leaf| {

@@ -300,7 +300,9 @@ fn nested(value: &Bound<'_, PyAny>, dtype: Option<Dtype>) -> Answer<Array> {
         Dtype::F32 => collect(n, shape, |s| s.real() as f32)?,
         Dtype::I32 => collect(n, shape, |s| s.integer() as i32)?,
         Dtype::I64 => collect(n, shape, Scalar::integer)?,
-        Dtype::Bool => collect(n, shape, |s| s.real() != 0.0 || s.literal(Dtype::Bool).to_i64() != 0)?,
+        Dtype::Bool => {
+            collect(n, shape, |s| s.real() != 0.0 || s.literal(Dtype::Bool).to_i64() != 0)?
+        }
         Dtype::F64 => collect(n, shape, Scalar::real)?,
         Dtype::F16 => collect(n, shape, |s| f16::from_f64(s.real()))?,
         Dtype::BF16 => collect(n, shape, |s| bf16::from_f64(s.real()))?,

@@ -203,7 +203,9 @@ impl FloatInfo {
     fn new(arg: PyDtype) -> Answer<FloatInfo> {
         let (bits, max, eps, smallest_normal) = match arg.0 {
             Dtype::F16 => (16, 65504.0, 2f64.powi(-10), 2f64.powi(-14)),
-            Dtype::BF16 => (16, (2.0 - 2f64.powi(-7)) * 2f64.powi(127), 2f64.powi(-7), 2f64.powi(-126)),
+            Dtype::BF16 => {
+                (16, (2.0 - 2f64.powi(-7)) * 2f64.powi(127), 2f64.powi(-7), 2f64.powi(-126))
+            }
             Dtype::F32 | Dtype::C64 => {
                 (32, f64::from(f32::MAX), f64::from(f32::EPSILON), f64::from(f32::MIN_POSITIVE))
             }

@@ -26,11 +26,7 @@ pub fn row(array: &Array, i: i64) -> Answer<Array> {
 }
 
 /// The array after `array[index] = value`.
-pub fn assign(
-    array: &Array,
-    index: &Bound<'_, PyAny>,
-    value: &Bound<'_, PyAny>,
-) -> Answer<Array> {
+pub fn assign(array: &Array, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> Answer<Array> {
     let entries = entries(array, index)?;
     update(array, &entries, update_value(array, value)?, UpdateMode::Set)
 }

@@ -20,7 +20,10 @@ fn input(file: &Bound<'_, PyAny>) -> Answer<Input> {
         return Ok(Input::open(path)?);
     }
     if !file.hasattr(intern!(py, "read"))? {
-        return Err(type_error(format!("load(): expected a path or a file, got {}", type_name(file))));
+        return Err(type_error(format!(
+            "load(): expected a path or a file, got {}",
+            type_name(file)
+        )));
     }
     let bytes = file.call_method0(intern!(py, "read"))?;
     Ok(Input::from_bytes(bytes.cast::<PyBytes>()?.as_bytes().to_vec()))

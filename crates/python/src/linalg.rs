@@ -42,12 +42,7 @@ fn vector_norm(x: &Array, p: f64, axes: Option<&[i64]>, keepdims: bool) -> Resul
     sum.power(&number(1.0 / p, size.dtype()))
 }
 
-fn norm_of(
-    a: Array,
-    ord: Option<Order>,
-    axis: Option<Axes>,
-    keepdims: bool,
-) -> Answer<PyArray> {
+fn norm_of(a: Array, ord: Option<Order>, axis: Option<Axes>, keepdims: bool) -> Answer<PyArray> {
     let a = a.astype(a.dtype().to_inexact())?;
     let Some(ord) = ord else {
         return wrap(vector_norm(&a, 2.0, axis.as_deref(), keepdims));

@@ -150,9 +150,8 @@ impl GradFunction {
     ) -> Answer<Py<PyAny>> {
         let py = args.py();
         let fun = self.fun.bind(py);
-        let missing = |what: String| {
-            value_error(format!("[grad] Can't compute the gradient of {what}"))
-        };
+        let missing =
+            |what: String| value_error(format!("[grad] Can't compute the gradient of {what}"));
         let mut primals = Vec::new();
         for &n in &self.argnums {
             let arg = args.get_item(n as usize).map_err(|_| {
@@ -264,11 +263,7 @@ fn loss_of(result: &Bound<'_, PyAny>) -> Answer<Array> {
     signature = (fun, argnums = None, argnames = None),
     text_signature = "(fun, argnums=None, argnames=[])"
 )]
-fn grad(
-    fun: Py<PyAny>,
-    argnums: Option<Numbers>,
-    argnames: Option<Names>,
-) -> Answer<GradFunction> {
+fn grad(fun: Py<PyAny>, argnums: Option<Numbers>, argnames: Option<Names>) -> Answer<GradFunction> {
     differentiated(fun, argnums, argnames, false)
 }
 
@@ -348,9 +343,8 @@ fn axes_of(
     tree: &Bound<'_, PyAny>,
     out: &mut Vec<Option<i64>>,
 ) -> Answer<()> {
-    let mismatch = || {
-        value_error("[vmap] Additional input tree is not a valid prefix of the first tree.")
-    };
+    let mismatch =
+        || value_error("[vmap] Additional input tree is not a valid prefix of the first tree.");
     if axes.is_none() || axes.extract::<i64>().is_ok() {
         let axis = axes.extract::<Option<i64>>()?;
         return trees::visit(tree, &mut |_| {
@@ -445,12 +439,7 @@ impl Given {
     signature = (fun, in_axes = Given::Default, out_axes = Given::Default),
     text_signature = "(fun, in_axes=0, out_axes=0)"
 )]
-fn vmap(
-    py: Python<'_>,
-    fun: Py<PyAny>,
-    in_axes: Given,
-    out_axes: Given,
-) -> Answer<VmapFunction> {
+fn vmap(py: Python<'_>, fun: Py<PyAny>, in_axes: Given, out_axes: Given) -> Answer<VmapFunction> {
     Ok(VmapFunction { fun, in_axes: in_axes.tree(py)?, out_axes: out_axes.tree(py)? })
 }
 
@@ -531,11 +520,7 @@ struct Rules {
 }
 
 /// The positional arguments of a form with these arrays; one argument stands for itself.
-fn primals<'py>(
-    py: Python<'py>,
-    form: &Py<PyAny>,
-    arrays: &[Array],
-) -> Answer<Bound<'py, PyAny>> {
+fn primals<'py>(py: Python<'py>, form: &Py<PyAny>, arrays: &[Array]) -> Answer<Bound<'py, PyAny>> {
     let tree = trees::rebuild(form.bind(py), &mut arrays.iter().cloned())?;
     single(tree.get_item(0)?)
 }

@@ -85,13 +85,7 @@ fn full_like(a: Arr, vals: Operand, dtype: Option<PyDtype>, stream: On) -> Answe
 /// Ones on the `k`-th diagonal of an `n` by `m` matrix.
 #[pyfunction]
 #[pyo3(signature = (n, m = None, k = 0, dtype = None, *, stream = None))]
-fn eye(
-    n: usize,
-    m: Option<usize>,
-    k: i64,
-    dtype: Option<PyDtype>,
-    stream: On,
-) -> Answer<PyArray> {
+fn eye(n: usize, m: Option<usize>, k: i64, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
     on(stream, || wrap(Array::eye(n, m.unwrap_or(n), k, or_float(dtype))))
 }
 
@@ -105,13 +99,7 @@ fn identity(n: usize, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
 /// Ones on and below the `k`-th diagonal.
 #[pyfunction]
 #[pyo3(signature = (n, m = None, k = 0, dtype = None, *, stream = None))]
-fn tri(
-    n: usize,
-    m: Option<usize>,
-    k: i64,
-    dtype: Option<PyDtype>,
-    stream: On,
-) -> Answer<PyArray> {
+fn tri(n: usize, m: Option<usize>, k: i64, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
     on(stream, || wrap(Array::tri(n, m.unwrap_or(n), k, or_float(dtype))))
 }
 

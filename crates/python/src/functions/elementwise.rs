@@ -241,12 +241,7 @@ fn where_(condition: Operand, x: Operand, y: Operand, stream: On) -> Answer<PyAr
 /// Elements limited to the range from `a_min` to `a_max`, of which one may be None.
 #[pyfunction]
 #[pyo3(signature = (a, /, a_min, a_max, *, stream = None))]
-fn clip(
-    a: Operand,
-    a_min: Option<Operand>,
-    a_max: Option<Operand>,
-    stream: On,
-) -> Answer<PyArray> {
+fn clip(a: Operand, a_min: Option<Operand>, a_max: Option<Operand>, stream: On) -> Answer<PyArray> {
     on(stream, || {
         let a = a.array();
         let low = a_min.map(|x| x.beside(a.dtype())).transpose()?;

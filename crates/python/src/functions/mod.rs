@@ -1,6 +1,8 @@
 //! The functions of `lazulite.core`, by area. Names, argument order and defaults are MLX's.
 
+pub mod convolution;
 pub mod creation;
+pub mod einsum;
 pub mod elementwise;
 pub mod products;
 pub mod quantized;
@@ -33,5 +35,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     creation::register(m)?;
     sorting::register(m)?;
     products::register(m)?;
+    convolution::register(m)?;
+    einsum::register(m)?;
     quantized::register(m)
 }

@@ -62,9 +62,7 @@ fn dequantize(
     no_global_scale("dequantize", &global_scale)?;
     let format = format(mode, group_size, bits)?;
     let biases = biases.map(|b| b.0);
-    on(stream, || {
-        wrap(w.0.dequantize(&scales.0, biases.as_ref(), format, dtype.map(|d| d.0)))
-    })
+    on(stream, || wrap(w.0.dequantize(&scales.0, biases.as_ref(), format, dtype.map(|d| d.0))))
 }
 
 /// The product of `x` with a packed matrix (its transpose, by default).
@@ -87,9 +85,7 @@ fn quantized_matmul(
 ) -> Answer<PyArray> {
     let format = format(mode, group_size, bits)?;
     let biases = biases.map(|b| b.0);
-    on(stream, || {
-        wrap(x.0.quantized_matmul(&w.0, &scales.0, biases.as_ref(), transpose, format))
-    })
+    on(stream, || wrap(x.0.quantized_matmul(&w.0, &scales.0, biases.as_ref(), transpose, format)))
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {

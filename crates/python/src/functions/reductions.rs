@@ -87,12 +87,7 @@ places! {
 /// Least and greatest element over axes.
 #[pyfunction]
 #[pyo3(signature = (a, /, axis = None, keepdims = false, *, stream = None))]
-fn minmax(
-    a: Arr,
-    axis: Option<Axes>,
-    keepdims: bool,
-    stream: On,
-) -> Answer<(PyArray, PyArray)> {
+fn minmax(a: Arr, axis: Option<Axes>, keepdims: bool, stream: On) -> Answer<(PyArray, PyArray)> {
     on(stream, || {
         let low = wrap(a.0.min(axis.as_deref(), keepdims))?;
         Ok((low, wrap(a.0.max(axis.as_deref(), keepdims))?))

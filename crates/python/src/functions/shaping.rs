@@ -241,9 +241,7 @@ fn flip(a: Arr, axis: Option<Axes>, stream: On) -> Answer<PyArray> {
 fn roll(a: Arr, shift: Axes, axis: Option<Axes>, stream: On) -> Answer<PyArray> {
     on(stream, || match axis {
         None => wrap(a.0.roll(&[shift.iter().sum()], None)),
-        Some(axes) if shift.len() == 1 => {
-            wrap(a.0.roll(&vec![shift[0]; axes.len()], Some(&axes)))
-        }
+        Some(axes) if shift.len() == 1 => wrap(a.0.roll(&vec![shift[0]; axes.len()], Some(&axes))),
         Some(axes) => wrap(a.0.roll(&shift, Some(&axes))),
     })
 }
@@ -330,13 +328,7 @@ fn view(a: Arr, dtype: crate::dtype::PyDtype, stream: On) -> Answer<PyArray> {
 /// A slice whose first place along some axes is an array.
 #[pyfunction]
 #[pyo3(signature = (a, start_indices, axes, slice_size, *, stream = None))]
-fn slice(
-    a: Arr,
-    start_indices: Arr,
-    axes: Axes,
-    slice_size: Sizes,
-    stream: On,
-) -> Answer<PyArray> {
+fn slice(a: Arr, start_indices: Arr, axes: Axes, slice_size: Sizes, stream: On) -> Answer<PyArray> {
     let size = slice_size.shape("slice")?;
     on(stream, || wrap(a.0.slice_dynamic(&start_indices.0, &axes, &size)))
 }
