@@ -73,9 +73,11 @@ enum Part {
     Dtype(lazulite::Dtype),
 }
 
-/// Appends the form of a tree, and its arrays.
+/// Appends the form of a tree, and its arrays. Leaves that are neither arrays nor constants are an
+/// error if `strict`, and left out otherwise.
 fn describe(
     tree: &Bound<'_, PyAny>,
+    strict: bool,
     shapeless: bool,
     form: &mut Vec<Part>,
     arrays: &mut Vec<Array>,
@@ -89,20 +91,20 @@ fn describe(
         arrays.push(array);
     } else if let Ok(list) = tree.cast::<PyList>() {
         form.push(Part::List(list.len()));
-        list.iter().try_for_each(|item| describe(&item, shapeless, form, arrays))?;
+        list.iter().try_for_each(|item| describe(&item, strict, shapeless, form, arrays))?;
     } else if let Ok(tuple) = tree.cast::<PyTuple>() {
         form.push(Part::Tuple(tuple.len()));
-        tuple.iter().try_for_each(|item| describe(&item, shapeless, form, arrays))?;
+        tuple.iter().try_for_each(|item| describe(&item, strict, shapeless, form, arrays))?;
     } else if let Ok(dict) = tree.cast::<PyDict>() {
         form.push(Part::Dict(dict.len()));
         for (key, item) in dict {
-            describe(&key, shapeless, form, arrays)?;
-            describe(&item, shapeless, form, arrays)?;
+            describe(&key, strict, shapeless, form, arrays)?;
+            describe(&item, strict, shapeless, form, arrays)?;
         }
     } else if tree.is_instance_of::<RandomState>() {
         // The key is an input of every trace anyway.
         form.push(Part::List(1));
-        describe(&tree.get_item(0)?, shapeless, form, arrays)?;
+        describe(&tree.get_item(0)?, strict, shapeless, form, arrays)?;
     } else if tree.is_none() {
         form.push(Part::None);
     } else if let Ok(b) = tree.cast::<PyBool>() {
@@ -118,7 +120,7 @@ fn describe(
         form.push(Part::Text(text.to_string()));
     } else if let Ok(dtype) = tree.extract::<PyDtype>() {
         form.push(Part::Dtype(dtype.0));
-    } else {
+    } else if strict {
         return Err(value_error(format!(
             "[compile] Function arguments must be trees of arrays or constants (floats, ints, \
              strings, or None), but received type {}.",
@@ -375,10 +377,10 @@ impl CompiledFunction {
         }
         let (tree, _) = arguments(args, kwargs)?;
         let (mut form, mut arrays) = (Vec::new(), Vec::new());
-        describe(&tree, self.shapeless, &mut form, &mut arrays)?;
+        describe(&tree, true, self.shapeless, &mut form, &mut arrays)?;
         let arguments = arrays.len();
         if let Some(inputs) = &self.inputs {
-            describe(inputs.bind(py), self.shapeless, &mut form, &mut arrays)?;
+            describe(inputs.bind(py), false, self.shapeless, &mut form, &mut arrays)?;
         }
         arrays.push(random::state()?);
         let entry = match self.find(py, &form, current_stream())? {

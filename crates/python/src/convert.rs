@@ -221,10 +221,11 @@ pub fn array_from(value: &Bound<'_, PyAny>, dtype: Option<Dtype>) -> Answer<Arra
     if value.is_none() {
         return Err(type_error("array(): expected a number, a sequence or an array, got None"));
     }
-    if dtype == Some(Dtype::F64)
+    if let Some(wide) = dtype
+        && (wide == Dtype::F64 || wide.is_integer())
         && let Some(host) = buffer::read_wide(value)?
     {
-        return host.into_array();
+        return Ok(host.into_array()?.astype(wide)?);
     }
     let array = foreign(value)?.ok_or_else(|| invalid(value))?;
     Ok(dtype.map_or_else(|| Ok(array.clone()), |d| array.astype(d))?)

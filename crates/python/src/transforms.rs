@@ -54,7 +54,8 @@ fn list<'py>(py: Python<'py>, arrays: Vec<Array>) -> Answer<Bound<'py, PyList>> 
     Ok(PyList::new(py, arrays.into_iter().map(PyArray::from).collect::<Vec<_>>())?)
 }
 
-/// Gives a transformed function the name and the docstring of the function.
+/// Makes a transformed function look like the function, of which it has all attributes. It does not
+/// bind to an instance: as a class attribute it is called without `self`, as with MLX.
 macro_rules! wrapper {
     ($Class:ident) => {
         #[pymethods]
@@ -71,21 +72,6 @@ macro_rules! wrapper {
 
             fn __getattr__(&self, py: Python<'_>, name: &str) -> PyResult<Py<PyAny>> {
                 self.fun.getattr(py, name)
-            }
-
-            fn __get__(
-                slf: Bound<'_, Self>,
-                instance: Option<Bound<'_, PyAny>>,
-                _owner: Option<Bound<'_, PyAny>>,
-            ) -> PyResult<Py<PyAny>> {
-                let py = slf.py();
-                match instance {
-                    None => Ok(slf.into_any().unbind()),
-                    Some(instance) => {
-                        let method = py.import("types")?.getattr(intern!(py, "MethodType"))?;
-                        Ok(method.call1((slf, instance))?.unbind())
-                    }
-                }
             }
         }
     };
