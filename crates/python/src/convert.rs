@@ -139,10 +139,6 @@ impl Operand {
             (a, b) => Ok((a.array(), b.array())),
         }
     }
-
-    pub fn is_scalar(&self) -> bool {
-        matches!(self, Operand::Scalar(_))
-    }
 }
 
 /// An argument that must be an array, or something that holds array data.

@@ -9,7 +9,6 @@ use crate::trees;
 use lazulite::Array;
 use lazulite::transform::{self, jvp_arrays, vjp_arrays, vmap_arrays};
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use std::cell::RefCell;
