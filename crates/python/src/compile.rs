@@ -228,8 +228,11 @@ impl Reach {
         {
             self.names(globals, code, depth)?;
         }
-        if let Ok(inner) = function.getattr(intern!(py, "__wrapped__")) {
-            self.follow(&inner, depth + 1)?;
+        // A bound method passes on the code of its function.
+        for name in [intern!(py, "__self__"), intern!(py, "__wrapped__")] {
+            if let Ok(inner) = function.getattr(name) {
+                self.follow(&inner, depth + 1)?;
+            }
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ import lazulite.core as mx
 import pytest
 
 HERE = Path(__file__).parent
-MANIFEST = json.loads((HERE / "data" / "api_manifest.json").read_text())
+MANIFEST = json.loads((HERE / "data" / "core_manifest.json").read_text())
 ABSENT = set((HERE / "absent.txt").read_text().split())
 MODULES = [m for m in MANIFEST["modules"] if m.startswith("mlx.core")]
 
