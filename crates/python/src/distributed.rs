@@ -1,0 +1,89 @@
+//! `lazulite.core.distributed`: groups of processes. No transport is there yet, so the only group
+//! is that of this process alone, for which every collective is the identity.
+
+use crate::array::PyArray;
+use crate::convert::Arr;
+use crate::device::{On, on};
+use crate::errors::{Answer, Fault, value_error};
+use crate::functions::add_functions;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+/// Processes that work together.
+#[pyclass(name = "Group", module = "lazulite.core.distributed", frozen, from_py_object)]
+#[derive(Clone, Copy)]
+pub struct Group;
+
+#[pymethods]
+impl Group {
+    /// This process's number.
+    fn rank(&self) -> usize {
+        0
+    }
+
+    /// The number of processes.
+    fn size(&self) -> usize {
+        1
+    }
+
+    /// The group of the processes with the same color, ordered by key.
+    #[pyo3(signature = (color, key = -1))]
+    fn split(&self, color: i64, key: i64) -> Answer<Group> {
+        let _ = (color, key);
+        Err(value_error("[split] a group of one process cannot be split"))
+    }
+}
+
+/// True if a transport between processes is there.
+#[pyfunction]
+#[pyo3(signature = (backend = "any"))]
+fn is_available(backend: &str) -> bool {
+    let _ = backend;
+    false
+}
+
+/// The group of all processes; with `strict`, an error if there is no transport.
+#[pyfunction]
+#[pyo3(signature = (strict = false, backend = "any", *, all_gather_factory = None))]
+fn init(
+    strict: bool,
+    backend: &str,
+    all_gather_factory: Option<&Bound<'_, PyAny>>,
+) -> Answer<Group> {
+    let _ = all_gather_factory;
+    if strict || !["any", "mpi", "ring", "nccl", "jaccl"].contains(&backend) {
+        let message = format!("[distributed.init] no transport for the backend {backend:?}");
+        return Err(Fault::from(PyRuntimeError::new_err(message)));
+    }
+    Ok(Group)
+}
+
+macro_rules! collectives {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[pyfunction]
+        #[pyo3(signature = (x, *, group = None, stream = None))]
+        fn $name(x: Arr, group: Option<Group>, stream: On) -> Answer<PyArray> {
+            let _ = group;
+            on(stream, || Ok(x.0.into()))
+        }
+    )*};
+}
+collectives! {
+    /// The sum over the processes.
+    all_sum;
+    /// The greatest elements over the processes.
+    all_max;
+    /// The least elements over the processes.
+    all_min;
+    /// The arrays of all processes, joined along the first axis.
+    all_gather;
+    /// This process's part of the sum over the processes.
+    sum_scatter;
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<Group>()?;
+    add_functions!(m, is_available, init, all_sum, all_max, all_min, all_gather, sum_scatter);
+    Ok(())
+}

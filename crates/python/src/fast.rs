@@ -1,0 +1,117 @@
+//! `lazulite.core.fast`: the fused operations of transformers.
+
+use crate::array::{PyArray, wrap};
+use crate::convert::{Arr, Operand};
+use crate::device::{On, on};
+use crate::errors::{Answer, value_error};
+use crate::functions::add_functions;
+use lazulite::op::fast::{self, Frequencies, Mask};
+use lazulite::{Array, Dtype};
+use pyo3::prelude::*;
+
+/// `x / sqrt(mean(x^2) + eps) * weight` along the last axis, computed in float32 at least.
+#[pyfunction]
+#[pyo3(signature = (x, weight, eps, *, stream = None))]
+fn rms_norm(x: Arr, weight: Option<Arr>, eps: f64, stream: On) -> Answer<PyArray> {
+    let weight = weight.map(|w| w.0);
+    on(stream, || wrap(fast::rms_norm(&x.0, weight.as_ref(), eps)))
+}
+
+/// `(x - mean(x)) / sqrt(var(x) + eps) * weight + bias` along the last axis.
+#[pyfunction]
+#[pyo3(signature = (x, weight, bias, eps, *, stream = None))]
+fn layer_norm(
+    x: Arr,
+    weight: Option<Arr>,
+    bias: Option<Arr>,
+    eps: f64,
+    stream: On,
+) -> Answer<PyArray> {
+    let (weight, bias) = (weight.map(|w| w.0), bias.map(|b| b.0));
+    on(stream, || wrap(fast::layer_norm(&x.0, weight.as_ref(), bias.as_ref(), eps)))
+}
+
+/// Rotary position embedding of the first `dims` elements of the last axis.
+#[pyfunction]
+#[pyo3(signature = (a, dims, *, traditional, base, scale, offset, freqs = None, stream = None))]
+#[allow(clippy::too_many_arguments)]
+fn rope(
+    a: Arr,
+    dims: usize,
+    traditional: bool,
+    base: Option<f64>,
+    scale: f64,
+    offset: Operand,
+    freqs: Option<Arr>,
+    stream: On,
+) -> Answer<PyArray> {
+    on(stream, || {
+        let frequencies = match (base, &freqs) {
+            (Some(base), None) => Frequencies::Base(base),
+            (None, Some(freqs)) => Frequencies::Array(&freqs.0),
+            _ => return Err(value_error("[rope] Only one of base or freqs can have a value.")),
+        };
+        let offset = offset.array();
+        wrap(fast::rope(&a.0, dims, traditional, frequencies, scale, &offset))
+    })
+}
+
+/// `softmax(scale * q k^T + mask) v`, computed in float32 at least.
+#[pyfunction]
+#[pyo3(signature = (
+    q, k, v, *, scale, mask = None, sinks = None, force_fused = false, stream = None
+))]
+#[allow(clippy::too_many_arguments)]
+fn scaled_dot_product_attention(
+    q: Arr,
+    k: Arr,
+    v: Arr,
+    scale: f64,
+    mask: Option<&Bound<'_, PyAny>>,
+    sinks: Option<Arr>,
+    force_fused: bool,
+    stream: On,
+) -> Answer<PyArray> {
+    let _ = force_fused;
+    let array;
+    let mask = match mask {
+        None => Mask::None,
+        Some(mask) => match mask.extract::<&str>() {
+            Ok("causal") => Mask::Causal,
+            Ok("") => Mask::None,
+            Ok(other) => {
+                let message = format!("[scaled_dot_product_attention] no mask is called {other:?}");
+                return Err(value_error(message));
+            }
+            Err(_) => {
+                array = Arr::of(mask)?.0;
+                Mask::Array(&array)
+            }
+        },
+    };
+    let sinks = sinks.map(|s| s.0);
+    on(stream, || {
+        let (q, k, v) = (&q.0, &k.0, &v.0);
+        wrap(fast::scaled_dot_product_attention(q, k, v, scale, mask, sinks.as_ref()))
+    })
+}
+
+/// `logsumexp(logits) - logits[target]` along the last axis, computed in float32 at least.
+#[pyfunction]
+#[pyo3(signature = (logits, targets, *, stream = None))]
+fn cross_entropy(logits: Arr, targets: Arr, stream: On) -> Answer<PyArray> {
+    on(stream, || {
+        let wide = match logits.0.dtype() {
+            Dtype::F16 | Dtype::BF16 => logits.0.astype(Dtype::F32)?,
+            _ => logits.0.clone(),
+        };
+        let places = targets.0.expand_dims(&[-1])?;
+        let picked: Array = wide.take_along_axis(&places, Some(-1))?.squeeze(Some(&[-1]))?;
+        wrap(wide.logsumexp(Some(&[-1]), false)?.subtract(&picked)?.astype(logits.0.dtype()))
+    })
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_functions!(m, rms_norm, layer_norm, rope, scaled_dot_product_attention, cross_entropy);
+    Ok(())
+}

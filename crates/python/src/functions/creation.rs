@@ -1,0 +1,272 @@
+//! Functions that make arrays from nothing or from Python values.
+
+use super::add_functions;
+use crate::array::{PyArray, wrap};
+use crate::convert::{Arr, Operand, Scalar, Sizes, array_from};
+use crate::device::{On, on};
+use crate::dlpack;
+use crate::dtype::PyDtype;
+use crate::errors::{Answer, type_error, value_error};
+use lazulite::{Array, Category, Dtype};
+use pyo3::prelude::*;
+
+fn or_float(dtype: Option<PyDtype>) -> Dtype {
+    dtype.map_or(Dtype::F32, |d| d.0)
+}
+
+/// Zeros.
+#[pyfunction]
+#[pyo3(signature = (shape, dtype = None, *, stream = None))]
+fn zeros(shape: Sizes, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
+    let shape = shape.shape("zeros")?;
+    on(stream, || wrap(Array::zeros(&shape, or_float(dtype))))
+}
+
+/// Ones.
+#[pyfunction]
+#[pyo3(signature = (shape, dtype = None, *, stream = None))]
+fn ones(shape: Sizes, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
+    let shape = shape.shape("ones")?;
+    on(stream, || wrap(Array::ones(&shape, or_float(dtype))))
+}
+
+/// An array whose values do not matter; here, zeros.
+#[pyfunction]
+#[pyo3(signature = (shape, dtype = None, *, stream = None))]
+fn empty(shape: Sizes, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
+    zeros(shape, dtype, stream)
+}
+
+/// Zeros of an array's shape, and of its dtype unless another is given.
+#[pyfunction]
+#[pyo3(signature = (a, /, dtype = None, *, stream = None))]
+fn zeros_like(a: Arr, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(Array::zeros(a.0.shape(), dtype.map_or(a.0.dtype(), |d| d.0))))
+}
+
+/// Ones of an array's shape, and of its dtype unless another is given.
+#[pyfunction]
+#[pyo3(signature = (a, /, dtype = None, *, stream = None))]
+fn ones_like(a: Arr, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(Array::ones(a.0.shape(), dtype.map_or(a.0.dtype(), |d| d.0))))
+}
+
+/// An array of an array's shape whose values do not matter; here, zeros.
+#[pyfunction]
+#[pyo3(signature = (a, /, dtype = None, *, stream = None))]
+fn empty_like(a: Arr, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
+    zeros_like(a, dtype, stream)
+}
+
+fn filled(shape: &[usize], vals: Operand, dtype: Option<Dtype>) -> Answer<PyArray> {
+    let values = match (vals, dtype) {
+        (Operand::Scalar(s), _) => Array::literal(s.literal(dtype.unwrap_or_else(|| s.dtype()))),
+        (Operand::Array(a), Some(dtype)) => a.astype(dtype)?,
+        (Operand::Array(a), None) => a,
+    };
+    wrap(values.broadcast_to(shape))
+}
+
+/// A value, or values that broadcast, at every place of a shape.
+#[pyfunction]
+#[pyo3(signature = (shape, vals, dtype = None, *, stream = None))]
+fn full(shape: Sizes, vals: Operand, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
+    let shape = shape.shape("full")?;
+    on(stream, || filled(&shape, vals, dtype.map(|d| d.0)))
+}
+
+/// A value at every place of an array's shape, of its dtype unless another is given.
+#[pyfunction]
+#[pyo3(signature = (a, vals, dtype = None, *, stream = None))]
+fn full_like(a: Arr, vals: Operand, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
+    on(stream, || filled(a.0.shape(), vals, Some(dtype.map_or(a.0.dtype(), |d| d.0))))
+}
+
+/// Ones on the `k`-th diagonal of an `n` by `m` matrix.
+#[pyfunction]
+#[pyo3(signature = (n, m = None, k = 0, dtype = None, *, stream = None))]
+fn eye(n: usize, m: Option<usize>, k: i64, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(Array::eye(n, m.unwrap_or(n), k, or_float(dtype))))
+}
+
+/// The identity matrix.
+#[pyfunction]
+#[pyo3(signature = (n, dtype = None, *, stream = None))]
+fn identity(n: usize, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(Array::identity(n, or_float(dtype))))
+}
+
+/// Ones on and below the `k`-th diagonal.
+#[pyfunction]
+#[pyo3(signature = (n, m = None, k = 0, dtype = None, *, stream = None))]
+fn tri(n: usize, m: Option<usize>, k: i64, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(Array::tri(n, m.unwrap_or(n), k, or_float(dtype))))
+}
+
+/// The array with zeros above the `k`-th diagonal.
+#[pyfunction]
+#[pyo3(signature = (x, k = 0, *, stream = None))]
+fn tril(x: Arr, k: i64, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(x.0.tril(k)))
+}
+
+/// The array with zeros below the `k`-th diagonal.
+#[pyfunction]
+#[pyo3(signature = (x, k = 0, *, stream = None))]
+fn triu(x: Arr, k: i64, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(x.0.triu(k)))
+}
+
+/// The diagonal of a matrix, or the matrix with this diagonal.
+#[pyfunction]
+#[pyo3(signature = (a, /, k = 0, *, stream = None))]
+fn diag(a: Arr, k: i64, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.diag(k)))
+}
+
+/// The diagonals of the matrices on two axes, as the last axis.
+#[pyfunction]
+#[pyo3(signature = (a, offset = 0, axis1 = 0, axis2 = 1, stream = None))]
+fn diagonal(a: Arr, offset: i64, axis1: i64, axis2: i64, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.diagonal(offset, axis1, axis2)))
+}
+
+/// A bound of a range: a number, or an array of one.
+fn bound(py: Python<'_>, value: Operand) -> Answer<Scalar> {
+    match value {
+        Operand::Scalar(scalar) => Ok(scalar),
+        Operand::Array(array) => {
+            let number = crate::convert::item(py, &array)?;
+            Scalar::of(number.bind(py))?.ok_or_else(|| type_error("[arange] not a number"))
+        }
+    }
+}
+
+/// Evenly spaced values: `arange(stop)`, `arange(start, stop)` or `arange(start, stop, step)`.
+#[pyfunction]
+#[pyo3(
+    signature = (start = None, stop = None, step = None, dtype = None, *, stream = None),
+    text_signature = "(start, stop, step=None, dtype=None, *, stream=None)"
+)]
+fn arange(
+    py: Python<'_>,
+    start: Option<Operand>,
+    stop: Option<Operand>,
+    step: Option<Operand>,
+    dtype: Option<PyDtype>,
+    stream: On,
+) -> Answer<PyArray> {
+    let (start, stop) = match (start, stop) {
+        (Some(stop), None) => (Operand::Scalar(Scalar::Int(0)), stop),
+        (Some(start), Some(stop)) => (start, stop),
+        (None, Some(stop)) => (Operand::Scalar(Scalar::Int(0)), stop),
+        (None, None) => return Err(type_error("arange() needs at least one argument")),
+    };
+    let (start, stop) = (bound(py, start)?, bound(py, stop)?);
+    let step = step.map_or(Ok(Scalar::Int(1)), |s| bound(py, s))?;
+    let all = [start, stop, step];
+    if all.iter().any(|s| matches!(s, Scalar::Bool(_) | Scalar::Complex(_))) {
+        return Err(type_error("arange() takes integers and floats"));
+    }
+    let floating = all.iter().any(|s| matches!(s, Scalar::Float(_)));
+    let wide = all.iter().any(|s| s.dtype() == Dtype::I64);
+    let natural = if wide && !floating { Some(Dtype::I64) } else { None };
+    let category = if floating { Category::Floating } else { Category::SignedInteger };
+    let dtype = dtype.map(|d| d.0).or(natural);
+    let number = |s: Scalar| s.literal(Dtype::F64).to_f64();
+    let (start, stop, step) = (number(start), number(stop), number(step));
+    if [start, stop, step].iter().any(|x| x.is_nan()) {
+        return Err(value_error("[arange] Cannot compute length."));
+    }
+    on(stream, || wrap(Array::arange(start, stop, step, dtype, category)))
+}
+
+/// `num` evenly spaced values from `start` to `stop`, the latter included unless `endpoint` says
+/// otherwise.
+#[pyfunction]
+#[pyo3(signature = (start, stop, num = Some(50), endpoint = true, dtype = None, stream = None))]
+fn linspace(
+    py: Python<'_>,
+    start: Operand,
+    stop: Operand,
+    num: Option<i64>,
+    endpoint: bool,
+    dtype: Option<PyDtype>,
+    stream: On,
+) -> Answer<PyArray> {
+    let number = |x| -> Answer<f64> { Ok(bound(py, x)?.literal(Dtype::F64).to_f64()) };
+    let (start, mut stop) = (number(start)?, number(stop)?);
+    let num = usize::try_from(num.unwrap_or(50));
+    let num = num.map_err(|_| value_error("[linspace] number of samples must be non-negative."))?;
+    if !endpoint && num > 0 {
+        stop -= (stop - start) / num as f64;
+    }
+    on(stream, || wrap(Array::linspace(start, stop, num, or_float(dtype))))
+}
+
+/// The value as an array; an array of the asked dtype is returned as it is.
+#[pyfunction]
+#[pyo3(signature = (a, dtype = None, *, copy = None))]
+fn asarray(a: &Bound<'_, PyAny>, dtype: Option<PyDtype>, copy: Option<bool>) -> Answer<PyArray> {
+    if copy == Some(false) && !a.is_instance_of::<PyArray>() {
+        return Err(value_error("[asarray] foreign memory is always copied"));
+    }
+    Ok(array_from(a, dtype.map(|d| d.0))?.into())
+}
+
+/// An array with a copy of another library's tensor.
+#[pyfunction]
+#[pyo3(signature = (x, /, *, copy = None))]
+fn from_dlpack(x: &Bound<'_, PyAny>, copy: Option<bool>) -> Answer<PyArray> {
+    Ok(dlpack::import(x, copy)?.into())
+}
+
+/// `w(i)` for `i` in `0..m`, where `w` gets the angle `2 pi i / (m - 1)`.
+fn window(m: i64, stream: On, w: impl Fn(f64) -> f64) -> Answer<PyArray> {
+    let m = m.max(0);
+    let step = std::f64::consts::TAU / (m - 1).max(1) as f64;
+    let values: Vec<f32> = match m {
+        1 => vec![1.0],
+        _ => (0..m).map(|i| w(i as f64 * step) as f32).collect(),
+    };
+    on(stream, || wrap(Array::from_slice(&values, &[values.len()])))
+}
+
+/// The Bartlett window, a triangle.
+#[pyfunction]
+#[pyo3(signature = (M, *, stream = None))]
+#[allow(non_snake_case)]
+fn bartlett(M: i64, stream: On) -> Answer<PyArray> {
+    window(M, stream, |t| 1.0 - (t / std::f64::consts::PI - 1.0).abs())
+}
+
+/// The Blackman window, `0.42 - 0.5 cos(t) + 0.08 cos(2t)`.
+#[pyfunction]
+#[pyo3(signature = (M, *, stream = None))]
+#[allow(non_snake_case)]
+fn blackman(M: i64, stream: On) -> Answer<PyArray> {
+    window(M, stream, |t| 0.42 - 0.5 * t.cos() + 0.08 * (2.0 * t).cos())
+}
+
+/// The Hamming window, `0.54 - 0.46 cos(t)`.
+#[pyfunction]
+#[pyo3(signature = (M, *, stream = None))]
+#[allow(non_snake_case)]
+fn hamming(M: i64, stream: On) -> Answer<PyArray> {
+    window(M, stream, |t| 0.54 - 0.46 * t.cos())
+}
+
+/// The Hann window, `0.5 - 0.5 cos(t)`.
+#[pyfunction]
+#[pyo3(signature = (M, *, stream = None))]
+#[allow(non_snake_case)]
+fn hanning(M: i64, stream: On) -> Answer<PyArray> {
+    window(M, stream, |t| 0.5 - 0.5 * t.cos())
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_functions!(m, zeros, ones, empty, zeros_like, ones_like, empty_like, full, full_like, eye);
+    add_functions!(m, identity, tri, tril, triu, diag, diagonal, arange, linspace, asarray);
+    add_functions!(m, from_dlpack, bartlett, blackman, hamming, hanning);
+    Ok(())
+}

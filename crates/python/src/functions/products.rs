@@ -1,0 +1,84 @@
+//! Products of matrices and tensors.
+
+use super::add_functions;
+use crate::array::{PyArray, wrap};
+use crate::convert::{Arr, sequence};
+use crate::device::{On, on};
+use crate::errors::{Answer, value_error};
+use pyo3::prelude::*;
+
+/// Matrix product; leading axes broadcast, a vector is a row on the left and a column on the right.
+#[pyfunction]
+#[pyo3(signature = (a, b, /, *, stream = None))]
+fn matmul(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.matmul(&b.0)))
+}
+
+/// `alpha * (a @ b) + beta * c`.
+#[pyfunction]
+#[pyo3(signature = (c, a, b, /, alpha = 1.0, beta = 1.0, *, stream = None))]
+fn addmm(c: Arr, a: Arr, b: Arr, alpha: f64, beta: f64, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(c.0.addmm(&a.0, &b.0, alpha, beta)))
+}
+
+/// The sum of products along both last axes.
+#[pyfunction]
+#[pyo3(signature = (a, b, /, *, stream = None))]
+fn inner(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.inner(&b.0)))
+}
+
+/// All products of an element of one flattened array and one of the other.
+#[pyfunction]
+#[pyo3(signature = (a, b, /, *, stream = None))]
+fn outer(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.outer(&b.0)))
+}
+
+/// The Kronecker product.
+#[pyfunction]
+#[pyo3(signature = (a, b, *, stream = None))]
+fn kron(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.kron(&b.0)))
+}
+
+/// The sum of products of the first array's conjugate and the second along an axis.
+#[pyfunction]
+#[pyo3(signature = (a, b, /, *, axis = -1, stream = None))]
+fn vecdot(a: Arr, b: Arr, axis: i64, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.vecdot(&b.0, axis)))
+}
+
+/// The sum of products over several axes: the last `axes` of `a` and the first of `b`, or two
+/// lists of axes.
+#[pyfunction]
+#[pyo3(
+    signature = (a, b, /, axes = None, *, stream = None),
+    text_signature = "(a, b, /, axes=2, *, stream=None)"
+)]
+fn tensordot(a: Arr, b: Arr, axes: Option<&Bound<'_, PyAny>>, stream: On) -> Answer<PyArray> {
+    let count = match axes {
+        None => Some(2),
+        Some(axes) => axes.extract::<i64>().ok(),
+    };
+    let (left, right): (Vec<i64>, Vec<i64>) = match (count, axes) {
+        (Some(n), _) => ((-n..0).collect(), (0..n).collect()),
+        (None, Some(axes)) => {
+            let pair = sequence(axes)?;
+            let [left, right] = &pair[..] else {
+                return Err(value_error("[tensordot] axes must be two lists of axes"));
+            };
+            let axes = |x: &Bound<'_, PyAny>| -> PyResult<Vec<i64>> {
+                Ok(x.extract::<crate::convert::Axes>()?.to_vec())
+            };
+            (axes(left)?, axes(right)?)
+        }
+        (None, None) => return Err(value_error("[tensordot] axes are missing")),
+    };
+    on(stream, || wrap(a.0.tensordot(&b.0, &left, &right)))
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_functions!(m, matmul, addmm, inner, outer, kron, vecdot, tensordot);
+    Ok(())
+}

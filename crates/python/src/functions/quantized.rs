@@ -1,0 +1,94 @@
+//! Group-wise quantised matrices.
+
+use super::add_functions;
+use crate::array::{PyArray, wrap};
+use crate::convert::Arr;
+use crate::device::{On, on};
+use crate::dtype::PyDtype;
+use crate::errors::{Answer, value_error};
+use lazulite::op::quantized::{QuantFormat, QuantMode};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+fn format(mode: &str, group_size: Option<usize>, bits: Option<usize>) -> Answer<QuantFormat> {
+    Ok(QuantFormat::new(QuantMode::from_name(mode)?, group_size, bits)?)
+}
+
+fn no_global_scale(op: &str, scale: &Option<Arr>) -> Answer<()> {
+    match scale {
+        None => Ok(()),
+        Some(_) => Err(value_error(format!("[{op}] a global scale is not supported"))),
+    }
+}
+
+/// The packed matrix, its scales and, in affine mode, its biases.
+#[pyfunction]
+#[pyo3(signature = (
+    w, /, group_size = None, bits = None, mode = "affine", *, global_scale = None, stream = None
+))]
+fn quantize<'py>(
+    py: Python<'py>,
+    w: Arr,
+    group_size: Option<usize>,
+    bits: Option<usize>,
+    mode: &str,
+    global_scale: Option<Arr>,
+    stream: On,
+) -> Answer<Bound<'py, PyTuple>> {
+    no_global_scale("quantize", &global_scale)?;
+    let format = format(mode, group_size, bits)?;
+    let parts = on(stream, || Ok(w.0.quantize(format)?))?;
+    Ok(PyTuple::new(py, parts.into_iter().map(PyArray::from).collect::<Vec<_>>())?)
+}
+
+/// The matrix that a packed matrix stands for.
+#[pyfunction]
+#[pyo3(signature = (
+    w, /, scales, biases = None, group_size = None, bits = None, mode = "affine",
+    global_scale = None, dtype = None, *, stream = None
+))]
+#[allow(clippy::too_many_arguments)]
+fn dequantize(
+    w: Arr,
+    scales: Arr,
+    biases: Option<Arr>,
+    group_size: Option<usize>,
+    bits: Option<usize>,
+    mode: &str,
+    global_scale: Option<Arr>,
+    dtype: Option<PyDtype>,
+    stream: On,
+) -> Answer<PyArray> {
+    no_global_scale("dequantize", &global_scale)?;
+    let format = format(mode, group_size, bits)?;
+    let biases = biases.map(|b| b.0);
+    on(stream, || wrap(w.0.dequantize(&scales.0, biases.as_ref(), format, dtype.map(|d| d.0))))
+}
+
+/// The product of `x` with a packed matrix (its transpose, by default).
+#[pyfunction]
+#[pyo3(signature = (
+    x, w, /, scales, biases = None, transpose = true, group_size = None, bits = None,
+    mode = "affine", *, stream = None
+))]
+#[allow(clippy::too_many_arguments)]
+fn quantized_matmul(
+    x: Arr,
+    w: Arr,
+    scales: Arr,
+    biases: Option<Arr>,
+    transpose: bool,
+    group_size: Option<usize>,
+    bits: Option<usize>,
+    mode: &str,
+    stream: On,
+) -> Answer<PyArray> {
+    let format = format(mode, group_size, bits)?;
+    let biases = biases.map(|b| b.0);
+    on(stream, || wrap(x.0.quantized_matmul(&w.0, &scales.0, biases.as_ref(), transpose, format)))
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_functions!(m, quantize, dequantize, quantized_matmul);
+    Ok(())
+}

@@ -1,0 +1,463 @@
+//! Functions that change shapes, join and cut arrays, and pick or write elements.
+
+use super::{add_aliases, add_functions};
+use crate::array::{PyArray, wrap};
+use crate::convert::{Arr, Axes, Operand, Sizes, sequence};
+use crate::device::{On, on};
+use crate::errors::{Answer, type_error, value_error};
+use lazulite::op::join::PadMode;
+use lazulite::{Array, Dtype, Literal};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+
+/// The arrays of a list or tuple.
+pub fn arrays(obj: &Bound<'_, PyAny>) -> Answer<Vec<Array>> {
+    if let Ok(array) = obj.cast::<PyArray>() {
+        let array = array.get().array();
+        return (0..array.shape().first().copied().unwrap_or(0))
+            .map(|i| crate::indexing::row(&array, i as i64))
+            .collect();
+    }
+    sequence(obj)?.iter().map(|x| Ok(Arr::of(x)?.0)).collect()
+}
+
+fn py(arrays: Vec<Array>) -> Vec<PyArray> {
+    arrays.into_iter().map(PyArray::from).collect()
+}
+
+/// The same elements in another shape, of which one size may be -1.
+#[pyfunction]
+#[pyo3(signature = (a, /, shape, *, stream = None))]
+fn reshape(a: Arr, shape: Axes, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.reshape_infer(&shape)))
+}
+
+/// The array with its axes permuted; reversed if none are given.
+#[pyfunction]
+#[pyo3(signature = (a, /, axes = None, *, stream = None))]
+fn transpose(a: Arr, axes: Option<Axes>, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.transpose(axes.as_deref())))
+}
+
+/// The array with its last two axes exchanged.
+#[pyfunction]
+#[pyo3(signature = (a, /, *, stream = None))]
+fn matrix_transpose(a: Arr, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.swapaxes(-1, -2)))
+}
+
+/// The array with two axes exchanged.
+#[pyfunction]
+#[pyo3(signature = (a, /, axis1, axis2, *, stream = None))]
+fn swapaxes(a: Arr, axis1: i64, axis2: i64, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.swapaxes(axis1, axis2)))
+}
+
+/// The array with an axis moved to another place.
+#[pyfunction]
+#[pyo3(signature = (a, /, source, destination, *, stream = None))]
+fn moveaxis(a: Arr, source: i64, destination: i64, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.moveaxis(source, destination)))
+}
+
+/// The array with new axes of size 1.
+#[pyfunction]
+#[pyo3(signature = (a, /, axis, *, stream = None))]
+fn expand_dims(a: Arr, axis: Axes, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.expand_dims(&axis)))
+}
+
+/// The array without axes of size 1, or without those that are given.
+#[pyfunction]
+#[pyo3(signature = (a, /, axis = None, *, stream = None))]
+fn squeeze(a: Arr, axis: Option<Axes>, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.squeeze(axis.as_deref())))
+}
+
+/// The array with several axes joined into one.
+#[pyfunction]
+#[pyo3(signature = (a, /, start_axis = 0, end_axis = -1, *, stream = None))]
+fn flatten(a: Arr, start_axis: i64, end_axis: i64, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.flatten(start_axis, end_axis)))
+}
+
+/// The array with one axis cut into several.
+#[pyfunction]
+#[pyo3(signature = (a, /, axis, shape, *, stream = None))]
+fn unflatten(a: Arr, axis: i64, shape: Axes, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.unflatten(axis, &shape)))
+}
+
+/// The array seen in a larger shape, with elements repeated but not copied.
+#[pyfunction]
+#[pyo3(signature = (a, /, shape, *, stream = None))]
+fn broadcast_to(a: Operand, shape: Sizes, stream: On) -> Answer<PyArray> {
+    let shape = shape.shape("broadcast_to")?;
+    on(stream, || wrap(a.array().broadcast_to(&shape)))
+}
+
+/// The arrays broadcast to one shape.
+#[pyfunction]
+#[pyo3(signature = (*arrays, stream = None))]
+fn broadcast_arrays<'py>(
+    py: Python<'py>,
+    arrays: Vec<Arr>,
+    stream: On,
+) -> Answer<Bound<'py, PyTuple>> {
+    let arrays: Vec<Array> = arrays.into_iter().map(|a| a.0).collect();
+    let wide = on(stream, || Ok(Array::broadcast_arrays(&arrays)?))?;
+    Ok(PyTuple::new(py, self::py(wide))?)
+}
+
+/// The shape to which shapes broadcast together.
+#[pyfunction]
+#[pyo3(signature = (*shapes))]
+fn broadcast_shapes<'py>(py: Python<'py>, shapes: Vec<Sizes>) -> Answer<Bound<'py, PyTuple>> {
+    let mut joined = lazulite::shape::Shape::new();
+    for shape in shapes {
+        let shape = shape.shape("broadcast_shapes")?;
+        joined = lazulite::shape::broadcast_shapes("broadcast_shapes", &joined, &shape)?;
+    }
+    Ok(PyTuple::new(py, joined.iter())?)
+}
+
+macro_rules! at_least {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[pyfunction]
+        #[pyo3(signature = (*arys, stream = None))]
+        fn $name(py: Python<'_>, arys: Vec<Arr>, stream: On) -> Answer<Py<PyAny>> {
+            let made = on(stream, || {
+                arys.iter().map(|a| wrap(a.0.$name())).collect::<Answer<Vec<PyArray>>>()
+            })?;
+            let list = PyList::new(py, made)?;
+            let one = list.len() == 1;
+            Ok(if one { list.get_item(0)?.unbind() } else { list.into_any().unbind() })
+        }
+    )*};
+}
+at_least! {
+    /// The arrays with at least one axis.
+    atleast_1d;
+    /// The arrays with at least two axes.
+    atleast_2d;
+    /// The arrays with at least three axes.
+    atleast_3d;
+}
+
+/// The arrays one after another along an axis; flattened first if it is None.
+#[pyfunction]
+#[pyo3(signature = (arrays, axis = Some(0), *, stream = None))]
+fn concatenate(arrays: &Bound<'_, PyAny>, axis: Option<i64>, stream: On) -> Answer<PyArray> {
+    let mut arrays = self::arrays(arrays)?;
+    on(stream, || {
+        if axis.is_none() {
+            for array in &mut arrays {
+                *array = array.flatten(0, -1)?;
+            }
+        }
+        wrap(Array::concatenate(&arrays, axis.unwrap_or(0)))
+    })
+}
+
+/// Arrays of one shape joined along a new axis; flattened first if it is None.
+#[pyfunction]
+#[pyo3(signature = (arrays, axis = Some(0), *, stream = None))]
+fn stack(arrays: &Bound<'_, PyAny>, axis: Option<i64>, stream: On) -> Answer<PyArray> {
+    let mut arrays = self::arrays(arrays)?;
+    on(stream, || {
+        if axis.is_none() {
+            for array in &mut arrays {
+                *array = array.flatten(0, -1)?;
+            }
+        }
+        wrap(Array::stack(&arrays, axis.unwrap_or(0)))
+    })
+}
+
+/// The parts of an array along its first axis, or another.
+#[pyfunction]
+#[pyo3(signature = (x, /, *, axis = 0, stream = None))]
+fn unstack<'py>(py: Python<'py>, x: Arr, axis: i64, stream: On) -> Answer<Bound<'py, PyTuple>> {
+    let parts = on(stream, || {
+        let first = x.0.moveaxis(axis, 0)?;
+        (0..first.shape()[0] as i64).map(|i| crate::indexing::row(&first, i)).collect()
+    })?;
+    Ok(PyTuple::new(py, self::py(parts))?)
+}
+
+/// Equal parts along an axis, or parts cut before the given places.
+pub fn split_array(
+    array: &Array,
+    indices_or_sections: &Bound<'_, PyAny>,
+    axis: i64,
+) -> Answer<Vec<PyArray>> {
+    Ok(py(match indices_or_sections.extract::<i64>() {
+        Ok(n) => {
+            let n = usize::try_from(n).map_err(|_| value_error("split: a negative number"))?;
+            array.split(n, axis)?
+        }
+        Err(_) => array.split_at(&indices_or_sections.extract::<Axes>()?, axis)?,
+    }))
+}
+
+/// Equal parts along an axis, or parts cut before the given places.
+#[pyfunction]
+#[pyo3(signature = (a, /, indices_or_sections, axis = 0, *, stream = None))]
+fn split(
+    a: Arr,
+    indices_or_sections: &Bound<'_, PyAny>,
+    axis: i64,
+    stream: On,
+) -> Answer<Vec<PyArray>> {
+    on(stream, || split_array(&a.0, indices_or_sections, axis))
+}
+
+/// Each element repeated along an axis, or of the flattened array.
+#[pyfunction]
+#[pyo3(signature = (array, repeats, axis = None, *, stream = None))]
+fn repeat(array: Arr, repeats: usize, axis: Option<i64>, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(array.0.repeat(repeats, axis)))
+}
+
+/// The array repeated as a whole along its axes.
+#[pyfunction]
+#[pyo3(signature = (a, reps, /, *, stream = None))]
+fn tile(a: Arr, reps: Sizes, stream: On) -> Answer<PyArray> {
+    let reps = reps.shape("tile")?;
+    on(stream, || wrap(a.0.tile(&reps)))
+}
+
+/// The elements in reverse order along axes, or along all.
+#[pyfunction]
+#[pyo3(signature = (a, /, axis = None, *, stream = None))]
+fn flip(a: Arr, axis: Option<Axes>, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.flip(axis.as_deref())))
+}
+
+/// The elements moved along axes, around the end; without axes, of the flattened array.
+#[pyfunction]
+#[pyo3(signature = (a, shift, axis = None, /, *, stream = None))]
+fn roll(a: Arr, shift: Axes, axis: Option<Axes>, stream: On) -> Answer<PyArray> {
+    on(stream, || match axis {
+        None => wrap(a.0.roll(&[shift.iter().sum()], None)),
+        Some(axes) if shift.len() == 1 => wrap(a.0.roll(&vec![shift[0]; axes.len()], Some(&axes))),
+        Some(axes) => wrap(a.0.roll(&shift, Some(&axes))),
+    })
+}
+
+/// The array with elements put around it.
+#[pyfunction]
+#[pyo3(signature = (a, pad_width, mode = "constant", constant_values = None, *, stream = None))]
+fn pad(
+    a: Arr,
+    pad_width: &Bound<'_, PyAny>,
+    mode: &str,
+    constant_values: Option<Operand>,
+    stream: On,
+) -> Answer<PyArray> {
+    let widths = pad_widths(pad_width)?;
+    on(stream, || {
+        let mode = match mode {
+            "constant" => PadMode::Constant(match constant_values {
+                Some(value) => value.beside(a.0.dtype())?.astype(a.0.dtype())?,
+                None => Array::literal(Literal::from_i64(0, a.0.dtype())),
+            }),
+            "edge" => PadMode::Edge,
+            "reflect" => PadMode::Reflect,
+            "symmetric" => PadMode::Symmetric,
+            other => return Err(value_error(format!("[pad] no mode is called {other:?}"))),
+        };
+        wrap(a.0.pad(&widths, &mode))
+    })
+}
+
+/// One width, one pair, or a pair (or a width) for each axis.
+fn pad_widths(widths: &Bound<'_, PyAny>) -> Answer<Vec<(usize, usize)>> {
+    let refuse = || value_error("[pad] widths are one integer, or pairs of integers, not negative");
+    if let Ok(n) = widths.extract::<usize>() {
+        return Ok(vec![(n, n)]);
+    }
+    let items = sequence(widths)?;
+    if let Ok(flat) = widths.extract::<Vec<usize>>() {
+        return match flat[..] {
+            [n] => Ok(vec![(n, n)]),
+            [before, after] => Ok(vec![(before, after)]),
+            _ => Err(refuse()),
+        };
+    }
+    let pair = |item: &Bound<'_, PyAny>| match item.extract::<Vec<usize>>() {
+        Ok(pair) => match pair[..] {
+            [n] => Ok((n, n)),
+            [before, after] => Ok((before, after)),
+            _ => Err(refuse()),
+        },
+        Err(_) => Err(refuse()),
+    };
+    items.iter().map(pair).collect()
+}
+
+/// The array in row-major memory, so that its strides are those of its shape.
+#[pyfunction]
+#[pyo3(signature = (a, /, allow_col_major = false, *, stream = None))]
+fn contiguous(a: Arr, allow_col_major: bool, stream: On) -> Answer<PyArray> {
+    let _ = allow_col_major;
+    on(stream, || wrap(a.0.contiguous()))
+}
+
+/// A view of the flattened array with any strides, counted in elements.
+#[pyfunction]
+#[pyo3(signature = (a, /, shape = None, strides = None, offset = 0, *, stream = None))]
+fn as_strided(
+    a: Arr,
+    shape: Option<Vec<usize>>,
+    strides: Option<Vec<isize>>,
+    offset: usize,
+    stream: On,
+) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.as_strided(shape.as_deref(), strides.as_deref(), offset)))
+}
+
+/// The same bytes as another dtype.
+#[pyfunction]
+#[pyo3(signature = (a, dtype, stream = None))]
+fn view(a: Arr, dtype: crate::dtype::PyDtype, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.view(dtype.0)))
+}
+
+/// A slice whose first place along some axes is an array.
+#[pyfunction]
+#[pyo3(signature = (a, start_indices, axes, slice_size, *, stream = None))]
+fn slice(a: Arr, start_indices: Arr, axes: Axes, slice_size: Sizes, stream: On) -> Answer<PyArray> {
+    let size = slice_size.shape("slice")?;
+    on(stream, || wrap(a.0.slice_dynamic(&start_indices.0, &axes, &size)))
+}
+
+/// The array with a slice replaced whose first place along some axes is an array.
+#[pyfunction]
+#[pyo3(signature = (a, update, start_indices, axes, *, stream = None))]
+fn slice_update(
+    a: Arr,
+    update: Arr,
+    start_indices: Arr,
+    axes: Axes,
+    stream: On,
+) -> Answer<PyArray> {
+    on(stream, || {
+        let update = update.0.astype(a.0.dtype())?;
+        wrap(a.0.slice_update_dynamic(&update, &start_indices.0, &axes))
+    })
+}
+
+/// Elements or parts at places of an axis, or of the flattened array.
+#[pyfunction]
+#[pyo3(signature = (a, /, indices, axis = None, *, stream = None))]
+fn take(a: Arr, indices: Operand, axis: Option<i64>, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.take(&indices.array(), axis)))
+}
+
+/// Elements at places of one axis that an array of the result's shape gives.
+#[pyfunction]
+#[pyo3(signature = (a, /, indices, axis = Some(-1), *, stream = None))]
+fn take_along_axis(a: Arr, indices: Arr, axis: Option<i64>, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(a.0.take_along_axis(&indices.0, axis)))
+}
+
+/// The array with elements replaced at places of one axis.
+#[pyfunction]
+#[pyo3(signature = (a, /, indices, values, axis = None, *, stream = None))]
+fn put_along_axis(
+    a: Arr,
+    indices: Arr,
+    values: Operand,
+    axis: Option<i64>,
+    stream: On,
+) -> Answer<PyArray> {
+    on(stream, || {
+        let values = values.beside(a.0.dtype())?.astype(a.0.dtype())?;
+        let Some(axis) = axis else {
+            let flat = a.0.flatten(0, -1)?;
+            let (indices, shape) = (indices.0.flatten(0, -1)?, a.0.shape().to_vec());
+            let values = values.broadcast_to(indices.shape())?;
+            return wrap(flat.put_along_axis(&indices, &values, Some(0))?.reshape(&shape));
+        };
+        wrap(a.0.put_along_axis(&indices.0, &values, Some(axis)))
+    })
+}
+
+/// The inputs, evaluated only after the dependencies.
+#[pyfunction]
+fn depends(
+    py: Python<'_>,
+    inputs: &Bound<'_, PyAny>,
+    dependencies: &Bound<'_, PyAny>,
+) -> Answer<Py<PyAny>> {
+    let several = |obj: &Bound<'_, PyAny>| -> Answer<Vec<Array>> {
+        match obj.cast::<PyArray>() {
+            Ok(array) => Ok(vec![array.get().array()]),
+            Err(_) => arrays(obj),
+        }
+    };
+    let after = several(dependencies)?;
+    let ordered: Answer<Vec<PyArray>> =
+        several(inputs)?.iter().map(|x| wrap(x.depends(&after))).collect();
+    let list = PyList::new(py, ordered?)?;
+    let single = inputs.is_instance_of::<PyArray>();
+    Ok(if single { list.get_item(0)?.unbind() } else { list.into_any().unbind() })
+}
+
+/// Coordinate arrays of a grid, one for each vector.
+#[pyfunction]
+#[pyo3(signature = (*arrays, sparse = Some(false), indexing = Some("xy"), stream = None))]
+fn meshgrid<'py>(
+    py: Python<'py>,
+    arrays: Vec<Arr>,
+    sparse: Option<bool>,
+    indexing: Option<&str>,
+    stream: On,
+) -> Answer<Bound<'py, PyTuple>> {
+    let xy = match indexing {
+        None | Some("xy") => true,
+        Some("ij") => false,
+        Some(_) => return Err(value_error("[meshgrid] indexing must be 'xy' or 'ij'")),
+    };
+    let arrays: Vec<Array> = arrays.into_iter().map(|a| a.0).collect();
+    let grid = on(stream, || Ok(Array::meshgrid(&arrays, sparse.unwrap_or(false), xy)?))?;
+    Ok(PyTuple::new(py, self::py(grid))?)
+}
+
+/// The places of the non-zero elements, one array for each axis. It evaluates its argument.
+#[pyfunction]
+#[pyo3(signature = (a, /, *, stream = None))]
+fn nonzero<'py>(py: Python<'py>, a: Arr, stream: On) -> Answer<Bound<'py, PyTuple>> {
+    let places = on(stream, || Ok(a.0.nonzero()?))?;
+    Ok(PyTuple::new(py, self::py(places))?)
+}
+
+/// The sum of a diagonal.
+#[pyfunction]
+#[pyo3(signature = (a, /, offset = 0, axis1 = 0, axis2 = 1, dtype = None, *, stream = None))]
+fn trace(
+    a: Arr,
+    offset: i64,
+    axis1: i64,
+    axis2: i64,
+    dtype: Option<crate::dtype::PyDtype>,
+    stream: On,
+) -> Answer<PyArray> {
+    if a.0.ndim() < 2 {
+        return Err(type_error("[trace] the array must have at least two axes"));
+    }
+    let dtype: Option<Dtype> = dtype.map(|d| d.0);
+    on(stream, || wrap(a.0.trace(offset, axis1, axis2, dtype)))
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_functions!(m, reshape, transpose, matrix_transpose, swapaxes, moveaxis, expand_dims);
+    add_functions!(m, squeeze, flatten, unflatten, broadcast_to, broadcast_arrays);
+    add_functions!(m, broadcast_shapes, atleast_1d, atleast_2d, atleast_3d, concatenate, stack);
+    add_functions!(m, unstack, split, repeat, tile, flip, roll, pad, contiguous, as_strided, view);
+    add_functions!(m, slice, slice_update, take, take_along_axis, put_along_axis, depends);
+    add_functions!(m, meshgrid, nonzero, trace);
+    add_aliases(m, &[("concat", "concatenate"), ("permute_dims", "transpose")])
+}

@@ -1,0 +1,137 @@
+//! Memory counters and limits, of the default device.
+
+use crate::device::device_info;
+use crate::errors::Answer;
+use crate::functions::add_functions;
+use crate::trees;
+use lazulite::backend::{self, Limit, MemoryStats};
+use lazulite::device::current_stream;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+fn stats() -> Answer<MemoryStats> {
+    let device = current_stream().device;
+    Ok(backend::get(device)?.memory(device))
+}
+
+fn set_limit(limit: Limit, bytes: usize) -> Answer<usize> {
+    let device = current_stream().device;
+    Ok(backend::get(device)?.set_limit(device, limit, bytes))
+}
+
+/// Bytes in live buffers.
+#[pyfunction]
+fn get_active_memory() -> Answer<usize> {
+    Ok(stats()?.active)
+}
+
+/// The most bytes that were live at once since the last reset.
+#[pyfunction]
+fn get_peak_memory() -> Answer<usize> {
+    Ok(stats()?.peak)
+}
+
+/// Sets the peak to the live bytes.
+#[pyfunction]
+fn reset_peak_memory() -> Answer<()> {
+    let device = current_stream().device;
+    backend::get(device)?.reset_peak(device);
+    Ok(())
+}
+
+/// Bytes kept for reuse.
+#[pyfunction]
+fn get_cache_memory() -> Answer<usize> {
+    Ok(stats()?.cache)
+}
+
+/// Frees the bytes kept for reuse.
+#[pyfunction]
+fn clear_cache() -> Answer<()> {
+    let device = current_stream().device;
+    backend::get(device)?.clear_cache(device);
+    Ok(())
+}
+
+/// Live bytes above which an allocation is refused.
+#[pyfunction]
+fn get_memory_limit() -> Answer<usize> {
+    let device = current_stream().device;
+    Ok(backend::get(device)?.limit(device, Limit::Memory))
+}
+
+/// Sets the live bytes above which an allocation is refused; returns the former limit.
+#[pyfunction]
+fn set_memory_limit(limit: usize) -> Answer<usize> {
+    set_limit(Limit::Memory, limit)
+}
+
+/// Sets the bytes above which freed buffers are not kept; returns the former limit.
+#[pyfunction]
+fn set_cache_limit(limit: usize) -> Answer<usize> {
+    set_limit(Limit::Cache, limit)
+}
+
+/// Sets the bytes that may be kept resident, where the system knows such a limit; returns the
+/// former one.
+#[pyfunction]
+fn set_wired_limit(limit: usize) -> Answer<usize> {
+    set_limit(Limit::Wired, limit)
+}
+
+/// The bytes of the buffers behind evaluated arrays, each counted once.
+#[pyfunction]
+#[pyo3(signature = (*args))]
+fn get_array_buffer_size(args: &Bound<'_, PyTuple>) -> Answer<usize> {
+    let mut seen: Vec<lazulite::backend::Buffer> = Vec::new();
+    for array in trees::flatten(args.as_any())? {
+        if array.is_evaluated() {
+            let (buffer, _) = array.buffer()?;
+            if !seen.iter().any(|b| b.same(&buffer)) {
+                seen.push(buffer);
+            }
+        }
+    }
+    Ok(seen.iter().map(|b| b.memory().size()).sum())
+}
+
+/// Starts the recording of a trace of the graphics card; here, nothing is recorded.
+#[pyfunction]
+fn start_capture(path: &str) {
+    let _ = path;
+}
+
+/// Ends the recording of a trace.
+#[pyfunction]
+fn stop_capture() {}
+
+/// True if Apple's graphics are there: never.
+#[pyfunction(name = "is_available")]
+fn metal_is_available() -> bool {
+    false
+}
+
+/// True if a graphics card of NVIDIA is there.
+#[pyfunction(name = "is_available")]
+fn cuda_is_available() -> bool {
+    let device = lazulite::Device { kind: lazulite::DeviceKind::Gpu, index: 0 };
+    backend::is_available(device)
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_functions!(m, get_active_memory, get_peak_memory, reset_peak_memory, get_cache_memory);
+    add_functions!(m, clear_cache, get_memory_limit, set_memory_limit, set_cache_limit);
+    add_functions!(m, set_wired_limit, get_array_buffer_size);
+    Ok(())
+}
+
+pub fn register_metal(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_functions!(m, get_active_memory, get_peak_memory, reset_peak_memory, get_cache_memory);
+    add_functions!(m, clear_cache, set_memory_limit, set_cache_limit, set_wired_limit);
+    add_functions!(m, start_capture, stop_capture, device_info);
+    m.add_function(wrap_pyfunction!(metal_is_available, m)?)
+}
+
+pub fn register_cuda(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(cuda_is_available, m)?)
+}

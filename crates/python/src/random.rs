@@ -1,0 +1,281 @@
+//! `lazulite.core.random`: draws from explicit keys or from the thread's own state.
+
+use crate::array::{PyArray, wrap};
+use crate::convert::{Arr, Operand, Sizes};
+use crate::device::{On, on};
+use crate::dtype::PyDtype;
+use crate::errors::{Answer, index_error};
+use crate::functions::add_functions;
+use lazulite::op::random;
+use lazulite::{Array, Dtype};
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+/// The thread's key, as a list of one array.
+#[pyclass(name = "_RandomState", module = "lazulite.core.random", frozen)]
+pub struct RandomState;
+
+#[pymethods]
+impl RandomState {
+    fn __len__(&self) -> usize {
+        1
+    }
+
+    fn __getitem__(&self, index: i64) -> Answer<PyArray> {
+        match index {
+            0 | -1 => wrap(random::state()),
+            _ => Err(index_error("the random state is a list of one array")),
+        }
+    }
+
+    fn __setitem__(&self, index: i64, value: Arr) -> Answer<()> {
+        match index {
+            0 | -1 => {
+                random::set_state(value.0);
+                Ok(())
+            }
+            _ => Err(index_error("the random state is a list of one array")),
+        }
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> Answer<Bound<'py, PyAny>> {
+        let list = PyList::new(py, [wrap(random::state())?])?;
+        Ok(list.try_iter()?.into_any())
+    }
+}
+
+fn or_float(dtype: Option<PyDtype>) -> Dtype {
+    dtype.map_or(Dtype::F32, |d| d.0)
+}
+
+fn shape_of(shape: Option<Sizes>) -> Answer<Vec<usize>> {
+    Ok(shape.map_or_else(|| Ok(Default::default()), |s| s.shape("random"))?.to_vec())
+}
+
+fn optional(shape: Option<Sizes>) -> Answer<Option<Vec<usize>>> {
+    shape.map(|s| Ok(s.shape("random")?.to_vec())).transpose()
+}
+
+/// Sets the thread's key.
+#[pyfunction]
+fn seed(seed: u64) -> Answer<()> {
+    Ok(random::seed(seed)?)
+}
+
+/// The key of a number.
+#[pyfunction]
+fn key(seed: u64) -> Answer<PyArray> {
+    wrap(random::key(seed))
+}
+
+/// Independent keys made of one.
+#[pyfunction]
+#[pyo3(signature = (key, num = 2, stream = None))]
+fn split(key: Arr, num: usize, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(random::split(&key.0, num)))
+}
+
+/// Uniform numbers of `[low, high)`.
+#[pyfunction]
+#[pyo3(
+    signature = (low = None, high = None, shape = None, dtype = None, key = None, stream = None),
+    text_signature = "(low=0, high=1, shape=[], dtype=None, key=None, stream=None)"
+)]
+fn uniform(
+    low: Option<Operand>,
+    high: Option<Operand>,
+    shape: Option<Sizes>,
+    dtype: Option<PyDtype>,
+    key: Option<Arr>,
+    stream: On,
+) -> Answer<PyArray> {
+    let dtype = or_float(dtype);
+    let shape = optional(shape)?;
+    let bound = |x: Option<Operand>, default: f64| -> Answer<Array> {
+        match x {
+            None => Ok(Array::literal(lazulite::Literal::from_f64(default, dtype))),
+            Some(x) => Ok(x.beside(dtype)?.astype(dtype)?),
+        }
+    };
+    on(stream, || {
+        let (low, high) = (bound(low, 0.0)?, bound(high, 1.0)?);
+        wrap(random::uniform(&low, &high, shape.as_deref(), dtype, key.map(|k| k.0).as_ref()))
+    })
+}
+
+/// Normal numbers of mean `loc` and standard deviation `scale`.
+#[pyfunction]
+#[pyo3(
+    signature = (shape = None, dtype = None, loc = None, scale = None, key = None, stream = None),
+    text_signature = "(shape=[], dtype=None, loc=None, scale=None, key=None, stream=None)"
+)]
+fn normal(
+    shape: Option<Sizes>,
+    dtype: Option<PyDtype>,
+    loc: Option<Operand>,
+    scale: Option<Operand>,
+    key: Option<Arr>,
+    stream: On,
+) -> Answer<PyArray> {
+    let dtype = or_float(dtype);
+    let shape = shape_of(shape)?;
+    let operand = |x: Option<Operand>| -> Answer<Option<Array>> {
+        x.map(|x| Ok(x.beside(dtype)?.astype(dtype)?)).transpose()
+    };
+    on(stream, || {
+        let (loc, scale) = (operand(loc)?, operand(scale)?);
+        let key = key.map(|k| k.0);
+        wrap(random::normal(&shape, dtype, loc.as_ref(), scale.as_ref(), key.as_ref()))
+    })
+}
+
+/// Integers of `[low, high)`.
+#[pyfunction]
+#[pyo3(signature = (low, high, shape = None, dtype = None, key = None, stream = None))]
+fn randint(
+    low: Operand,
+    high: Operand,
+    shape: Option<Sizes>,
+    dtype: Option<PyDtype>,
+    key: Option<Arr>,
+    stream: On,
+) -> Answer<PyArray> {
+    let dtype = dtype.map_or(Dtype::I32, |d| d.0);
+    let shape = optional(shape)?;
+    on(stream, || {
+        let (low, high) = Operand::pair(low, high)?;
+        wrap(random::randint(&low, &high, shape.as_deref(), dtype, key.map(|k| k.0).as_ref()))
+    })
+}
+
+/// True with probability `p`.
+#[pyfunction]
+#[pyo3(
+    signature = (p = None, shape = None, key = None, stream = None),
+    text_signature = "(p=0.5, shape=None, key=None, stream=None)"
+)]
+fn bernoulli(
+    p: Option<Operand>,
+    shape: Option<Sizes>,
+    key: Option<Arr>,
+    stream: On,
+) -> Answer<PyArray> {
+    let shape = optional(shape)?;
+    on(stream, || {
+        let p = match p {
+            None => Array::scalar(0.5f32),
+            Some(p) => p.beside(Dtype::F32)?,
+        };
+        wrap(random::bernoulli(&p, shape.as_deref(), key.map(|k| k.0).as_ref()))
+    })
+}
+
+/// Normal numbers cut off outside `[lower, upper]`.
+#[pyfunction]
+#[pyo3(signature = (lower, upper, shape = None, dtype = None, key = None, stream = None))]
+fn truncated_normal(
+    lower: Operand,
+    upper: Operand,
+    shape: Option<Sizes>,
+    dtype: Option<PyDtype>,
+    key: Option<Arr>,
+    stream: On,
+) -> Answer<PyArray> {
+    let dtype = or_float(dtype);
+    let shape = optional(shape)?;
+    on(stream, || {
+        let lower = lower.beside(dtype)?.astype(dtype)?;
+        let upper = upper.beside(dtype)?.astype(dtype)?;
+        let key = key.map(|k| k.0);
+        wrap(random::truncated_normal(&lower, &upper, shape.as_deref(), dtype, key.as_ref()))
+    })
+}
+
+/// Gumbel numbers.
+#[pyfunction]
+#[pyo3(
+    signature = (shape = None, dtype = None, key = None, stream = None),
+    text_signature = "(shape=[], dtype=None, key=None, stream=None)"
+)]
+fn gumbel(
+    shape: Option<Sizes>,
+    dtype: Option<PyDtype>,
+    key: Option<Arr>,
+    stream: On,
+) -> Answer<PyArray> {
+    let shape = shape_of(shape)?;
+    on(stream, || wrap(random::gumbel(&shape, or_float(dtype), key.map(|k| k.0).as_ref())))
+}
+
+/// Laplace numbers.
+#[pyfunction]
+#[pyo3(
+    signature = (shape = None, dtype = None, loc = 0.0, scale = 1.0, key = None, stream = None),
+    text_signature = "(shape=[], dtype=None, loc=0.0, scale=1.0, key=None, stream=None)"
+)]
+fn laplace(
+    shape: Option<Sizes>,
+    dtype: Option<PyDtype>,
+    loc: f64,
+    scale: f64,
+    key: Option<Arr>,
+    stream: On,
+) -> Answer<PyArray> {
+    let shape = shape_of(shape)?;
+    let dtype = or_float(dtype);
+    on(stream, || wrap(random::laplace(&shape, dtype, loc, scale, key.map(|k| k.0).as_ref())))
+}
+
+/// Places drawn with the probabilities `softmax(logits)` along an axis.
+#[pyfunction]
+#[pyo3(signature = (
+    logits, axis = -1, shape = None, num_samples = None, key = None, stream = None
+))]
+fn categorical(
+    logits: Arr,
+    axis: i64,
+    shape: Option<Sizes>,
+    num_samples: Option<usize>,
+    key: Option<Arr>,
+    stream: On,
+) -> Answer<PyArray> {
+    let key = key.map(|k| k.0);
+    let shape = optional(shape)?;
+    if shape.is_some() && num_samples.is_some() {
+        let message = "[categorical] At most one of shape or num_samples can be specified.";
+        return Err(crate::errors::value_error(message));
+    }
+    on(stream, || match (shape, num_samples) {
+        (None, None) => wrap(random::categorical(&logits.0, axis, key.as_ref())),
+        (None, Some(n)) => wrap(random::categorical_samples(&logits.0, axis, n, key.as_ref())),
+        (Some(shape), _) => {
+            // The draws of a shape are those of logits that are broadcast to it.
+            let logits = logits.0.moveaxis(axis, -1)?;
+            let mut wide = shape;
+            wide.extend(logits.shape().last());
+            wrap(random::categorical(&logits.broadcast_to(&wide)?, -1, key.as_ref()))
+        }
+    })
+}
+
+/// The parts of an array along an axis, or the numbers below `x`, in random order.
+#[pyfunction]
+#[pyo3(signature = (x, axis = 0, key = None, stream = None))]
+fn permutation(x: Operand, axis: i64, key: Option<Arr>, stream: On) -> Answer<PyArray> {
+    let key = key.map(|k| k.0);
+    on(stream, || match x {
+        Operand::Array(x) => wrap(random::shuffle(&x, axis, key.as_ref())),
+        Operand::Scalar(n) => {
+            let n = n.literal(Dtype::I64).to_i64().max(0) as usize;
+            wrap(random::permutation(n, key.as_ref()))
+        }
+    })
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<RandomState>()?;
+    m.add("state", Py::new(m.py(), RandomState)?)?;
+    add_functions!(m, seed, key, split, uniform, normal, randint, bernoulli, truncated_normal);
+    add_functions!(m, gumbel, laplace, categorical, permutation);
+    Ok(())
+}

@@ -1,0 +1,678 @@
+//! Evaluation and function transforms. Each transform is an object that calls the user's function
+//! on traced arrays, inside the engine's walk.
+
+use crate::array::PyArray;
+use crate::convert::{Arr, evaluate, type_name};
+use crate::errors::{Answer, raised, type_error, value_error};
+use crate::functions::add_functions;
+use crate::trees;
+use lazulite::Array;
+use lazulite::transform::{self, jvp_arrays, vjp_arrays, vmap_arrays};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+use std::cell::RefCell;
+use std::sync::Arc;
+
+type Engine<T> = lazulite::Result<T>;
+
+/// Computes the arrays of trees, and waits for them. Other leaves are ignored.
+#[pyfunction]
+#[pyo3(signature = (*args))]
+fn eval(py: Python<'_>, args: &Bound<'_, PyTuple>) -> Answer<()> {
+    evaluate(py, &trees::flatten(args)?)
+}
+
+/// Starts to compute the arrays of trees, and does not wait for them.
+#[pyfunction]
+#[pyo3(signature = (*args))]
+fn async_eval(py: Python<'_>, args: &Bound<'_, PyTuple>) -> Answer<()> {
+    let arrays = trees::flatten(args)?;
+    Ok(py.detach(|| lazulite::eval::async_eval(&arrays))?)
+}
+
+/// `fun(*args, **kwargs)`, with Python's exceptions passed through the engine.
+fn call<'py>(
+    fun: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> Answer<Bound<'py, PyAny>> {
+    Ok(fun.call(args, kwargs)?)
+}
+
+/// A closure's result for the engine.
+fn inside<T>(answer: Answer<T>) -> Engine<T> {
+    answer.map_err(raised)
+}
+
+fn new<'py>(py: Python<'py>, array: &Array) -> Answer<Bound<'py, PyAny>> {
+    Ok(Bound::new(py, PyArray::from(array.clone()))?.into_any())
+}
+
+fn list<'py>(py: Python<'py>, arrays: Vec<Array>) -> Answer<Bound<'py, PyList>> {
+    Ok(PyList::new(py, arrays.into_iter().map(PyArray::from).collect::<Vec<_>>())?)
+}
+
+/// Makes a transformed function look like the function, of which it has all attributes. It does not
+/// bind to an instance: as a class attribute it is called without `self`, as with MLX.
+macro_rules! wrapper {
+    ($Class:ident) => {
+        #[pymethods]
+        impl $Class {
+            fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+                visit.call(&self.fun)
+            }
+
+            /// The function that is transformed.
+            #[getter]
+            fn __wrapped__(&self, py: Python<'_>) -> Py<PyAny> {
+                self.fun.clone_ref(py)
+            }
+
+            fn __getattr__(&self, py: Python<'_>, name: &str) -> PyResult<Py<PyAny>> {
+                self.fun.getattr(py, name)
+            }
+        }
+    };
+}
+pub(crate) use wrapper;
+
+/// A function that returns gradients of another.
+#[pyclass(module = "lazulite.core", frozen, weakref)]
+struct GradFunction {
+    fun: Py<PyAny>,
+    argnums: Vec<i64>,
+    /// True iff a single number was given, so that the gradient is not in a tuple.
+    single: bool,
+    argnames: Vec<String>,
+    with_value: bool,
+}
+
+/// One name or several.
+#[derive(FromPyObject)]
+enum Names {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(FromPyObject)]
+enum Numbers {
+    One(i64),
+    Many(Vec<i64>),
+}
+
+fn differentiated(
+    fun: Py<PyAny>,
+    argnums: Option<Numbers>,
+    argnames: Option<Names>,
+    with_value: bool,
+) -> Answer<GradFunction> {
+    let argnames = match argnames {
+        None => Vec::new(),
+        Some(Names::One(name)) => vec![name],
+        Some(Names::Many(names)) => names,
+    };
+    let (argnums, single) = match argnums {
+        None if argnames.is_empty() => (vec![0], true),
+        None => (Vec::new(), false),
+        Some(Numbers::One(n)) => (vec![n], true),
+        Some(Numbers::Many(n)) => (n, false),
+    };
+    if argnums.iter().any(|&n| n < 0) {
+        let message = "[grad] Can't compute the gradient of negative argument index";
+        return Err(value_error(message));
+    }
+    Ok(GradFunction { fun, argnums, single, argnames, with_value })
+}
+
+#[pymethods]
+impl GradFunction {
+    #[pyo3(signature = (*args, **kwargs))]
+    fn __call__(
+        &self,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> Answer<Py<PyAny>> {
+        let py = args.py();
+        let fun = self.fun.bind(py);
+        let missing =
+            |what: String| value_error(format!("[grad] Can't compute the gradient of {what}"));
+        let mut primals = Vec::new();
+        for &n in &self.argnums {
+            let arg = args.get_item(n as usize).map_err(|_| {
+                let got = args.len();
+                missing(format!(
+                    "argument index {n} because the function is called with only {got} positional \
+                     arguments."
+                ))
+            })?;
+            primals.extend(trees::flatten_strict(&arg)?);
+        }
+        let named = |name: &str| -> Answer<Bound<'_, PyAny>> {
+            let arg = kwargs.map(|k| k.get_item(name)).transpose()?.flatten();
+            arg.ok_or_else(|| {
+                missing(format!(
+                    "keyword argument {name} because the function is called without it."
+                ))
+            })
+        };
+        for name in &self.argnames {
+            primals.extend(trees::flatten_strict(&named(name)?)?);
+        }
+
+        let mut value = None;
+        let (_, gradients) = vjp_arrays(
+            |tracers| {
+                inside((|| {
+                    let mut tracers = tracers.iter().cloned();
+                    let mut all: Vec<_> = args.iter().collect();
+                    for &n in &self.argnums {
+                        all[n as usize] = trees::rebuild(&all[n as usize], &mut tracers)?;
+                    }
+                    let keywords = kwargs.map(|k| k.copy()).transpose()?;
+                    for name in &self.argnames {
+                        let tree = trees::rebuild(&named(name)?, &mut tracers)?;
+                        if let Some(keywords) = &keywords {
+                            keywords.set_item(name, tree)?;
+                        }
+                    }
+                    let result = call(fun, &PyTuple::new(py, all)?, keywords.as_ref())?;
+                    let loss = loss_of(&result)?;
+                    value = Some(result);
+                    Ok(vec![loss])
+                })())
+            },
+            &primals,
+            |outputs| Ok(vec![outputs[0].ones_like()?]),
+        )?;
+        let value = value.ok_or_else(|| value_error("[grad] the function was not called"))?;
+
+        let mut gradients = gradients.into_iter();
+        let mut positional = Vec::new();
+        for &n in &self.argnums {
+            positional.push(trees::rebuild(&args.get_item(n as usize)?, &mut gradients)?);
+        }
+        let by_name = PyDict::new(py);
+        for name in &self.argnames {
+            by_name.set_item(name, trees::rebuild(&named(name)?, &mut gradients)?)?;
+        }
+        let positional = match (positional.len(), self.single) {
+            (0, _) => py.None().into_bound(py),
+            (_, true) => positional.swap_remove(0),
+            _ => PyTuple::new(py, positional)?.into_any(),
+        };
+        let gradient = match self.argnames.is_empty() {
+            true => positional,
+            false => (positional, by_name).into_pyobject(py)?.into_any(),
+        };
+        Ok(match self.with_value {
+            false => gradient.unbind(),
+            true => (value, gradient).into_pyobject(py)?.into_any().unbind(),
+        })
+    }
+}
+wrapper!(GradFunction);
+
+/// The array to differentiate: the function's value, or the first of several.
+fn loss_of(result: &Bound<'_, PyAny>) -> Answer<Array> {
+    let first = match result.cast::<PyTuple>() {
+        Ok(tuple) if !tuple.is_empty() => tuple.get_item(0)?,
+        _ => match result.cast::<PyList>() {
+            Ok(list) if !list.is_empty() => list.get_item(0)?,
+            _ => result.clone(),
+        },
+    };
+    let Ok(array) = first.cast::<PyArray>() else {
+        let message = format!(
+            "[grad] The return value of the function whose gradient we want to compute should be a \
+             scalar array or a tuple that begins with one; but {} was returned.",
+            type_name(&first)
+        );
+        return Err(value_error(message));
+    };
+    let array = array.get().array();
+    if array.ndim() > 0 {
+        let shape = lazulite::shape::show(array.shape());
+        let message = format!(
+            "[grad] the function whose gradient we want to compute must return a 0-d array; it \
+             returned one of shape {shape}"
+        );
+        return Err(value_error(message));
+    }
+    Ok(array)
+}
+
+/// A function that returns the gradient of `fun`, whose first array result is differentiated.
+#[pyfunction]
+#[pyo3(
+    signature = (fun, argnums = None, argnames = None),
+    text_signature = "(fun, argnums=None, argnames=[])"
+)]
+fn grad(fun: Py<PyAny>, argnums: Option<Numbers>, argnames: Option<Names>) -> Answer<GradFunction> {
+    differentiated(fun, argnums, argnames, false)
+}
+
+/// A function that returns the value and the gradient of `fun`.
+#[pyfunction]
+#[pyo3(
+    signature = (fun, argnums = None, argnames = None),
+    text_signature = "(fun, argnums=None, argnames=[])"
+)]
+fn value_and_grad(
+    fun: Py<PyAny>,
+    argnums: Option<Numbers>,
+    argnames: Option<Names>,
+) -> Answer<GradFunction> {
+    differentiated(fun, argnums, argnames, true)
+}
+
+/// The arrays that a function of arrays returned: one, or a list or tuple of them.
+fn outputs_of(result: &Bound<'_, PyAny>) -> Answer<Vec<Array>> {
+    trees::flatten_strict(result)
+}
+
+fn on_arrays<'py>(fun: &Bound<'py, PyAny>, arrays: &[Array]) -> Answer<Vec<Array>> {
+    let py = fun.py();
+    let args = arrays.iter().map(|a| new(py, a)).collect::<Answer<Vec<_>>>()?;
+    outputs_of(&call(fun, &PyTuple::new(py, args)?, None)?)
+}
+
+fn several(arrays: Vec<Arr>) -> Vec<Array> {
+    arrays.into_iter().map(|a| a.0).collect()
+}
+
+/// The function's outputs, and the products of the cotangents with its Jacobian.
+#[pyfunction]
+fn vjp<'py>(
+    fun: Bound<'py, PyAny>,
+    primals: Vec<Arr>,
+    cotangents: Vec<Arr>,
+) -> Answer<(Bound<'py, PyList>, Bound<'py, PyList>)> {
+    let py = fun.py();
+    let cotangents = several(cotangents);
+    let (outputs, products) = vjp_arrays(
+        |tracers| inside(on_arrays(&fun, tracers)),
+        &several(primals),
+        |_| Ok(cotangents),
+    )?;
+    Ok((list(py, outputs)?, list(py, products)?))
+}
+
+/// The function's outputs, and the products of its Jacobian with the tangents.
+#[pyfunction]
+fn jvp<'py>(
+    fun: Bound<'py, PyAny>,
+    primals: Vec<Arr>,
+    tangents: Vec<Arr>,
+) -> Answer<(Bound<'py, PyList>, Bound<'py, PyList>)> {
+    let py = fun.py();
+    let (outputs, products) = jvp_arrays(
+        |tracers| inside(on_arrays(&fun, tracers)),
+        &several(primals),
+        &several(tangents),
+    )?;
+    Ok((list(py, outputs)?, list(py, products)?))
+}
+
+/// A function applied to every example of a batch.
+#[pyclass(module = "lazulite.core", frozen, weakref)]
+struct VmapFunction {
+    fun: Py<PyAny>,
+    in_axes: Py<PyAny>,
+    out_axes: Py<PyAny>,
+}
+
+/// The batch axis of every array of `tree`, where `axes` is a tree that may end early.
+fn axes_of(
+    axes: &Bound<'_, PyAny>,
+    tree: &Bound<'_, PyAny>,
+    out: &mut Vec<Option<i64>>,
+) -> Answer<()> {
+    let mismatch =
+        || value_error("[vmap] Additional input tree is not a valid prefix of the first tree.");
+    if axes.is_none() || axes.extract::<i64>().is_ok() {
+        let axis = axes.extract::<Option<i64>>()?;
+        return trees::visit(tree, &mut |_| {
+            out.push(axis);
+            Ok(())
+        });
+    }
+    if let Ok(axes) = axes.cast::<PyDict>() {
+        let tree = tree.cast::<PyDict>().map_err(|_| mismatch())?;
+        if axes.len() != tree.len() {
+            return Err(mismatch());
+        }
+        for (key, item) in tree {
+            axes_of(&axes.get_item(key)?.ok_or_else(mismatch)?, &item, out)?;
+        }
+        return Ok(());
+    }
+    let axes = crate::convert::sequence(axes)?;
+    let items = crate::convert::sequence(tree).map_err(|_| mismatch())?;
+    if axes.len() != items.len() {
+        return Err(mismatch());
+    }
+    axes.iter().zip(&items).try_for_each(|(axes, item)| axes_of(axes, item, out))
+}
+
+#[pymethods]
+impl VmapFunction {
+    #[pyo3(signature = (*args))]
+    fn __call__(&self, args: &Bound<'_, PyTuple>) -> Answer<Py<PyAny>> {
+        let py = args.py();
+        let inputs = trees::flatten_strict(args)?;
+        let mut axes = Vec::with_capacity(inputs.len());
+        axes_of(self.in_axes.bind(py), args, &mut axes)?;
+        let form = RefCell::new(None);
+        let outputs = vmap_arrays(
+            |tracers| {
+                inside((|| {
+                    let args = trees::rebuild(args, &mut tracers.iter().cloned())?;
+                    let result = call(self.fun.bind(py), args.cast::<PyTuple>()?, None)?;
+                    let arrays = outputs_of(&result)?;
+                    form.replace(Some(result));
+                    Ok(arrays)
+                })())
+            },
+            &inputs,
+            &axes,
+            |_| {
+                inside((|| {
+                    let form = form.borrow();
+                    let mut axes = Vec::new();
+                    if let Some(form) = &*form {
+                        axes_of(self.out_axes.bind(py), form, &mut axes)?;
+                    }
+                    Ok(axes)
+                })())
+            },
+            |i| format!("array {i} of the arguments"),
+        )?;
+        let form = form.into_inner().ok_or_else(|| value_error("[vmap] no call was made"))?;
+        Ok(trees::rebuild(&form, &mut outputs.into_iter())?.unbind())
+    }
+}
+wrapper!(VmapFunction);
+
+/// An axes argument, of which None is a value.
+enum Given {
+    Default,
+    Tree(Py<PyAny>),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Given {
+    type Error = PyErr;
+
+    fn extract(obj: Borrowed<'a, 'py, PyAny>) -> PyResult<Given> {
+        Ok(Given::Tree(obj.to_owned().unbind()))
+    }
+}
+
+impl Given {
+    fn tree(self, py: Python<'_>) -> Answer<Py<PyAny>> {
+        match self {
+            Given::Default => Ok(0i64.into_pyobject(py)?.into_any().unbind()),
+            Given::Tree(tree) => Ok(tree),
+        }
+    }
+}
+
+/// A function that applies `fun` to every example of a batch; `in_axes` and `out_axes` say where
+/// the batch axes are, as trees that may end early, with None for what is the same for all.
+#[pyfunction]
+#[pyo3(
+    signature = (fun, in_axes = Given::Default, out_axes = Given::Default),
+    text_signature = "(fun, in_axes=0, out_axes=0)"
+)]
+fn vmap(py: Python<'_>, fun: Py<PyAny>, in_axes: Given, out_axes: Given) -> Answer<VmapFunction> {
+    Ok(VmapFunction { fun, in_axes: in_axes.tree(py)?, out_axes: out_axes.tree(py)? })
+}
+
+/// A function whose intermediate results are computed again for its derivative.
+#[pyclass(module = "lazulite.core", frozen, weakref)]
+struct CheckpointFunction {
+    fun: Py<PyAny>,
+}
+
+#[pymethods]
+impl CheckpointFunction {
+    #[pyo3(signature = (*args, **kwargs))]
+    fn __call__(
+        &self,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> Answer<Py<PyAny>> {
+        let py = args.py();
+        let (tree, inputs) = arguments(args, kwargs)?;
+        let form = RefCell::new(None);
+        let run = transform::checkpoint(|arrays: Vec<Array>| {
+            inside((|| {
+                let result = call_tree(self.fun.bind(py), &tree, arrays)?;
+                let arrays = trees::flatten(&result)?;
+                form.replace(Some(result));
+                Ok(arrays)
+            })())
+        });
+        let outputs = run(inputs)?;
+        drop(run);
+        let form = form.into_inner().ok_or_else(|| value_error("[checkpoint] no call was made"))?;
+        Ok(trees::rebuild(&form, &mut outputs.into_iter())?.unbind())
+    }
+}
+wrapper!(CheckpointFunction);
+
+/// `(args, kwargs)` as one tree, and its arrays.
+pub fn arguments<'py>(
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> Answer<(Bound<'py, PyAny>, Vec<Array>)> {
+    let py = args.py();
+    let kwargs = kwargs.cloned().unwrap_or_else(|| PyDict::new(py));
+    let tree = (args, kwargs).into_pyobject(py)?.into_any();
+    let arrays = trees::flatten(&tree)?;
+    Ok((tree, arrays))
+}
+
+/// Calls `fun` with a tree of [`arguments`] that has other arrays.
+pub fn call_tree<'py>(
+    fun: &Bound<'py, PyAny>,
+    tree: &Bound<'py, PyAny>,
+    arrays: Vec<Array>,
+) -> Answer<Bound<'py, PyAny>> {
+    let tree = trees::rebuild(tree, &mut arrays.into_iter())?;
+    let (args, kwargs) = (tree.get_item(0)?, tree.get_item(1)?);
+    call(fun, args.cast::<PyTuple>()?, Some(kwargs.cast::<PyDict>()?))
+}
+
+/// `fun`, of which only inputs and outputs are kept for its derivative.
+#[pyfunction]
+fn checkpoint(fun: Py<PyAny>) -> CheckpointFunction {
+    CheckpointFunction { fun }
+}
+
+/// A function whose transforms can be written by hand, with the decorators `vjp`, `jvp` and `vmap`.
+#[pyclass(name = "custom_function", module = "lazulite.core", frozen, weakref)]
+struct CustomFunction {
+    fun: Py<PyAny>,
+    rules: parking_lot::Mutex<Rules>,
+}
+
+#[derive(Default, Clone)]
+struct Rules {
+    vjp: Option<Arc<Py<PyAny>>>,
+    jvp: Option<Arc<Py<PyAny>>>,
+    vmap: Option<Arc<Py<PyAny>>>,
+}
+
+/// The positional arguments of a form with these arrays; one argument stands for itself.
+fn primals<'py>(py: Python<'py>, form: &Py<PyAny>, arrays: &[Array]) -> Answer<Bound<'py, PyAny>> {
+    let tree = trees::rebuild(form.bind(py), &mut arrays.iter().cloned())?;
+    single(tree.get_item(0)?)
+}
+
+fn single(args: Bound<'_, PyAny>) -> Answer<Bound<'_, PyAny>> {
+    if args.len()? == 1 { Ok(args.get_item(0)?) } else { Ok(args) }
+}
+
+#[pymethods]
+impl CustomFunction {
+    #[new]
+    fn new(f: Py<PyAny>) -> CustomFunction {
+        CustomFunction { fun: f, rules: Default::default() }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.fun)?;
+        let Some(rules) = self.rules.try_lock() else { return Ok(()) };
+        for rule in [&rules.vjp, &rules.jvp, &rules.vmap].into_iter().flatten() {
+            // A rule that is in use elsewhere is that owner's to report.
+            if Arc::strong_count(rule) == 1 {
+                visit.call(&**rule)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes `f(primals, cotangents, outputs)`, which returns the primals' cotangents.
+    fn vjp(&self, f: Py<PyAny>, py: Python<'_>) -> Py<PyAny> {
+        self.rules.lock().vjp = Some(Arc::new(f.clone_ref(py)));
+        f
+    }
+
+    /// Takes `f(primals, tangents)`, which returns the outputs' tangents.
+    fn jvp(&self, f: Py<PyAny>, py: Python<'_>) -> Py<PyAny> {
+        self.rules.lock().jvp = Some(Arc::new(f.clone_ref(py)));
+        f
+    }
+
+    /// Takes `f(inputs, axes)`, which returns the outputs and their batch axes.
+    fn vmap(&self, f: Py<PyAny>, py: Python<'_>) -> Py<PyAny> {
+        self.rules.lock().vmap = Some(Arc::new(f.clone_ref(py)));
+        f
+    }
+
+    #[pyo3(signature = (*args, **kwargs))]
+    fn __call__(
+        &self,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> Answer<Py<PyAny>> {
+        let py = args.py();
+        let (tree, inputs) = arguments(args, kwargs)?;
+        let rules = self.rules.lock().clone();
+        // Forms hold no array of this call, so that nothing is kept alive.
+        let blank = |tree: &Bound<'_, PyAny>| -> Answer<Arc<Py<PyAny>>> {
+            let mut blanks = std::iter::repeat_with(|| Array::scalar(false));
+            Ok(Arc::new(trees::rebuild(tree, &mut blanks)?.unbind()))
+        };
+        let form = blank(&tree)?;
+        let result: Arc<parking_lot::Mutex<Option<Arc<Py<PyAny>>>>> = Arc::default();
+        let (fun, inner, out) = (self.fun.clone_ref(py), form.clone(), result.clone());
+        let mut custom = transform::custom_function(move |arrays: Vec<Array>| {
+            Python::attach(|py| {
+                inside((|| {
+                    let value = call_tree(fun.bind(py), inner.bind(py), arrays)?;
+                    let arrays = trees::flatten(&value)?;
+                    let mut blanks = std::iter::repeat_with(|| Array::scalar(false));
+                    let shape = trees::rebuild(&value, &mut blanks)?.unbind();
+                    *out.lock() = Some(Arc::new(shape));
+                    Ok(arrays)
+                })())
+            })
+        });
+        let shaped = |py: Python<'_>,
+                      result: &parking_lot::Mutex<Option<Arc<Py<PyAny>>>>,
+                      arrays: &[Array]|
+         -> Answer<Py<PyAny>> {
+            let form = result.lock().clone();
+            let form = form.ok_or_else(|| value_error("the function was not called"))?;
+            Ok(trees::rebuild(form.bind(py), &mut arrays.iter().cloned())?.unbind())
+        };
+        if let Some(rule) = rules.vjp {
+            let (form, result) = (form.clone(), result.clone());
+            custom = custom.with_vjp(move |p: &Vec<Array>, y: &Vec<Array>, ct: &Vec<Array>| {
+                Python::attach(|py| {
+                    inside((|| {
+                        let outputs = shaped(py, &result, y)?;
+                        let cotangents = shaped(py, &result, ct)?;
+                        let args = (primals(py, &form, p)?, cotangents, outputs);
+                        let back = rule.bind(py).call1(args)?;
+                        cotangents_for(&back, p)
+                    })())
+                })
+            });
+        }
+        if let Some(rule) = rules.jvp {
+            let form = form.clone();
+            custom = custom.with_jvp(move |p: &Vec<Array>, t: &Vec<Array>| {
+                Python::attach(|py| {
+                    inside((|| {
+                        let args = (primals(py, &form, p)?, primals(py, &form, t)?);
+                        trees::flatten_strict(&rule.bind(py).call1(args)?)
+                    })())
+                })
+            });
+        }
+        if let Some(rule) = rules.vmap {
+            let form = form.clone();
+            custom = custom.with_vmap(move |p: &Vec<Array>, axes: &[Option<usize>]| {
+                Python::attach(|py| {
+                    inside((|| {
+                        let mut places = axes.iter();
+                        let args = form.bind(py).get_item(0)?;
+                        let axes = trees::map(&args, &mut |leaf| {
+                            let axis = match leaf.is_instance_of::<PyArray>() {
+                                true => places.next().copied().flatten(),
+                                false => None,
+                            };
+                            Ok(axis.into_pyobject(py)?)
+                        })?;
+                        let call = (primals(py, &form, p)?, single(axes)?);
+                        let pair = rule.bind(py).call1(call)?;
+                        let outputs = pair.get_item(0)?;
+                        let mut axes = Vec::new();
+                        axes_of(&pair.get_item(1)?, &outputs, &mut axes)?;
+                        let arrays = trees::flatten_strict(&outputs)?;
+                        let axes = (arrays.iter().zip(axes))
+                            .map(|(a, axis)| match axis {
+                                Some(i) if i < 0 => Some((i + a.ndim() as i64).max(0) as usize),
+                                other => other.map(|i| i as usize),
+                            })
+                            .collect();
+                        Ok((arrays, axes))
+                    })())
+                })
+            });
+        }
+        let outputs = custom.call(inputs)?;
+        shaped(py, &result, &outputs)
+    }
+}
+
+/// The cotangents that a user's rule returned, one for each primal; None is zero.
+fn cotangents_for(back: &Bound<'_, PyAny>, primals: &[Array]) -> Answer<Vec<Array>> {
+    let mut given = Vec::new();
+    trees::visit(back, &mut |leaf| {
+        given.push(match leaf.cast::<PyArray>() {
+            Ok(array) => Some(array.get().array()),
+            Err(_) if leaf.is_none() => None,
+            Err(_) => return Err(type_error("a cotangent is neither an array nor None")),
+        });
+        Ok(())
+    })?;
+    given.resize(primals.len(), None);
+    let mut cotangents = Vec::with_capacity(primals.len());
+    for (given, primal) in given.into_iter().zip(primals) {
+        cotangents.push(given.map_or_else(|| primal.zeros_like(), Ok)?);
+    }
+    Ok(cotangents)
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<GradFunction>()?;
+    m.add_class::<VmapFunction>()?;
+    m.add_class::<CheckpointFunction>()?;
+    m.add_class::<CustomFunction>()?;
+    add_functions!(m, eval, async_eval, grad, value_and_grad, vjp, jvp, vmap, checkpoint);
+    Ok(())
+}
