@@ -46,7 +46,7 @@ struct CompiledFunction {
 struct Entry {
     form: Vec<Part>,
     stream: Stream,
-    /// The arrays that the function could reach when it was traced, if it used any.
+    /// The arrays that the function could reach when it was traced.
     reached: Vec<Array>,
     traced: Traced,
     /// The function's result with blank arrays, and how many there are.
@@ -276,14 +276,12 @@ impl CompiledFunction {
         let Some(entry) = self.entries.lock().iter().find(fits).cloned() else {
             return Ok(None);
         };
-        if !entry.traced.captured().is_empty() {
-            let now = self.reach(py)?;
-            let same = now.len() == entry.reached.len()
-                && now.iter().zip(&entry.reached).all(|(a, b)| a.same(b));
-            if !same {
-                self.entries.lock().retain(|e| !Arc::ptr_eq(e, &entry));
-                return Ok(None);
-            }
+        let now = self.reach(py)?;
+        let same = now.len() == entry.reached.len()
+            && now.iter().zip(&entry.reached).all(|(a, b)| a.same(b));
+        if !same {
+            self.entries.lock().retain(|e| !Arc::ptr_eq(e, &entry));
+            return Ok(None);
         }
         Ok(Some(entry))
     }
@@ -350,10 +348,8 @@ impl CompiledFunction {
             })?;
         }
         let traced = traced?;
-        let reached = match traced.captured().is_empty() {
-            true => Vec::new(),
-            false => self.reach(py)?,
-        };
+        // A scalar is part of the plan and not among the captured arrays: look in any case.
+        let reached = self.reach(py)?;
         let result = result.ok_or_else(|| value_error("[compile] the function was not called"))?;
         let stream = current_stream();
         let entry = Arc::new(Entry { form, stream, reached, traced, result, results, draws });

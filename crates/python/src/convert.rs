@@ -368,8 +368,11 @@ fn join(flat: &Flat<'_>, dtype: Option<Dtype>) -> Answer<Array> {
     Ok(dtype.map_or_else(|| Ok(stacked.clone()), |d| stacked.astype(d))?)
 }
 
+/// Bytes of elements, their dtype, and the shape.
+type Elements = (Vec<u8>, Dtype, Vec<usize>);
+
 /// The bytes of all leaves one after another, if they are host arrays of one dtype and shape.
-fn gather_bytes(flat: &Flat<'_>) -> Answer<Option<(Vec<u8>, Dtype, Vec<usize>)>> {
+fn gather_bytes(flat: &Flat<'_>) -> Answer<Option<Elements>> {
     if !flat.numbers.is_empty() {
         return Ok(None);
     }

@@ -220,7 +220,8 @@ fn new_stream(device: DeviceLike) -> Answer<PyStream> {
 
 /// A new stream on a device; here all streams may be used from every thread.
 #[pyfunction]
-fn new_thread_unsafe_stream(device: DeviceLike) -> Answer<PyStream> {
+#[pyo3(name = "new_thread_unsafe_stream")]
+fn new_thread_stream(device: DeviceLike) -> Answer<PyStream> {
     new_stream(device)
 }
 
@@ -320,7 +321,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(default_stream, m)?)?;
     m.add_function(wrap_pyfunction!(set_default_stream, m)?)?;
     m.add_function(wrap_pyfunction!(new_stream, m)?)?;
-    m.add_function(wrap_pyfunction!(new_thread_unsafe_stream, m)?)?;
+    m.add_function(wrap_pyfunction!(new_thread_stream, m)?)?;
     m.add_function(wrap_pyfunction!(new_thread_local_stream, m)?)?;
     m.add_function(wrap_pyfunction!(clear_streams, m)?)?;
     m.add_function(wrap_pyfunction!(synchronize, m)?)?;

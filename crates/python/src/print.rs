@@ -21,7 +21,7 @@ pub fn show(py: Python<'_>, array: &Array) -> Answer<String> {
     evaluate(py, std::slice::from_ref(array))?;
     let cells = Cells { array: &corner(array)?, precision: PRECISION.load(Ordering::Relaxed) };
     let mut text = String::from("array(");
-    cells.axis(&mut text, array.shape(), 0, 0, 7)?;
+    cells.axis(&mut text, array.shape(), 0, 7)?;
     let _ = write!(text, ", dtype={})", array.dtype().name());
     Ok(text)
 }
@@ -51,16 +51,9 @@ struct Cells<'a> {
 }
 
 impl Cells<'_> {
-    /// Writes axis `depth` and those inside it; `place` is that of its first element among those
+    /// Writes the first axis of `shape` and those inside it; `place` is that of its first element among those
     /// shown.
-    fn axis(
-        &self,
-        text: &mut String,
-        shape: &[usize],
-        depth: usize,
-        place: usize,
-        indent: usize,
-    ) -> Answer<()> {
+    fn axis(&self, text: &mut String, shape: &[usize], place: usize, indent: usize) -> Answer<()> {
         let Some((&n, inner)) = shape.split_first() else { return self.cell(text, place) };
         let step: usize = inner.iter().map(|&n| n.min(LONGEST)).product();
         let last = inner.is_empty();
@@ -80,7 +73,7 @@ impl Cells<'_> {
                 text.push_str("...");
                 between(text);
             }
-            self.axis(text, inner, depth + 1, place + i * step, indent + 1)?;
+            self.axis(text, inner, place + i * step, indent + 1)?;
         }
         text.push(']');
         Ok(())

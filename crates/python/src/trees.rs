@@ -142,7 +142,7 @@ fn refill<'py>(
     {
         return Ok(Some(map(item, &mut |leaf| {
             let array = leaf.cast::<PyArray>().ok();
-            Ok(array.and_then(|a| next(a)).unwrap_or_else(|| leaf.clone()))
+            Ok(array.and_then(&mut *next).unwrap_or_else(|| leaf.clone()))
         })?));
     }
     fill(item, next)?;

@@ -64,7 +64,8 @@ impl Convolution {
         let channels = input.shape()[spatial + 1];
         let (outputs, inner) = (weight.shape()[0], weight.shape()[spatial + 1]);
         let groups = self.groups;
-        let divides = groups > 0 && channels % groups == 0 && outputs % groups == 0;
+        let divides =
+            groups > 0 && channels.is_multiple_of(groups) && outputs.is_multiple_of(groups);
         if !divides || channels / groups != inner {
             return Err(self.refuse(format!(
                 "{channels} channels of the input in {groups} groups do not match {inner} of the \

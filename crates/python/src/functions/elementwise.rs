@@ -210,11 +210,11 @@ fn nan_to_num(
 /// Quotient rounded down, and remainder.
 #[pyfunction]
 #[pyo3(signature = (a, b, stream = None))]
-fn divmod(a: Operand, b: Operand, stream: On) -> Answer<(PyArray, PyArray)> {
+fn divmod(a: Operand, b: Operand, stream: On) -> Answer<[PyArray; 2]> {
     on(stream, || {
         let (a, b) = Operand::pair(a, b)?;
         let (q, r) = a.divmod(&b)?;
-        Ok((q.into(), r.into()))
+        Ok([q.into(), r.into()])
     })
 }
 

@@ -99,14 +99,10 @@ fn broadcast_to(a: Operand, shape: Sizes, stream: On) -> Answer<PyArray> {
 /// The arrays broadcast to one shape.
 #[pyfunction]
 #[pyo3(signature = (*arrays, stream = None))]
-fn broadcast_arrays<'py>(
-    py: Python<'py>,
-    arrays: Vec<Arr>,
-    stream: On,
-) -> Answer<Bound<'py, PyTuple>> {
+fn broadcast_arrays(arrays: Vec<Arr>, stream: On) -> Answer<Vec<PyArray>> {
     let arrays: Vec<Array> = arrays.into_iter().map(|a| a.0).collect();
     let wide = on(stream, || Ok(Array::broadcast_arrays(&arrays)?))?;
-    Ok(PyTuple::new(py, self::py(wide))?)
+    Ok(wide.into_iter().map(PyArray::from).collect())
 }
 
 /// The shape to which shapes broadcast together.
@@ -237,7 +233,7 @@ fn flip(a: Arr, axis: Option<Axes>, stream: On) -> Answer<PyArray> {
 
 /// The elements moved along axes, around the end; without axes, of the flattened array.
 #[pyfunction]
-#[pyo3(signature = (a, shift, axis = None, /, *, stream = None))]
+#[pyo3(signature = (a, shift, /, axis = None, *, stream = None))]
 fn roll(a: Arr, shift: Axes, axis: Option<Axes>, stream: On) -> Answer<PyArray> {
     on(stream, || match axis {
         None => wrap(a.0.roll(&[shift.iter().sum()], None)),
