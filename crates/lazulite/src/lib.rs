@@ -53,6 +53,8 @@ pub use lazulite_io as io;
 
 // Linking the backend is what registers it.
 use lazulite_cpu as _;
+#[cfg(feature = "cuda")]
+use lazulite_cuda as _;
 
 /// What most programs use.
 pub mod prelude {

@@ -1,0 +1,279 @@
+//! Device memory: blocks of plain device memory, kept for reuse, with exact counters.
+//!
+//! A block is free for new work as soon as the host lets it go, although kernels that use it may
+//! still be queued: on the same stream the order of the queue keeps them apart, and another stream
+//! first waits for the uses that the block remembers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lazulite_core::backend::{Buffer, Limit, Memory, MemoryStats};
+use lazulite_core::{Device, Error, ErrorKind, Result};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use crate::driver::{self, CUdeviceptr, Context};
+
+/// The position of a piece of work in a stream: the stream's number and its count of work then.
+pub(crate) type Use = (u32, u64);
+
+/// Who wrote and who reads a block.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Uses {
+    /// The last step that wrote it.
+    pub writer: Option<Use>,
+    /// The last use on each stream, of any kind.
+    pub all: SmallVec<[Use; 2]>,
+}
+
+impl Uses {
+    /// Notes a use; a later one on the same stream replaces an earlier one.
+    pub fn note(&mut self, stream: u32, ticket: u64) {
+        match self.all.iter_mut().find(|u| u.0 == stream) {
+            Some(u) => u.1 = u.1.max(ticket),
+            None => self.all.push((stream, ticket)),
+        }
+    }
+}
+
+/// A buffer in device memory.
+pub(crate) struct DeviceMemory {
+    device: Device,
+    at: CUdeviceptr,
+    size: usize,
+    block: usize,
+    pub uses: Mutex<Uses>,
+    home: Arc<Allocator>,
+}
+
+impl DeviceMemory {
+    /// The address of the first byte.
+    pub fn address(&self) -> CUdeviceptr {
+        self.at
+    }
+}
+
+impl Memory for DeviceMemory {
+    fn device(&self) -> Device {
+        self.device
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn host_bytes(&self) -> Option<&[u8]> {
+        None
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+impl Drop for DeviceMemory {
+    fn drop(&mut self) {
+        let uses = std::mem::take(self.uses.get_mut());
+        self.home.release(self.at, self.size, self.block, uses);
+    }
+}
+
+#[derive(Default)]
+struct State {
+    free: BTreeMap<usize, Vec<(CUdeviceptr, Uses)>>,
+    active: usize,
+    peak: usize,
+    cache: usize,
+    memory_limit: usize,
+    cache_limit: usize,
+    wired_limit: usize,
+}
+
+/// The allocator of one device.
+pub(crate) struct Allocator {
+    device: Device,
+    context: Context,
+    state: Mutex<State>,
+}
+
+/// The size of the block for a request: a multiple of an eighth of its power of two, so that arrays
+/// that grow a little reuse blocks, at most 12.5 % larger than asked.
+fn block_size(bytes: usize) -> usize {
+    let bytes = bytes.max(512);
+    let step = (bytes.next_power_of_two() / 16).max(512);
+    bytes.div_ceil(step) * step
+}
+
+impl Allocator {
+    /// The allocator of a device with `total` bytes.
+    pub fn new(device: Device, context: Context, total: usize) -> Allocator {
+        let limit = total / 20 * 19;
+        let state =
+            State { memory_limit: limit, cache_limit: limit, wired_limit: 0, ..State::default() };
+        Allocator { device, context, state: Mutex::new(state) }
+    }
+
+    /// Uninitialised memory.
+    ///
+    /// # Errors
+    /// Kind `OutOfMemory` if the limit or the device does not allow it.
+    pub fn allocate(self: &Arc<Allocator>, bytes: usize) -> Result<DeviceMemory> {
+        let block = block_size(bytes);
+        let (at, block, uses) = self.block(bytes, block)?;
+        Ok(DeviceMemory {
+            device: self.device,
+            at,
+            size: bytes,
+            block,
+            uses: Mutex::new(uses),
+            home: Arc::clone(self),
+        })
+    }
+
+    /// As [`Allocator::allocate`], as a handle.
+    pub fn buffer(self: &Arc<Allocator>, bytes: usize) -> Result<Buffer> {
+        Ok(Buffer::new(self.allocate(bytes)?))
+    }
+
+    fn block(&self, bytes: usize, block: usize) -> Result<(CUdeviceptr, usize, Uses)> {
+        let mut state = self.state.lock();
+        if state.active + bytes > state.memory_limit {
+            let message = format!(
+                "{bytes} bytes on {}: {} bytes are live, and the limit is {}",
+                self.device, state.active, state.memory_limit
+            );
+            return Err(Error::new(ErrorKind::OutOfMemory, "allocate", message));
+        }
+        let near = state.free.range(block..=block + block / 4).next().map(|(&size, _)| size);
+        let found = match near {
+            Some(size) => {
+                let list = state.free.get_mut(&size);
+                let taken = list.and_then(|l| l.pop());
+                if state.free.get(&size).is_some_and(|l| l.is_empty()) {
+                    state.free.remove(&size);
+                }
+                taken.map(|(at, uses)| (at, size, uses))
+            }
+            None => None,
+        };
+        let got = match found {
+            Some((at, size, uses)) => {
+                state.cache -= size;
+                (at, size, uses)
+            }
+            None => {
+                self.context.bind()?;
+                if state.active + state.cache + block > state.memory_limit {
+                    drain(&mut state);
+                }
+                let at = driver::allocate(block).or_else(|_| {
+                    drain(&mut state);
+                    driver::allocate(block)
+                });
+                let at = at.map_err(|error| {
+                    let message = format!(
+                        "{bytes} bytes on {}: {} bytes are live; {}",
+                        self.device,
+                        state.active,
+                        error.message()
+                    );
+                    Error::new(ErrorKind::OutOfMemory, "allocate", message)
+                })?;
+                (at, block, Uses::default())
+            }
+        };
+        state.active += bytes;
+        state.peak = state.peak.max(state.active);
+        Ok(got)
+    }
+
+    fn release(&self, at: CUdeviceptr, bytes: usize, block: usize, uses: Uses) {
+        let mut state = self.state.lock();
+        state.active -= bytes;
+        if state.cache + block > state.cache_limit {
+            if self.context.bind().is_ok() {
+                driver::free(at);
+            }
+            return;
+        }
+        state.cache += block;
+        state.free.entry(block).or_default().push((at, uses));
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> MemoryStats {
+        let state = self.state.lock();
+        MemoryStats { active: state.active, peak: state.peak, cache: state.cache }
+    }
+
+    /// Sets the peak to the live bytes.
+    pub fn reset_peak(&self) {
+        let mut state = self.state.lock();
+        state.peak = state.active;
+    }
+
+    /// Gives all kept blocks back to the driver.
+    pub fn clear_cache(&self) {
+        if self.context.bind().is_ok() {
+            drain(&mut self.state.lock());
+        }
+    }
+
+    /// Sets a limit and returns the former one.
+    pub fn set_limit(&self, limit: Limit, bytes: usize) -> usize {
+        let mut state = self.state.lock();
+        let former = std::mem::replace(
+            match limit {
+                Limit::Memory => &mut state.memory_limit,
+                Limit::Cache => &mut state.cache_limit,
+                Limit::Wired => &mut state.wired_limit,
+            },
+            bytes,
+        );
+        if state.cache > state.cache_limit && self.context.bind().is_ok() {
+            drain(&mut state);
+        }
+        former
+    }
+
+    /// A limit.
+    pub fn limit(&self, limit: Limit) -> usize {
+        let state = self.state.lock();
+        match limit {
+            Limit::Memory => state.memory_limit,
+            Limit::Cache => state.cache_limit,
+            Limit::Wired => state.wired_limit,
+        }
+    }
+}
+
+/// Frees all kept blocks. Freeing waits for the kernels that use them.
+fn drain(state: &mut State) {
+    for (at, _) in std::mem::take(&mut state.free).into_values().flatten() {
+        driver::free(at);
+    }
+    state.cache = 0;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_little_larger_than_requests() {
+        for bytes in [0, 1, 511, 513, 4097, 100_000, 1 << 20, (1 << 20) + 1, 3_000_000_000] {
+            let block = block_size(bytes);
+            assert!(block >= bytes && block.is_multiple_of(512), "{bytes}");
+            assert!(block <= bytes + bytes / 8 + 512, "{bytes} {block}");
+        }
+    }
+
+    #[test]
+    fn a_later_use_replaces_an_earlier_one_of_the_same_stream() {
+        let mut uses = Uses::default();
+        uses.note(0, 3);
+        uses.note(1, 1);
+        uses.note(0, 7);
+        assert_eq!(uses.all.as_slice(), &[(0, 7), (1, 1)]);
+    }
+}

@@ -1,0 +1,282 @@
+//! CUDA devices: each step goes to the file of its family.
+
+use std::sync::{Arc, OnceLock};
+
+use lazulite_core::backend::{BACKENDS, Backend, Buffer, Call, Job, Limit, MemoryStats, Operand};
+use lazulite_core::op::Primitive;
+use lazulite_core::plan::{Extent, Instr, Tape, TapeValue};
+use lazulite_core::{Device, DeviceKind, Error, ErrorKind, Result, Stream};
+
+use crate::allocator::DeviceMemory;
+use crate::device::Gpu;
+use crate::driver::{self, DeviceFacts};
+use crate::module::ModuleStats;
+use crate::stream::Launch;
+use crate::{fast, fused, gather, host, indexing, matmul, quantized, scan};
+
+/// All CUDA devices that the driver shows.
+struct Cuda {
+    facts: Vec<DeviceFacts>,
+    gpus: Vec<OnceLock<Result<Gpu>>>,
+}
+
+#[linkme::distributed_slice(BACKENDS)]
+static REGISTER: fn() -> Option<Arc<dyn Backend>> = || {
+    let backend = instance()?;
+    Some(backend)
+};
+
+fn instance() -> Option<Arc<Cuda>> {
+    static INSTANCE: OnceLock<Option<Arc<Cuda>>> = OnceLock::new();
+    let make = || {
+        let facts = driver::devices().as_ref().ok()?.clone();
+        let gpus = facts.iter().map(|_| OnceLock::new()).collect();
+        Some(Arc::new(Cuda { facts, gpus }))
+    };
+    INSTANCE.get_or_init(make).clone()
+}
+
+/// How many steps ran on the host for lack of a kernel, over all devices.
+pub fn host_steps() -> u64 {
+    let Some(cuda) = instance() else { return 0 };
+    let count = |gpu: &Gpu| gpu.host_steps.load(std::sync::atomic::Ordering::Relaxed);
+    cuda.gpus.iter().filter_map(|g| g.get()?.as_ref().ok()).map(count).sum()
+}
+
+/// How many modules were compiled, and how many found on disk, for device 0.
+pub fn module_stats() -> ModuleStats {
+    let stats = || Some(instance()?.gpus.first()?.get()?.as_ref().ok()?.modules.stats());
+    stats().unwrap_or_default()
+}
+
+impl Cuda {
+    fn gpu(&self, device: Device) -> Result<&Gpu> {
+        let index = device.index as usize;
+        let (Some(cell), Some(facts)) = (self.gpus.get(index), self.facts.get(index)) else {
+            let message = format!("{device} is not there");
+            return Err(Error::new(ErrorKind::BackendUnavailable, "device", message));
+        };
+        cell.get_or_init(|| Gpu::new(device.index, facts)).as_ref().map_err(Clone::clone)
+    }
+}
+
+impl Backend for Cuda {
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Gpu
+    }
+
+    fn device_count(&self) -> u32 {
+        self.facts.len() as u32
+    }
+
+    fn describe(&self, device: Device) -> Vec<(String, String)> {
+        let fact = |key: &str, value: String| (key.to_string(), value);
+        let Some(facts) = self.facts.get(device.index as usize) else { return Vec::new() };
+        let products = if driver::cublaslt_present() {
+            "cublasLt"
+        } else {
+            "on the host: libcublasLt.so.13 is missing (pip install nvidia-cublas)"
+        };
+        vec![
+            fact("device_name", facts.name.clone()),
+            fact("architecture", facts.architecture()),
+            fact("multiprocessors", facts.multiprocessors.to_string()),
+            fact("memory_size", facts.memory.to_string()),
+            fact("cache_size", facts.cache.to_string()),
+            fact("products", products.into()),
+            fact("host_steps", host_steps().to_string()),
+        ]
+    }
+
+    fn allocate(&self, device: Device, bytes: usize) -> Result<Buffer> {
+        self.gpu(device)?.allocator.buffer(bytes)
+    }
+
+    fn upload(&self, device: Device, bytes: &[u8]) -> Result<Buffer> {
+        self.gpu(device)?.upload(bytes)
+    }
+
+    fn download(&self, buffer: &Buffer) -> Result<Vec<u8>> {
+        let memory = buffer.downcast::<DeviceMemory>().ok_or_else(|| {
+            Error::new(ErrorKind::Kernel, "download", "the buffer is not in device memory")
+        })?;
+        self.gpu(buffer.memory().device())?.download(memory)
+    }
+
+    fn execute(&self, stream: Stream, call: &Call<'_>) -> Result<()> {
+        let gpu = self.gpu(stream.device)?;
+        gpu.context.bind()?;
+        let queue = gpu.queue(stream.index)?;
+        let launch = Launch::new(gpu, &queue);
+        match call {
+            Call::Op { op, inputs, outputs } => execute(&launch, op, inputs, outputs),
+            Call::Tape { tape, inputs, outputs, space } => {
+                fused::execute(&launch, tape, inputs, outputs, space)
+            }
+            Call::Product { op, inputs, epilogue, extra, output } => {
+                product(&launch, op, inputs, epilogue, extra, output)
+            }
+        }
+    }
+
+    fn submit(&self, _stream: Stream, _inline: bool, job: Job) {
+        // Jobs only queue work, so the caller's thread does it.
+        job();
+    }
+
+    fn synchronize(&self, stream: Stream) -> Result<()> {
+        let gpu = self.gpu(stream.device)?;
+        gpu.context.bind()?;
+        gpu.queue(stream.index)?.synchronize()
+    }
+
+    fn memory(&self, device: Device) -> MemoryStats {
+        self.gpu(device).map(|g| g.allocator.stats()).unwrap_or_default()
+    }
+
+    fn reset_peak(&self, device: Device) {
+        if let Ok(gpu) = self.gpu(device) {
+            gpu.allocator.reset_peak();
+        }
+    }
+
+    fn clear_cache(&self, device: Device) {
+        if let Ok(gpu) = self.gpu(device) {
+            gpu.allocator.clear_cache();
+        }
+    }
+
+    fn set_limit(&self, device: Device, limit: Limit, bytes: usize) -> usize {
+        self.gpu(device).map(|g| g.allocator.set_limit(limit, bytes)).unwrap_or(0)
+    }
+
+    fn limit(&self, device: Device, limit: Limit) -> usize {
+        self.gpu(device).map(|g| g.allocator.limit(limit)).unwrap_or(0)
+    }
+}
+
+fn internal(op: &Primitive, what: &str) -> Error {
+    Error::new(ErrorKind::Kernel, op.name(), what.to_string())
+}
+
+/// Runs one primitive.
+fn execute(
+    launch: &Launch<'_>,
+    op: &Primitive,
+    inputs: &[Operand],
+    outputs: &[Operand],
+) -> Result<()> {
+    let Some(out) = outputs.first() else { return Err(internal(op, "no output")) };
+    match op {
+        Primitive::Scalar(_)
+        | Primitive::Cast(_)
+        | Primitive::Unary(_)
+        | Primitive::Binary(_)
+        | Primitive::Select(_)
+        | Primitive::Reduce(_) => single(launch, op, inputs, outputs),
+        Primitive::Matmul(_) if matmul::supports(out.dtype) => {
+            matmul::matmul(launch, &inputs[0], &inputs[1], out)
+        }
+        Primitive::Arange(a) => indexing::arange(launch, a, out),
+        Primitive::Concatenate(c) => indexing::concatenate(launch, c.axis, inputs, out),
+        Primitive::SliceUpdate(s) => indexing::slice_update(launch, s, inputs, out),
+        Primitive::Gather(g) if gather::fits(out.shape().len(), g.axes.len()) => {
+            gather::gather(launch, g, inputs, out)
+        }
+        Primitive::GatherAxis(g) => gather::gather_axis(launch, g, inputs, out),
+        Primitive::DynamicSlice(s) => gather::dynamic_slice(launch, s, inputs, out),
+        Primitive::DynamicSliceUpdate(s) => gather::dynamic_slice_update(launch, s, inputs, out),
+        Primitive::Scatter(s) if gather::fits(out.shape().len(), s.axes.len()) => {
+            gather::scatter(launch, s, inputs, out)
+        }
+        Primitive::ScatterAxis(s) => gather::scatter_axis(launch, s, inputs, out),
+        Primitive::RandomBits(r) => gather::random_bits(launch, r, &inputs[0], out),
+        Primitive::ArgReduce(a) if scan::fits(&inputs[0]) => {
+            scan::arg_reduce(launch, a, &inputs[0], out)
+        }
+        Primitive::Scan(s) if scan::fits(&inputs[0]) => scan::scan(launch, s, &inputs[0], out),
+        Primitive::Dequantize(d) => quantized::dequantize(launch, d, inputs, out),
+        Primitive::QuantizedMatmul(q) if matmul::supports(out.dtype) => {
+            quantized::quantized_matmul(launch, q, inputs, out)
+        }
+        Primitive::Rope(r) => fast::rope(launch, r, inputs, out),
+        Primitive::Attention(a) if fast::supports(inputs, out) => {
+            fast::attention(launch, a, inputs, out)
+        }
+        Primitive::Gather(_)
+        | Primitive::Scatter(_)
+        | Primitive::Load(_)
+        | Primitive::ArgReduce(_)
+        | Primitive::Scan(_)
+        | Primitive::MaskedScatter(_)
+        | Primitive::Sort(_)
+        | Primitive::ArgSort(_)
+        | Primitive::Matmul(_)
+        | Primitive::Quantize(_)
+        | Primitive::QuantizedMatmul(_)
+        | Primitive::Attention(_) => host::execute(launch, op, inputs, outputs),
+        Primitive::Data
+        | Primitive::Placeholder(_)
+        | Primitive::Broadcast(_)
+        | Primitive::Reshape(_)
+        | Primitive::Transpose(_)
+        | Primitive::Slice(_)
+        | Primitive::AsStrided(_)
+        | Primitive::Bitcast(_)
+        | Primitive::Identity(_)
+        | Primitive::CustomFunction(_) => Err(internal(op, "not a step that a device runs")),
+    }
+}
+
+/// Runs one elementwise op or reduction as a tape of one instruction.
+fn single(
+    launch: &Launch<'_>,
+    op: &Primitive,
+    inputs: &[Operand],
+    outputs: &[Operand],
+) -> Result<()> {
+    let (instr, axes) = match op {
+        Primitive::Scalar(value) => (Instr::Const(*value), 0),
+        Primitive::Cast(_) => (Instr::Cast(0), 0),
+        Primitive::Unary(op) => (Instr::Unary(*op, 0), 0),
+        Primitive::Binary(op) => (Instr::Binary(*op, 0, 1), 0),
+        Primitive::Select(_) => (Instr::Select(0, 1, 2), 0),
+        Primitive::Reduce(op) => {
+            (Instr::Reduce(op.op, 0), op.axes.iter().fold(0u64, |mask, &axis| mask | 1 << axis))
+        }
+        _ => return Err(internal(op, "not elementwise")),
+    };
+    let mut values: Vec<TapeValue> = (inputs.iter().enumerate())
+        .map(|(i, x)| TapeValue {
+            instr: Instr::Load { operand: i as u16 },
+            dtype: x.dtype,
+            extent: Extent::Full,
+        })
+        .collect();
+    let extent = if axes == 0 { Extent::Full } else { Extent::Row };
+    values.push(TapeValue { instr, dtype: outputs[0].dtype, extent });
+    let stores = vec![inputs.len() as u16];
+    let tape = Tape { values, stores, inputs: inputs.len() as u16, axes };
+    let space = if axes == 0 { outputs[0].shape() } else { inputs[0].shape() };
+    fused::execute(launch, &tape, inputs, outputs, space)
+}
+
+/// Runs a product into memory of its own, then the program that reads it.
+fn product(
+    launch: &Launch<'_>,
+    op: &Primitive,
+    inputs: &[Operand],
+    epilogue: &Tape,
+    extra: &[Operand],
+    output: &Operand,
+) -> Result<()> {
+    let Some(value) = epilogue.values.iter().find(|v| v.instr == Instr::Load { operand: 0 }) else {
+        return Err(internal(op, "no use of the product"));
+    };
+    let sums = launch.temporary(value.dtype, output.shape())?;
+    execute(launch, op, inputs, std::slice::from_ref(&sums))?;
+    let mut loads = Vec::with_capacity(1 + extra.len());
+    loads.push(sums);
+    loads.extend_from_slice(extra);
+    fused::execute(launch, epilogue, &loads, std::slice::from_ref(output), output.shape())
+}

@@ -1,0 +1,238 @@
+//! Every kernel and a corpus of generated sources compile for two architectures, without a device.
+//! Where the compiler is not installed, the tests say so and check nothing.
+
+use lazulite_core::Dtype;
+use lazulite_core::op::elementwise::{BINARY_OPS, UNARY_OPS};
+use lazulite_core::op::{BinaryOp, ReduceOp, UnaryOp};
+use lazulite_core::plan::{Extent, Instr, Tape, TapeValue};
+use smallvec::smallvec;
+
+use crate::driver;
+use crate::fused::{self, Step};
+use crate::module::{Rounding, compile};
+use crate::rows::{self, Along, Team};
+
+const ARCHITECTURES: [&str; 2] = ["sm_80", "sm_90a"];
+
+/// Compiles `text` for all architectures and returns the bytes spilled, of the worst kernel.
+fn check(what: &str, text: &str, rounding: Rounding) -> usize {
+    let mut spilled = 0;
+    for architecture in ARCHITECTURES {
+        let made = compile(text, architecture, rounding)
+            .unwrap_or_else(|e| panic!("{what} for {architecture}: {e}\n{text}"));
+        assert!(!made.code.is_empty(), "{what} for {architecture}: no code");
+        for line in made.log.lines() {
+            if let Some(at) = line.find("bytes spill stores") {
+                let number = line[..at].trim().rsplit(' ').next().and_then(|n| n.parse().ok());
+                spilled = spilled.max(number.unwrap_or(0));
+            }
+        }
+        let used: Vec<&str> = made.log.lines().filter(|l| l.contains("Used ")).collect();
+        println!("{what} {architecture}: {}", used.join("; "));
+    }
+    spilled
+}
+
+fn compiler() -> bool {
+    let there = driver::nvrtc_present();
+    if !there {
+        println!("skipped: libnvrtc.so.13 is not there; LAZULITE_CUDA_LIBS may name its folder");
+    }
+    there
+}
+
+fn load(operand: u16, dtype: Dtype) -> TapeValue {
+    TapeValue { instr: Instr::Load { operand }, dtype, extent: Extent::Full }
+}
+
+fn elementwise(ndim: usize, pack: usize, steps: &[Step]) -> fused::Variant {
+    fused::Variant { ndim, pack, steps: steps.into(), into: None, wide: false }
+}
+
+#[test]
+fn every_row_of_the_op_table_compiles_for_every_type_it_takes() {
+    if !compiler() {
+        return;
+    }
+    for dtype in Dtype::ALL {
+        let mut tape =
+            Tape { values: vec![load(0, dtype), load(1, dtype)], inputs: 2, ..Tape::default() };
+        let mut push = |instr, dtype| {
+            tape.values.push(TapeValue { instr, dtype, extent: Extent::Full });
+            let last = (tape.values.len() - 1) as u16;
+            tape.stores.push(last);
+        };
+        for info in UNARY_OPS {
+            if let Ok((input, output)) = info.class.resolve(info.name, dtype)
+                && input == dtype
+            {
+                push(Instr::Unary(info.op, 0), output);
+            }
+        }
+        for info in BINARY_OPS {
+            if let Ok((input, output)) = info.class.resolve(info.name, dtype, dtype)
+                && input == dtype
+            {
+                push(Instr::Binary(info.op, 0, 1), output);
+            }
+        }
+        for to in Dtype::ALL {
+            push(Instr::Cast(0), to);
+        }
+        let text = fused::print(&tape, &elementwise(1, 1, &[Step::Unit, Step::Any]));
+        check(&format!("table of {dtype}"), &text, Rounding::Separate);
+    }
+}
+
+#[test]
+fn elementwise_variants_compile() {
+    if !compiler() {
+        return;
+    }
+    let f = |instr, dtype| TapeValue { instr, dtype, extent: Extent::Full };
+    let tape = Tape {
+        values: vec![
+            load(0, Dtype::BF16),
+            load(1, Dtype::F32),
+            load(2, Dtype::Bool),
+            f(Instr::Cast(0), Dtype::F32),
+            f(Instr::Binary(BinaryOp::Multiply, 3, 1), Dtype::F32),
+            f(Instr::Select(2, 4, 3), Dtype::F32),
+            f(Instr::Cast(5), Dtype::BF16),
+        ],
+        stores: vec![6],
+        inputs: 3,
+        axes: 0,
+    };
+    for steps in [
+        [Step::Unit, Step::Unit, Step::Unit],
+        [Step::Unit, Step::Zero, Step::Same],
+        [Step::Any, Step::Unit, Step::Zero],
+    ] {
+        for (ndim, pack) in [(1, 8), (2, 8), (4, 1)] {
+            for (wide, into) in [(false, None), (true, Some(Step::Unit)), (true, Some(Step::Any))] {
+                let variant = fused::Variant { wide, into, ..elementwise(ndim, pack, &steps) };
+                let spilled =
+                    check("elementwise", &fused::print(&tape, &variant), Rounding::Separate);
+                assert_eq!(spilled, 0, "{variant:?}");
+            }
+        }
+    }
+}
+
+/// A softmax: two reductions, and a store of the whole row and of its sum.
+fn softmax(dtype: Dtype) -> Tape {
+    let f = |instr, dtype| TapeValue { instr, dtype, extent: Extent::Full };
+    let r = |instr, dtype| TapeValue { instr, dtype, extent: Extent::Row };
+    Tape {
+        values: vec![
+            load(0, dtype),
+            f(Instr::Cast(0), Dtype::F32),
+            r(Instr::Reduce(ReduceOp::Max, 1), Dtype::F32),
+            f(Instr::Binary(BinaryOp::Subtract, 1, 2), Dtype::F32),
+            f(Instr::Unary(UnaryOp::Exp, 3), Dtype::F32),
+            r(Instr::Reduce(ReduceOp::Sum, 4), Dtype::F32),
+            f(Instr::Binary(BinaryOp::Divide, 4, 5), Dtype::F32),
+            f(Instr::Cast(6), dtype),
+        ],
+        stores: vec![7, 5],
+        inputs: 1,
+        axes: 2,
+    }
+}
+
+#[test]
+fn row_variants_compile() {
+    if !compiler() {
+        return;
+    }
+    let tape = softmax(Dtype::BF16);
+    let base = rows::Variant {
+        team: Team::Block,
+        pack: 8,
+        items: 2,
+        kept_axes: 1,
+        reduced_axes: 1,
+        along: smallvec![Along::Unit, Along::Unit, Along::Fixed],
+        wide: false,
+        threads: 256,
+        stage: None,
+    };
+    let any = smallvec![Along::Any, Along::Any, Along::Fixed];
+    let variants = [
+        base.clone(),
+        rows::Variant { team: Team::Warp, threads: 128, items: 4, ..base.clone() },
+        rows::Variant { items: 0, threads: 512, ..base.clone() },
+        rows::Variant { pack: 1, items: 4, along: any.clone(), threads: 1024, ..base.clone() },
+        rows::Variant {
+            team: Team::Column,
+            pack: 1,
+            items: 0,
+            along: any.clone(),
+            threads: 512,
+            kept_axes: 2,
+            ..base.clone()
+        },
+        rows::Variant { items: 0, stage: Some(1), threads: 512, ..base.clone() },
+        rows::Variant { items: 0, stage: Some(2), threads: 512, ..base.clone() },
+        rows::Variant { items: 0, stage: Some(3), threads: 512, wide: true, ..base.clone() },
+        rows::Variant { items: 0, pack: 1, along: any, reduced_axes: 2, ..base.clone() },
+    ];
+    for variant in variants {
+        let spilled = check("rows", &rows::print(&tape, &variant), Rounding::Separate);
+        assert_eq!(spilled, 0, "{variant:?}");
+    }
+}
+
+#[test]
+fn every_kernel_compiles_without_spills() {
+    if !compiler() {
+        return;
+    }
+    let indexing = [
+        "T=bf16;ARANGE",
+        "T=i64;ARANGE",
+        "T=Wide;GATHER",
+        "T=u8;GATHER",
+        "T=u32;I=u64;GATHER_AXIS",
+        "T=u16;DYNAMIC;READ",
+        "T=u64;DYNAMIC",
+        "T=u16;SCATTER;MARK",
+        "T=u16;SCATTER;SET",
+        "T=bf16;SCATTER;MODE=JoinAdd",
+        "T=u8;SCATTER;MODE=JoinMax",
+        "T=c64;SCATTER_AXIS;MODE=JoinMultiply",
+        "T=bool;SCATTER_AXIS;MODE=JoinMin",
+        "RANDOM",
+    ];
+    let scan = ["T=f32;R=Sum;SCAN", "T=c64;R=LogAddExp;SCAN", "T=bf16;R=Max;SCAN", "T=i8;ARG=-1"];
+    let quantized = [
+        "T=bf16;BITS=3;GROUP=32;MODE=0;O=bf16;DEQUANTIZE",
+        "T=f32;BITS=8;GROUP=32;MODE=3;O=f32;DEQUANTIZE",
+        "T=bf16;BITS=4;GROUP=64;MODE=0;M=1;QMV",
+        "T=bf16;BITS=4;GROUP=64;MODE=0;M=16;QMV",
+        "T=f32;BITS=6;GROUP=128;MODE=0;M=4;QMV",
+        "T=f16;BITS=4;GROUP=16;MODE=2;M=2;QMV",
+    ];
+    let fast = [
+        "T=bf16;ROPE",
+        "T=f64;ROPE",
+        "T=bf16;WEIGHTS",
+        "T=bf16;D=128;E=128;ROWS=8;ATTENTION",
+        "T=bf16;D=128;E=128;ROWS=1;ATTENTION",
+        "T=f32;D=256;E=256;ROWS=4;ATTENTION",
+    ];
+    let all = [
+        (crate::indexing::SOURCE, &indexing[..]),
+        (crate::scan::SOURCE, &scan[..]),
+        (crate::quantized::SOURCE, &quantized[..]),
+        (crate::fast::SOURCE, &fast[..]),
+    ];
+    for (source, cases) in all {
+        for defines in cases {
+            let text = crate::module::defined(defines, source);
+            let spilled = check(defines, &text, Rounding::Contracted);
+            assert_eq!(spilled, 0, "{defines}");
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! The driver: found at run time, asked for devices once, and called through small wrappers that
+//! turn its codes into errors.
+//!
+//! Invariant: nothing below calls into a library before [`availability`] has said that it is there,
+//! because a missing library would panic in the loader.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use cudarc::driver::sys;
+use lazulite_core::{Error, ErrorKind, Result};
+
+pub(crate) use sys::{CUdeviceptr, CUevent, CUfunction, CUstream};
+
+/// What the driver told of one device at the start.
+#[derive(Clone, Debug)]
+pub struct DeviceFacts {
+    /// The product's name.
+    pub name: String,
+    /// The compute capability.
+    pub capability: (u32, u32),
+    /// The number of multiprocessors.
+    pub multiprocessors: u32,
+    /// The size of the device's memory in bytes.
+    pub memory: usize,
+    /// The size of the second-level cache in bytes.
+    pub cache: usize,
+    ordinal: c_int,
+}
+
+impl DeviceFacts {
+    /// The compiler's name of the architecture, such as `sm_90a`.
+    pub fn architecture(&self) -> String {
+        let (major, minor) = self.capability;
+        let suffix = if major >= 9 { "a" } else { "" };
+        format!("sm_{major}{minor}{suffix}")
+    }
+}
+
+/// The oldest driver that runs programs of the CUDA 13 tool chain.
+const OLDEST_DRIVER: c_int = 13000;
+/// The oldest architecture whose instructions the kernels use.
+const OLDEST_CAPABILITY: u32 = 8;
+
+/// Whether CUDA can be used here; the text of the error says exactly what is missing.
+///
+/// # Errors
+/// A sentence that names the missing library, the old driver or the absent device.
+pub fn availability() -> Result<(), String> {
+    devices().as_ref().map(|_| ()).map_err(Clone::clone)
+}
+
+/// The devices that the backend drives, in the driver's order.
+pub(crate) fn devices() -> &'static Result<Vec<DeviceFacts>, String> {
+    static DEVICES: OnceLock<Result<Vec<DeviceFacts>, String>> = OnceLock::new();
+    DEVICES.get_or_init(find_devices)
+}
+
+fn find_devices() -> Result<Vec<DeviceFacts>, String> {
+    // SAFETY: opening the driver's library runs its constructors only.
+    if !unsafe { sys::is_culib_present() } {
+        return Err("no NVIDIA driver: libcuda.so.1 is not on the loader's path".into());
+    }
+    let mut version = 0;
+    // SAFETY: the library is there, and the pointer is to a local integer.
+    let code = unsafe { sys::cuDriverGetVersion(&mut version) };
+    if code != sys::CUresult::CUDA_SUCCESS {
+        return Err(format!("the NVIDIA driver does not answer: {code:?}"));
+    }
+    if version < OLDEST_DRIVER {
+        return Err(format!(
+            "the NVIDIA driver is for CUDA {}.{}, but CUDA 13.0 or later is needed (driver 580)",
+            version / 1000,
+            version % 1000 / 10
+        ));
+    }
+    // SAFETY: the library is there.
+    let code = unsafe { sys::cuInit(0) };
+    if code != sys::CUresult::CUDA_SUCCESS {
+        return Err(format!("the NVIDIA driver finds no usable device: {code:?}"));
+    }
+    if !nvrtc_present() {
+        return Err(
+            "libnvrtc.so.13 is missing: pip install nvidia-cuda-nvrtc, or name its folder \
+                    in LAZULITE_CUDA_LIBS"
+                .into(),
+        );
+    }
+    let mut count = 0;
+    // SAFETY: the driver is initialised, and the pointer is to a local integer.
+    unsafe { sys::cuDeviceGetCount(&mut count) };
+    let found: Vec<DeviceFacts> = (0..count).filter_map(facts).collect();
+    let usable: Vec<_> =
+        found.iter().filter(|d| d.capability.0 >= OLDEST_CAPABILITY).cloned().collect();
+    match (usable.is_empty(), found.first()) {
+        (false, _) => Ok(usable),
+        (true, Some(old)) => Err(format!(
+            "{} has compute capability {}.{}, but 8.0 or later is needed",
+            old.name, old.capability.0, old.capability.1
+        )),
+        (true, None) => Err("the NVIDIA driver sees no device".into()),
+    }
+}
+
+fn facts(ordinal: c_int) -> Option<DeviceFacts> {
+    use sys::CUdevice_attribute as A;
+    let mut device = 0;
+    // SAFETY: the ordinal is below the driver's count, and the pointer is to a local.
+    ok(unsafe { sys::cuDeviceGet(&mut device, ordinal) })?;
+    let mut name = [0 as c_char; 256];
+    // SAFETY: the driver writes at most 256 bytes, with a final zero.
+    ok(unsafe { sys::cuDeviceGetName(name.as_mut_ptr(), 256, device) })?;
+    // SAFETY: the driver ended the name with a zero.
+    let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned();
+    let attribute = |which| {
+        let mut value = 0;
+        // SAFETY: the device is valid, and the pointer is to a local.
+        ok(unsafe { sys::cuDeviceGetAttribute(&mut value, which, device) })?;
+        Some(value as u32)
+    };
+    let mut memory = 0;
+    // SAFETY: the device is valid, and the pointer is to a local.
+    ok(unsafe { sys::cuDeviceTotalMem_v2(&mut memory, device) })?;
+    Some(DeviceFacts {
+        name,
+        capability: (
+            attribute(A::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            attribute(A::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        ),
+        multiprocessors: attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+        memory,
+        cache: attribute(A::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)? as usize,
+        ordinal,
+    })
+}
+
+fn ok(code: sys::CUresult) -> Option<()> {
+    (code == sys::CUresult::CUDA_SUCCESS).then_some(())
+}
+
+/// True iff the run-time compiler is there.
+pub(crate) fn nvrtc_present() -> bool {
+    static PRESENT: OnceLock<bool> = OnceLock::new();
+    *PRESENT.get_or_init(|| {
+        preload(&["libnvrtc-builtins.so.13.0", "libnvrtc.so.13"]);
+        // SAFETY: opening the library runs its constructors only.
+        unsafe { cudarc::nvrtc::sys::is_culib_present() }
+    })
+}
+
+/// True iff cublasLt is there.
+pub(crate) fn cublaslt_present() -> bool {
+    static PRESENT: OnceLock<bool> = OnceLock::new();
+    *PRESENT.get_or_init(|| {
+        preload(&["libcublas.so.13", "libcublasLt.so.13"]);
+        // SAFETY: opening the library runs its constructors only.
+        unsafe { cudarc::cublaslt::sys::is_culib_present() }
+    })
+}
+
+/// Folders in which the libraries of pip wheels and toolkits lie: those that `LAZULITE_CUDA_LIBS`
+/// names (as `PATH` does), then those beside the Python that runs or is activated, then toolkits.
+fn folders() -> Vec<PathBuf> {
+    let mut out: Vec<PathBuf> = Vec::new();
+    if let Some(named) = std::env::var_os("LAZULITE_CUDA_LIBS") {
+        out.extend(std::env::split_paths(&named));
+    }
+    let mut prefixes: Vec<PathBuf> = Vec::new();
+    prefixes.extend(
+        ["VIRTUAL_ENV", "CONDA_PREFIX"].iter().filter_map(std::env::var_os).map(Into::into),
+    );
+    let program = std::env::current_exe().ok();
+    prefixes.extend(program.iter().filter_map(|p| Some(p.parent()?.parent()?.to_path_buf())));
+    for prefix in prefixes {
+        let Ok(entries) = std::fs::read_dir(prefix.join("lib")) else { continue };
+        for entry in
+            entries.flatten().filter(|e| e.file_name().to_string_lossy().starts_with("python"))
+        {
+            let nvidia = entry.path().join("site-packages/nvidia");
+            out.push(nvidia.join("cu13/lib"));
+            if let Ok(packages) = std::fs::read_dir(&nvidia) {
+                out.extend(packages.flatten().map(|p| p.path().join("lib")));
+            }
+        }
+    }
+    out.push("/usr/local/cuda/lib64".into());
+    out
+}
+
+/// Opens libraries by full path where the loader would not find them, and keeps them open, so that
+/// the loader finds them by name afterwards.
+fn preload(names: &[&str]) {
+    let folders = folders();
+    for name in names {
+        let Some(path) = folders.iter().map(|f| f.join(name)).find(|p| p.is_file()) else {
+            continue;
+        };
+        // SAFETY: opening a library of NVIDIA's runs its constructors only.
+        if let Ok(library) = unsafe { libloading::Library::new(path) } {
+            std::mem::forget(library);
+        }
+    }
+}
+
+/// The driver's code as an error of kind `Kernel` (`OutOfMemory` for that code).
+pub(crate) fn check(code: sys::CUresult, what: &'static str) -> Result<()> {
+    if code == sys::CUresult::CUDA_SUCCESS {
+        return Ok(());
+    }
+    let kind = match code {
+        sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => ErrorKind::OutOfMemory,
+        _ => ErrorKind::Kernel,
+    };
+    let mut text: *const c_char = std::ptr::null();
+    // SAFETY: the driver is loaded, since it gave the code; it sets the pointer to a constant.
+    unsafe { sys::cuGetErrorString(code, &mut text) };
+    let text = if text.is_null() {
+        "unknown".into()
+    } else {
+        // SAFETY: the driver's texts are constants that end with a zero.
+        unsafe { CStr::from_ptr(text) }.to_string_lossy()
+    };
+    Err(Error::new(kind, what, format!("CUDA: {text} ({code:?})")))
+}
+
+/// The primary context of a device. It lives as long as the process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context(sys::CUcontext);
+
+// SAFETY: a context may be made current on any thread.
+unsafe impl Send for Context {}
+// SAFETY: as above; the handle itself is never changed.
+unsafe impl Sync for Context {}
+
+impl Context {
+    pub fn of(device: &DeviceFacts) -> Result<Context> {
+        let mut context = std::ptr::null_mut();
+        // SAFETY: the ordinal is the driver's own, and the pointer is to a local.
+        let code = unsafe { sys::cuDevicePrimaryCtxRetain(&mut context, device.ordinal) };
+        check(code, "context")?;
+        Ok(Context(context))
+    }
+
+    /// Makes the context the calling thread's current one.
+    pub fn bind(self) -> Result<()> {
+        // SAFETY: the context was retained and is never released.
+        check(unsafe { sys::cuCtxSetCurrent(self.0) }, "context")
+    }
+}
+
+/// Plain device memory. The context must be current, as for all that follow.
+pub(crate) fn allocate(bytes: usize) -> Result<CUdeviceptr> {
+    let mut at = 0;
+    // SAFETY: the pointer is to a local.
+    check(unsafe { sys::cuMemAlloc_v2(&mut at, bytes) }, "allocate")?;
+    Ok(at)
+}
+
+/// Gives back what [`allocate`] gave; the driver waits for kernels that use it.
+pub(crate) fn free(at: CUdeviceptr) {
+    // SAFETY: the caller owned the block and gives it up.
+    unsafe { sys::cuMemFree_v2(at) };
+}
+
+/// Host memory that the device reaches by itself, also while kernels run, at the same address.
+pub(crate) fn allocate_pinned(bytes: usize) -> Result<*mut u8> {
+    let mut at: *mut c_void = std::ptr::null_mut();
+    let flags = sys::CU_MEMHOSTALLOC_PORTABLE | sys::CU_MEMHOSTALLOC_DEVICEMAP;
+    // SAFETY: the pointer is to a local.
+    check(unsafe { sys::cuMemHostAlloc(&mut at, bytes, flags) }, "allocate")?;
+    Ok(at.cast())
+}
+
+/// A stream that does not wait for the default one.
+pub(crate) fn create_stream() -> Result<CUstream> {
+    let mut stream = std::ptr::null_mut();
+    let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as c_uint;
+    // SAFETY: the pointer is to a local.
+    check(unsafe { sys::cuStreamCreate(&mut stream, flags) }, "stream")?;
+    Ok(stream)
+}
+
+/// Waits for all work of a stream.
+pub(crate) fn synchronize(stream: CUstream) -> Result<()> {
+    // SAFETY: streams are never destroyed.
+    check(unsafe { sys::cuStreamSynchronize(stream) }, "synchronize")
+}
+
+/// Makes all later work of `waiter` wait for all work that `other` has now.
+pub(crate) fn wait_for(waiter: CUstream, other: CUstream) -> Result<()> {
+    let mut event: CUevent = std::ptr::null_mut();
+    let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING as c_uint;
+    // SAFETY: the pointer is to a local.
+    check(unsafe { sys::cuEventCreate(&mut event, flags) }, "stream")?;
+    // SAFETY: streams are never destroyed, and the event was just made.
+    let recorded = check(unsafe { sys::cuEventRecord(event, other) }, "stream")
+        // SAFETY: as above.
+        .and_then(|()| check(unsafe { sys::cuStreamWaitEvent(waiter, event, 0) }, "stream"));
+    // SAFETY: the driver frees an event that is waited for once that is over.
+    unsafe { sys::cuEventDestroy_v2(event) };
+    recorded
+}
+
+/// Queues a copy from the host.
+///
+/// # Safety
+/// `from` must be readable and `to` writable for `bytes`; pinned host memory must stay as it is
+/// until the copy is done.
+pub(crate) unsafe fn copy_in(
+    to: CUdeviceptr,
+    from: *const u8,
+    bytes: usize,
+    stream: CUstream,
+) -> Result<()> {
+    // SAFETY: the caller's promise.
+    check(unsafe { sys::cuMemcpyHtoDAsync_v2(to, from.cast(), bytes, stream) }, "upload")
+}
+
+/// Queues a copy to the host.
+///
+/// # Safety
+/// `from` must be readable, and `to` writable, for `bytes` until the stream has been waited for.
+pub(crate) unsafe fn copy_out(
+    to: *mut u8,
+    from: CUdeviceptr,
+    bytes: usize,
+    stream: CUstream,
+) -> Result<()> {
+    // SAFETY: the caller's promise.
+    check(unsafe { sys::cuMemcpyDtoHAsync_v2(to.cast(), from, bytes, stream) }, "download")
+}
+
+/// Queues a copy within a device.
+///
+/// # Safety
+/// Both ranges must lie in live blocks and not overlap.
+pub(crate) unsafe fn copy_within(
+    to: CUdeviceptr,
+    from: CUdeviceptr,
+    bytes: usize,
+    stream: CUstream,
+) -> Result<()> {
+    // SAFETY: the caller's promise.
+    check(unsafe { sys::cuMemcpyDtoDAsync_v2(to, from, bytes, stream) }, "copy")
+}
+
+/// Queues filling a range with zeros.
+///
+/// # Safety
+/// The range must lie in a live block.
+pub(crate) unsafe fn fill_zero(to: CUdeviceptr, bytes: usize, stream: CUstream) -> Result<()> {
+    // SAFETY: the caller's promise.
+    check(unsafe { sys::cuMemsetD8Async(to, 0, bytes, stream) }, "fill")
+}
+
+/// A kernel of a loaded module. Modules are never unloaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kernel(CUfunction);
+
+// SAFETY: functions belong to a context, not to a thread.
+unsafe impl Send for Kernel {}
+// SAFETY: as above.
+unsafe impl Sync for Kernel {}
+
+/// Loads machine code and finds kernels of it by name.
+pub(crate) fn load_module(code: &[u8], names: &[&str]) -> Result<Vec<Kernel>> {
+    let mut module = std::ptr::null_mut();
+    // SAFETY: the code is a cubin, whose header says how long it is.
+    check(unsafe { sys::cuModuleLoadData(&mut module, code.as_ptr().cast()) }, "module")?;
+    let find = |name: &&str| {
+        let name = CString::new(*name)
+            .map_err(|_| Error::new(ErrorKind::Kernel, "module", "a kernel's name has a zero"))?;
+        let mut function = std::ptr::null_mut();
+        // SAFETY: the module is loaded, and the name ends with a zero.
+        let code = unsafe { sys::cuModuleGetFunction(&mut function, module, name.as_ptr()) };
+        check(code, "module")?;
+        Ok(Kernel(function))
+    };
+    names.iter().map(find).collect()
+}
+
+impl Kernel {
+    /// Queues the kernel.
+    ///
+    /// # Safety
+    /// `args` must point to the values of the kernel's parameters, and what they point to on the
+    /// device must be live and ordered on the stream.
+    pub unsafe fn launch(
+        self,
+        grid: [u32; 3],
+        block: [u32; 3],
+        shared: usize,
+        stream: CUstream,
+        args: &mut [*mut c_void],
+    ) -> Result<()> {
+        // SAFETY: the caller's promise.
+        let code = unsafe {
+            sys::cuLaunchKernel(
+                self.0,
+                grid[0],
+                grid[1],
+                grid[2],
+                block[0],
+                block[1],
+                block[2],
+                shared as c_uint,
+                stream,
+                args.as_mut_ptr(),
+                std::ptr::null_mut(),
+            )
+        };
+        check(code, "launch")
+    }
+}

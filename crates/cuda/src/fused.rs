@@ -1,0 +1,437 @@
+//! Tapes without reductions, as kernels of one thread for each pack of elements.
+//!
+//! A kernel is printed for a variant: the tape, the number of axes left after merging, how each
+//! load moves along the innermost one, and the width of a pack. Sizes and strides are parameters, so
+//! other sizes of the same variant run the same kernel.
+
+use std::fmt::Write;
+use std::hash::{BuildHasher, Hash};
+use std::sync::OnceLock;
+
+use lazulite_core::backend::Operand;
+use lazulite_core::plan::{Instr, Tape};
+use lazulite_core::{Dtype, Result};
+use parking_lot::Mutex;
+use rustc_hash::{FxBuildHasher, FxHashMap};
+use smallvec::SmallVec;
+
+use crate::args::Args;
+use crate::driver::Kernel;
+use crate::module::Rounding;
+use crate::print::{compute, expression, storage};
+use crate::rows;
+use crate::stream::Launch;
+
+/// How a load moves along the innermost axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Step {
+    /// One element for the whole array.
+    Same,
+    /// One element for a whole pack.
+    Zero,
+    /// Neighbours, aligned for an access of a whole pack.
+    Unit,
+    /// Any distance.
+    Any,
+}
+
+/// What a kernel without reductions is printed for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Variant {
+    pub ndim: usize,
+    pub pack: usize,
+    pub steps: SmallVec<[Step; 8]>,
+    /// How the only store moves, where it is not contiguous from its buffer's start.
+    pub into: Option<Step>,
+    /// True iff offsets need 64 bits.
+    pub wide: bool,
+}
+
+/// Axes after merging: sizes, and for each operand the strides.
+pub(crate) struct Merged {
+    pub sizes: Vec<usize>,
+    pub strides: Vec<Vec<isize>>,
+}
+
+/// Drops axes of size 1 and merges neighbours that all operands cross in one stride.
+pub(crate) fn merge(sizes: &[usize], strides: &[&[isize]]) -> Merged {
+    let mut out = Merged { sizes: Vec::new(), strides: vec![Vec::new(); strides.len()] };
+    for (axis, &n) in sizes.iter().enumerate() {
+        if n == 1 {
+            continue;
+        }
+        let joins = !out.sizes.is_empty()
+            && (out.strides.iter().zip(strides))
+                .all(|(o, s)| o.last() == Some(&(s[axis] * n as isize)));
+        if joins {
+            if let Some(last) = out.sizes.last_mut() {
+                *last *= n;
+            }
+            for (o, s) in out.strides.iter_mut().zip(strides) {
+                if let Some(last) = o.last_mut() {
+                    *last = s[axis];
+                }
+            }
+        } else {
+            out.sizes.push(n);
+            out.strides.iter_mut().zip(strides).for_each(|(o, s)| o.push(s[axis]));
+        }
+    }
+    if out.sizes.is_empty() {
+        out.sizes.push(1);
+        out.strides.iter_mut().for_each(|o| o.push(0));
+    }
+    out
+}
+
+/// The strides of `operand` under `space`, to which it broadcasts.
+pub(crate) fn broadcast_strides(operand: &Operand, space: &[usize]) -> SmallVec<[isize; 8]> {
+    let shape = operand.shape();
+    let lead = space.len() - shape.len();
+    (0..space.len())
+        .map(|a| match a.checked_sub(lead) {
+            Some(i) if shape[i] != 1 => operand.layout.strides[i],
+            _ => 0,
+        })
+        .collect()
+}
+
+/// True iff all offsets of the operands, and `count`, need more than 31 bits.
+pub(crate) fn needs_wide(count: usize, operands: &[&[Operand]]) -> bool {
+    const NARROW: isize = i32::MAX as isize;
+    let far = |o: &Operand| {
+        o.layout.extent().is_some_and(|(lo, hi)| hi - lo > NARROW || lo < 0 && -lo > NARROW)
+    };
+    count as isize > NARROW || operands.iter().any(|list| list.iter().any(far))
+}
+
+/// The most elements in a pack: 16 bytes of the narrowest type, at most 8.
+pub(crate) fn widest_pack<'a>(operands: impl Iterator<Item = &'a Operand>) -> usize {
+    let least = operands.map(|o| o.dtype.size()).min().unwrap_or(4);
+    (16 / least).min(8)
+}
+
+/// True iff a pack of `pack` elements at every multiple of it can be one access: `address` and the
+/// strides of the outer axes keep the alignment.
+pub(crate) fn aligned(address: u64, outer: &[isize], dtype: Dtype, pack: usize) -> bool {
+    let bytes = (dtype.size() * pack).min(16);
+    address.is_multiple_of(bytes as u64)
+        && outer.iter().all(|s| (s * dtype.size() as isize) % bytes as isize == 0)
+}
+
+/// A map from a tape and what else a kernel was printed for to the kernel.
+pub(crate) struct KernelCache<V>(Mutex<FxHashMap<u64, Vec<Known<V>>>>);
+
+/// The device, the tape and the variant of a kernel.
+type Known<V> = (usize, Tape, V, Kernel);
+
+impl<V: Clone + Eq + Hash> KernelCache<V> {
+    /// An empty map.
+    pub fn new() -> KernelCache<V> {
+        KernelCache(Mutex::default())
+    }
+
+    /// The kernel for a device, a tape and a variant; `make` is called where it is not known.
+    pub fn get(
+        &self,
+        device: usize,
+        tape: &Tape,
+        variant: &V,
+        make: impl FnOnce() -> Result<Kernel>,
+    ) -> Result<Kernel> {
+        let hash = FxBuildHasher.hash_one((device, tape, variant));
+        let known = |list: &Vec<Known<V>>| {
+            let same = |e: &&Known<V>| e.0 == device && e.1 == *tape && e.2 == *variant;
+            list.iter().find(same).map(|e| e.3)
+        };
+        if let Some(kernel) = self.0.lock().get(&hash).and_then(known) {
+            return Ok(kernel);
+        }
+        let kernel = make()?;
+        self.0.lock().entry(hash).or_default().push((
+            device,
+            tape.clone(),
+            variant.clone(),
+            kernel,
+        ));
+        Ok(kernel)
+    }
+}
+
+/// Runs a fused program.
+pub(crate) fn execute(
+    launch: &Launch<'_>,
+    tape: &Tape,
+    inputs: &[Operand],
+    outputs: &[Operand],
+    space: &[usize],
+) -> Result<()> {
+    if tape.reduces() {
+        return rows::execute(launch, tape, inputs, outputs, space);
+    }
+    run(launch, tape, inputs, outputs, space, false)
+}
+
+/// Runs a program without reductions whose only store may have any layout.
+pub(crate) fn execute_into(
+    launch: &Launch<'_>,
+    tape: &Tape,
+    inputs: &[Operand],
+    output: &Operand,
+) -> Result<()> {
+    run(launch, tape, inputs, std::slice::from_ref(output), output.shape(), true)
+}
+
+fn run(
+    launch: &Launch<'_>,
+    tape: &Tape,
+    inputs: &[Operand],
+    outputs: &[Operand],
+    space: &[usize],
+    into: bool,
+) -> Result<()> {
+    let count: usize = space.iter().product();
+    if count == 0 || outputs.is_empty() {
+        return Ok(());
+    }
+    let strides: Vec<_> = inputs.iter().map(|o| broadcast_strides(o, space)).collect();
+    let contiguous = lazulite_core::shape::contiguous_strides(space);
+    let mut all: Vec<&[isize]> = strides.iter().map(|s| &s[..]).collect();
+    all.push(if into { &outputs[0].layout.strides } else { &contiguous });
+    let merged = merge(space, &all);
+    let ndim = merged.sizes.len();
+    let inner = merged.sizes[ndim - 1];
+
+    let mut addresses: SmallVec<[u64; 8]> = SmallVec::new();
+    for input in inputs {
+        addresses.push(launch.read(input)?);
+    }
+    for output in outputs {
+        addresses.push(launch.write(output)?);
+    }
+    let mut pack = widest_pack(inputs.iter().chain(outputs));
+    // With one axis the last pack may be cut; with several all packs of a row must be whole.
+    while pack > 1
+        && ((ndim > 1 && !inner.is_multiple_of(pack))
+            || (!into
+                && outputs
+                    .iter()
+                    .zip(&addresses[inputs.len()..])
+                    .any(|(o, &at)| !aligned(at, &[], o.dtype, pack))))
+    {
+        pack /= 2;
+    }
+    let step = |i: usize| {
+        let s = &merged.strides[i];
+        match s[ndim - 1] {
+            _ if s.iter().all(|&s| s == 0) => Step::Same,
+            0 => Step::Zero,
+            1 if aligned(addresses[i], &s[..ndim - 1], inputs[i].dtype, pack) => Step::Unit,
+            _ => Step::Any,
+        }
+    };
+    let variant = Variant {
+        ndim,
+        pack,
+        steps: (0..inputs.len()).map(step).collect(),
+        into: into.then(|| {
+            let s = &merged.strides[inputs.len()];
+            let at = addresses[inputs.len()];
+            let unit = s[ndim - 1] == 1 && aligned(at, &s[..ndim - 1], outputs[0].dtype, pack);
+            if unit { Step::Unit } else { Step::Any }
+        }),
+        wide: needs_wide(count, &[inputs, outputs]),
+    };
+
+    static KERNELS: OnceLock<KernelCache<Variant>> = OnceLock::new();
+    let kernel =
+        KERNELS.get_or_init(KernelCache::new).get(launch.gpu.index(), tape, &variant, || {
+            launch.gpu.modules.load(&print(tape, &variant), "tape", Rounding::Separate)
+        })?;
+    let packs = if ndim == 1 { count.div_ceil(pack) } else { count / pack };
+    let mut args = Args::new();
+    args.words(&addresses);
+    let mut geometry: SmallVec<[u64; 32]> = SmallVec::new();
+    geometry.push(packs as u64);
+    geometry.extend(merged.sizes.iter().map(|&n| n as u64));
+    for s in &merged.strides[..inputs.len() + usize::from(into)] {
+        geometry.extend(s.iter().map(|&s| s as u64));
+    }
+    args.words(&geometry);
+    const THREADS: usize = 256;
+    let grid = [packs.div_ceil(THREADS) as u32, 1, 1];
+    // SAFETY: the kernel was printed for this tape and variant; addresses cover the operands'
+    // extents, which core bound, and reads and writes are ordered on the stream.
+    unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue.raw()) }
+}
+
+/// The types of the loads and stores as the tape has them.
+pub(crate) fn load_dtypes(tape: &Tape) -> Vec<Dtype> {
+    let mut out = vec![Dtype::F32; tape.inputs as usize];
+    for value in &tape.values {
+        if let Instr::Load { operand } = value.instr {
+            out[operand as usize] = value.dtype;
+        }
+    }
+    out
+}
+
+/// The source of the kernel of a variant.
+pub(crate) fn print(tape: &Tape, variant: &Variant) -> String {
+    let mut out = String::new();
+    let loads = load_dtypes(tape);
+    let (n, d, index) = (loads.len(), variant.ndim, if variant.wide { "i64" } else { "i32" });
+    let stores: Vec<Dtype> = tape.stores.iter().map(|&v| tape.values[v as usize].dtype).collect();
+    let geometry = 1 + d + (n + usize::from(variant.into.is_some())) * d;
+    let inner_stride = |l: usize| format!("(I)g.v[{}]", 1 + d + l * d + d - 1);
+    let w = &mut out;
+    // Writing to a string cannot fail.
+    let _ = write!(
+        w,
+        "struct P {{ u64 at[{}]; }};\nstruct G {{ i64 v[{geometry}]; }};\ntypedef {index} I;\n",
+        n + stores.len()
+    );
+    let offsets: String = (0..n).map(|l| format!("I o{l}, ")).collect();
+    let _ = writeln!(w, "template <int W> void body(const P& p, const G& g, {offsets}I out) {{");
+    for (l, &dtype) in loads.iter().enumerate() {
+        let t = storage(dtype);
+        let _ = match variant.steps[l] {
+            Step::Unit => writeln!(
+                w,
+                "  const Pack<{t}, W> l{l} = *(const Pack<{t}, W>*)((const {t}*)p.at[{l}] + o{l});"
+            ),
+            Step::Same | Step::Zero => {
+                writeln!(w, "  const {t} l{l} = ((const {t}*)p.at[{l}])[o{l}];")
+            }
+            Step::Any => {
+                let stride = inner_stride(l);
+                writeln!(
+                    w,
+                    "  {t} l{l}[W];\n#pragma unroll\n  for (int e = 0; e < W; e++) l{l}[e] = \
+                     ((const {t}*)p.at[{l}])[o{l} + {stride} * e];"
+                )
+            }
+        };
+    }
+    for (s, &dtype) in stores.iter().enumerate() {
+        let _ = writeln!(w, "  Pack<{}, W> r{s};", storage(dtype));
+    }
+    let _ = writeln!(w, "#pragma unroll\n  for (int e = 0; e < W; e++) {{");
+    for (v, value) in tape.values.iter().enumerate() {
+        let text = match value.instr {
+            Instr::Load { operand } => match variant.steps[operand as usize] {
+                Step::Unit => format!("widen(l{operand}.v[e])"),
+                Step::Same | Step::Zero => format!("widen(l{operand})"),
+                Step::Any => format!("widen(l{operand}[e])"),
+            },
+            _ => expression(tape, v).unwrap_or_default(),
+        };
+        let _ = writeln!(w, "    const {} v{v} = {text};", compute(value.dtype));
+    }
+    for (s, (&v, &dtype)) in tape.stores.iter().zip(&stores).enumerate() {
+        let _ = writeln!(w, "    r{s}.v[e] = convert<{}>(v{v});", storage(dtype));
+    }
+    let _ = writeln!(w, "  }}");
+    for (s, &dtype) in stores.iter().enumerate() {
+        let t = storage(dtype);
+        let _ = match variant.into {
+            Some(Step::Any) => writeln!(
+                w,
+                "#pragma unroll\n  for (int e = 0; e < W; e++) \
+                 (({t}*)p.at[{}])[out + {} * e] = r{s}.v[e];",
+                n + s,
+                inner_stride(n)
+            ),
+            _ => writeln!(w, "  *(Pack<{t}, W>*)(({t}*)p.at[{}] + out) = r{s};", n + s),
+        };
+    }
+    let _ = writeln!(w, "}}");
+
+    let _ = write!(
+        w,
+        "extern \"C\" __global__ void __launch_bounds__(256) tape(P p, G g) {{\n  \
+         const I pack = (I)((i64)blockIdx.x * 256 + threadIdx.x);\n  \
+         if (pack >= (I)g.v[0]) return;\n  const I at = pack * {};\n",
+        variant.pack
+    );
+    let passed = |extra: &str| -> String {
+        (0..n)
+            .map(|l| match variant.steps[l] {
+                Step::Same => "0, ".to_string(),
+                Step::Zero => format!("o{l}, "),
+                _ if extra.is_empty() => format!("o{l}, "),
+                Step::Unit => format!("o{l} + {extra}, "),
+                Step::Any => {
+                    format!("o{l} + {extra} * {}, ", inner_stride(l))
+                }
+            })
+            .collect()
+    };
+    let mut moving: Vec<usize> = (0..n).filter(|&l| variant.steps[l] != Step::Same).collect();
+    if variant.into.is_some() {
+        moving.push(n);
+    }
+    let out_at = |extra: &str| match (variant.into, extra) {
+        (None, "") => "at".to_string(),
+        (None, _) => format!("at + {extra}"),
+        (Some(_), "") => format!("o{n}"),
+        (Some(_), _) => format!("o{n} + {extra} * {}", inner_stride(n)),
+    };
+    if d == 1 {
+        for &l in &moving {
+            let _ = writeln!(w, "  const I o{l} = at * (I)g.v[{}];", 1 + d + l * d);
+        }
+        let _ = write!(
+            w,
+            "  if (at + {p} <= (I)g.v[1]) body<{p}>(p, g, {}{});\n  \
+             else for (I k = 0; k < (I)g.v[1] - at; k++) body<1>(p, g, {}{});\n",
+            passed(""),
+            out_at(""),
+            passed("k"),
+            out_at("k"),
+            p = variant.pack
+        );
+    } else {
+        let _ = writeln!(w, "  I rest = pack;");
+        for a in (0..d).rev() {
+            let size = if a == d - 1 {
+                format!("((I)g.v[{}] / {})", 1 + a, variant.pack)
+            } else {
+                format!("(I)g.v[{}]", 1 + a)
+            };
+            let scale = if a == d - 1 { format!(" * {}", variant.pack) } else { String::new() };
+            let _ = match a {
+                0 => writeln!(w, "  const I ix0 = rest;"),
+                _ => writeln!(
+                    w,
+                    "  const I q{a} = rest / {size}; const I ix{a} = (rest - q{a} * {size}){scale}; \
+                     rest = q{a};"
+                ),
+            };
+        }
+        for &l in &moving {
+            let terms: Vec<String> =
+                (0..d).map(|a| format!("ix{a} * (I)g.v[{}]", 1 + d + l * d + a)).collect();
+            let _ = writeln!(w, "  const I o{l} = {};", terms.join(" + "));
+        }
+        let _ = writeln!(w, "  body<{}>(p, g, {}{});", variant.pack, passed(""), out_at(""));
+    }
+    let _ = writeln!(w, "}}");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_merge_where_all_operands_allow_it() {
+        let m = merge(&[2, 1, 3, 4], &[&[12, 0, 4, 1], &[0, 0, 0, 0]]);
+        assert_eq!((m.sizes, m.strides), (vec![24], vec![vec![1], vec![0]]));
+        let m = merge(&[2, 3, 4], &[&[12, 4, 1], &[4, 0, 1]]);
+        assert_eq!(m.sizes, [2, 3, 4]);
+        let m = merge(&[2, 3, 4], &[&[12, 4, 1], &[0, 4, 1]]);
+        assert_eq!((m.sizes, m.strides), (vec![2, 12], vec![vec![12, 1], vec![0, 1]]));
+        assert_eq!(merge(&[1, 1], &[&[5, 7]]).sizes, [1]);
+    }
+}

@@ -1,0 +1,354 @@
+//! Reading and writing at places that are arrays. Indices are checked on the device; a wrong one is
+//! an error of the next wait for the stream.
+
+use lazulite_core::backend::Operand;
+use lazulite_core::op::gather::{DynamicSlice, Gather, GatherAxis};
+use lazulite_core::op::random::RandomBits;
+use lazulite_core::op::scatter::{DynamicSliceUpdate, Scatter, ScatterAxis, UpdateMode};
+use lazulite_core::plan::{Extent, Instr, Tape, TapeValue};
+use lazulite_core::shape::contiguous_strides;
+use lazulite_core::{Dtype, Error, Result};
+
+use crate::args::Args;
+use crate::driver;
+use crate::indexing::{SOURCE, THREADS, begin, blocks};
+use crate::module::Rounding;
+use crate::print::storage;
+use crate::stream::{Launch, OPS};
+use crate::{copy, fused};
+
+/// Words of the struct that the kernels take.
+const GEOMETRY: usize = 64;
+/// The most index arrays of a gather.
+const LISTS: usize = 4;
+
+/// The number under which kernels report faults of `op`.
+fn number(op: &str) -> usize {
+    OPS.iter().position(|&name| name == op).unwrap_or(OPS.len() - 1)
+}
+
+/// True iff the kernels' struct has room for ops of this rank.
+pub(crate) fn fits(axes: usize, lists: usize) -> bool {
+    axes <= 12 && lists <= LISTS
+}
+
+fn padded(words: Vec<i64>) -> [u64; GEOMETRY] {
+    let mut out = [0u64; GEOMETRY];
+    out.iter_mut().zip(words).for_each(|(o, w)| *o = w as u64);
+    out
+}
+
+/// Index arrays, contiguous and of 64 bits.
+fn wide_indices(launch: &Launch<'_>, x: &Operand) -> Result<Operand> {
+    if x.dtype == Dtype::I64 {
+        return copy::as_contiguous(launch, x);
+    }
+    let load =
+        TapeValue { instr: Instr::Load { operand: 0 }, dtype: x.dtype, extent: Extent::Full };
+    let cast = TapeValue { instr: Instr::Cast(0), dtype: Dtype::I64, extent: Extent::Full };
+    let tape = Tape { values: vec![load, cast], stores: vec![1], inputs: 1, axes: 0 };
+    let to = launch.temporary(Dtype::I64, x.shape())?;
+    fused::execute(launch, &tape, std::slice::from_ref(x), std::slice::from_ref(&to), x.shape())?;
+    Ok(to)
+}
+
+/// The type in which elements move: the bits alone matter.
+fn mover(size: usize) -> &'static str {
+    match size {
+        1 => "u8",
+        2 => "u16",
+        4 => "u32",
+        8 => "u64",
+        _ => "Wide",
+    }
+}
+
+/// `src[s + index(i)]` for slices at index arrays. Neighbouring elements of a slice move together,
+/// up to 16 bytes.
+pub(crate) fn gather(
+    launch: &Launch<'_>,
+    op: &Gather,
+    inputs: &[Operand],
+    out: &Operand,
+) -> Result<()> {
+    if out.layout.is_empty() {
+        return Ok(());
+    }
+    let (src, lists) = (&inputs[0], &inputs[1..]);
+    let lists: Vec<Operand> =
+        lists.iter().map(|x| wide_indices(launch, x)).collect::<Result<_>>()?;
+    let merged = fused::merge(&op.slice, &[&src.layout.strides]);
+    let (mut sizes, mut strides) = (merged.sizes, merged.strides[0].clone());
+    let (from, to) = (launch.read(src)?, launch.write(out)?);
+    let mut indexed: Vec<isize> = op.axes.iter().map(|&a| src.layout.strides[a]).collect();
+    let size = src.dtype.size();
+    let last = sizes.len() - 1;
+    let mut unit = if sizes[last] > 1 && strides[last] == 1 { 16 / size } else { 1 };
+    let fits = |unit: usize| {
+        let outer = || strides[..last].iter().chain(&indexed);
+        sizes[last].is_multiple_of(unit)
+            && fused::aligned(from | to, &[], src.dtype, unit)
+            && outer().all(|s| s % unit as isize == 0)
+    };
+    while unit > 1 && !fits(unit) {
+        unit /= 2;
+    }
+    sizes[last] /= unit;
+    strides[..last].iter_mut().chain(&mut indexed).for_each(|s| *s /= unit as isize);
+    let slice: usize = sizes.iter().product();
+    let count = out.layout.len() / unit;
+    let mut g = vec![count as i64, slice as i64, sizes.len() as i64, op.axes.len() as i64];
+    (0..sizes.len()).for_each(|a| g.extend([sizes[a] as i64, strides[a] as i64]));
+    for (i, &a) in op.axes.iter().enumerate() {
+        let n = src.shape()[a];
+        g.extend([n as i64 - op.slice[a] as i64, indexed[i] as i64, a as i64, n as i64]);
+    }
+    let defines = format!("T={};GATHER", mover(size * unit));
+    let kernel = launch.gpu.modules.kernel(SOURCE, "gather", &defines, Rounding::Separate)?;
+    let mut args = Args::new();
+    args.word(from).word(to);
+    for i in 0..LISTS {
+        args.word(lists.get(i).map(|x| launch.read(x)).transpose()?.unwrap_or(0));
+    }
+    args.words(&padded(g)).word(launch.queue.fault_address()).size(number("gather"));
+    // SAFETY: the kernel has these parameters; indices are checked against the axes before use.
+    unsafe { args.launch(kernel, blocks(count), [THREADS as u32, 1, 1], 0, launch.queue.raw()) }
+}
+
+/// `src` at the places of `indices`, with `indices` along one axis.
+pub(crate) fn gather_axis(
+    launch: &Launch<'_>,
+    op: &GatherAxis,
+    inputs: &[Operand],
+    out: &Operand,
+) -> Result<()> {
+    if out.layout.is_empty() {
+        return Ok(());
+    }
+    let (src, indices) = (&inputs[0], &inputs[1]);
+    let shape = out.shape();
+    let n = src.shape()[op.axis];
+    let mut g = vec![out.layout.len() as i64, shape.len() as i64, op.axis as i64, n as i64];
+    for a in 0..shape.len() {
+        let at = if a != op.axis && src.shape()[a] == 1 { 0 } else { src.layout.strides[a] };
+        let from = if indices.shape()[a] == 1 { 0 } else { indices.layout.strides[a] };
+        g.extend([shape[a] as i64, at as i64, from as i64]);
+    }
+    let defines = format!("T={};I={};GATHER_AXIS", mover(src.dtype.size()), storage(indices.dtype));
+    let kernel = launch.gpu.modules.kernel(SOURCE, "gather_axis", &defines, Rounding::Separate)?;
+    let mut args = Args::new();
+    args.word(launch.read(src)?).word(launch.read(indices)?).word(launch.write(out)?);
+    args.words(&padded(g)).word(launch.queue.fault_address()).size(number("take_along_axis"));
+    let grid = blocks(out.layout.len());
+    // SAFETY: the kernel has these parameters; indices are checked against the axis before use.
+    unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue.raw()) }
+}
+
+/// Copies between `part` and the part of `whole` that begins at `start` along `axes`.
+fn dynamic(
+    launch: &Launch<'_>,
+    name: &'static str,
+    whole: &Operand,
+    part: &Operand,
+    (start, axes): (&Operand, &[usize]),
+    read: bool,
+) -> Result<()> {
+    if part.layout.is_empty() {
+        return Ok(());
+    }
+    let start = wide_indices(launch, start)?;
+    let mut g = vec![part.layout.len() as i64, part.shape().len() as i64, axes.len() as i64];
+    for a in 0..part.shape().len() {
+        let (at, from) = (whole.layout.strides[a], part.layout.strides[a]);
+        g.extend([part.shape()[a] as i64, at as i64, from as i64]);
+    }
+    for &a in axes {
+        let n = whole.shape()[a];
+        g.extend([a as i64, n as i64 - part.shape()[a] as i64, n as i64]);
+    }
+    let read_flag = if read { ";READ" } else { "" };
+    let defines = format!("T={};DYNAMIC{read_flag}", mover(whole.dtype.size()));
+    let kernel = launch.gpu.modules.kernel(SOURCE, "dynamic", &defines, Rounding::Separate)?;
+    let (whole_at, part_at) = match read {
+        true => (launch.read(whole)?, launch.write(part)?),
+        false => (launch.write(whole)?, launch.read(part)?),
+    };
+    let mut args = Args::new();
+    args.word(whole_at).word(part_at).word(launch.read(&start)?);
+    args.words(&padded(g)).word(launch.queue.fault_address()).size(number(name));
+    let grid = blocks(part.layout.len());
+    // SAFETY: the kernel has these parameters; starts are checked against the axes before use.
+    unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue.raw()) }
+}
+
+/// A slice whose place is an array.
+pub(crate) fn dynamic_slice(
+    launch: &Launch<'_>,
+    op: &DynamicSlice,
+    inputs: &[Operand],
+    out: &Operand,
+) -> Result<()> {
+    dynamic(launch, "dynamic_slice", &inputs[0], out, (&inputs[1], &op.axes), true)
+}
+
+/// A slice replaced whose place is an array.
+pub(crate) fn dynamic_slice_update(
+    launch: &Launch<'_>,
+    op: &DynamicSliceUpdate,
+    inputs: &[Operand],
+    out: &Operand,
+) -> Result<()> {
+    begin(launch, &inputs[0], out)?;
+    dynamic(launch, "dynamic_slice_update", out, &inputs[1], (&inputs[2], &op.axes), false)
+}
+
+fn joiner(mode: UpdateMode) -> &'static str {
+    match mode {
+        UpdateMode::Set => "SET",
+        UpdateMode::Add => "MODE=JoinAdd",
+        UpdateMode::Multiply => "MODE=JoinMultiply",
+        UpdateMode::Max => "MODE=JoinMax",
+        UpdateMode::Min => "MODE=JoinMin",
+    }
+}
+
+/// The launches of a scatter: one, or for `Set` one that notes the last update of every element and
+/// one that writes.
+fn put(
+    launch: &Launch<'_>,
+    (name, define): (&'static str, &str),
+    mode: UpdateMode,
+    out: &Operand,
+    count: usize,
+    rest: impl Fn(&mut Args),
+) -> Result<()> {
+    let to = launch.write(out)?;
+    let set = mode == UpdateMode::Set;
+    if set && count >= u32::MAX as usize {
+        return Err(Error::unsupported("scatter", "2^32 updates or more in one step"));
+    }
+    let marks = if set { Some(launch.scratch(out.layout.len() * 4)?) } else { None };
+    let mut passes = vec![joiner(mode)];
+    if let Some(marks) = &marks {
+        let bytes = out.layout.len() * 4;
+        // SAFETY: the scratch block has this size.
+        unsafe { driver::fill_zero(marks.address(), bytes, launch.queue.raw())? };
+        passes.insert(0, "MARK");
+    }
+    for pass in passes {
+        let t = if set { mover(out.dtype.size()) } else { storage(out.dtype) };
+        let defines = format!("T={t};{define};{pass}");
+        let kernel = launch.gpu.modules.kernel(SOURCE, name, &defines, Rounding::Separate)?;
+        let mut args = Args::new();
+        args.word(to).word(marks.as_ref().map_or(0, |m| m.address()));
+        rest(&mut args);
+        let grid = blocks(count);
+        // SAFETY: the kernel has these parameters; indices are checked against the axes before use.
+        unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue.raw())? };
+    }
+    Ok(())
+}
+
+/// Slices written or joined at places given by index arrays.
+pub(crate) fn scatter(
+    launch: &Launch<'_>,
+    op: &Scatter,
+    inputs: &[Operand],
+    out: &Operand,
+) -> Result<()> {
+    let (dst, lists) = (&inputs[0], &inputs[2..]);
+    begin(launch, dst, out)?;
+    if inputs[1].layout.is_empty() {
+        return Ok(());
+    }
+    let updates = copy::as_contiguous(launch, &inputs[1])?;
+    let lists: Vec<Operand> =
+        lists.iter().map(|x| wide_indices(launch, x)).collect::<Result<_>>()?;
+    let slice = &updates.shape()[updates.shape().len() - out.shape().len()..];
+    let strides = contiguous_strides(out.shape());
+    let merged = fused::merge(slice, &[&strides]);
+    let (count, each) = (updates.layout.len(), slice.iter().product::<usize>());
+    let mut g = vec![count as i64, each as i64, merged.sizes.len() as i64, op.axes.len() as i64];
+    for a in 0..merged.sizes.len() {
+        g.extend([merged.sizes[a] as i64, merged.strides[0][a] as i64]);
+    }
+    for &a in &op.axes {
+        let n = out.shape()[a];
+        g.extend([n as i64 - slice[a] as i64, strides[a] as i64, a as i64, n as i64]);
+    }
+    let from = launch.read(&updates)?;
+    let mut places = [0u64; LISTS];
+    for (place, list) in places.iter_mut().zip(&lists) {
+        *place = launch.read(list)?;
+    }
+    let (g, fault) = (padded(g), launch.queue.fault_address());
+    put(launch, ("scatter", "SCATTER"), op.mode, out, count, |args| {
+        args.word(from);
+        places.iter().for_each(|&p| {
+            args.word(p);
+        });
+        args.words(&g).word(fault).size(number("scatter"));
+    })
+}
+
+/// Elements written or joined along one axis.
+pub(crate) fn scatter_axis(
+    launch: &Launch<'_>,
+    op: &ScatterAxis,
+    inputs: &[Operand],
+    out: &Operand,
+) -> Result<()> {
+    begin(launch, &inputs[0], out)?;
+    if inputs[2].layout.is_empty() {
+        return Ok(());
+    }
+    let indices = wide_indices(launch, &inputs[1])?;
+    let updates = copy::as_contiguous(launch, &inputs[2])?;
+    let strides = contiguous_strides(out.shape());
+    let (count, n) = (updates.layout.len(), out.shape()[op.axis]);
+    let mut g = vec![count as i64, out.shape().len() as i64, op.axis as i64, n as i64];
+    for a in 0..out.shape().len() {
+        g.extend([updates.shape()[a] as i64, strides[a] as i64]);
+    }
+    let (from, places) = (launch.read(&updates)?, launch.read(&indices)?);
+    let (g, fault) = (padded(g), launch.queue.fault_address());
+    put(launch, ("scatter_axis", "SCATTER_AXIS"), op.mode, out, count, |args| {
+        args.word(from).word(places).words(&g).word(fault).size(number("put_along_axis"));
+    })
+}
+
+/// Random words; narrow ones are the bytes of whole words.
+pub(crate) fn random_bits(
+    launch: &Launch<'_>,
+    op: &RandomBits,
+    key: &Operand,
+    out: &Operand,
+) -> Result<()> {
+    let len: usize = op.shape.iter().product();
+    if len == 0 || out.layout.is_empty() {
+        return Ok(());
+    }
+    let keys = copy::as_contiguous(launch, key)?;
+    let streams = keys.layout.len() / 2;
+    let words = (len * op.width).div_ceil(4);
+    let whole = words * 4 == len * op.width;
+    let to = launch.write(out)?;
+    let scratch = if whole { None } else { Some(launch.scratch(streams * words * 4)?) };
+    let kernel = launch.gpu.modules.kernel(SOURCE, "random", "RANDOM", Rounding::Separate)?;
+    let mut args = Args::new();
+    args.word(launch.read(&keys)?).word(scratch.as_ref().map_or(to, |s| s.address()));
+    args.size(words).size(streams);
+    let grid = blocks((words / 2 + words % 2) * streams);
+    // SAFETY: the kernel has these parameters and writes `words` words for every key.
+    unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue.raw())? };
+    if let Some(scratch) = &scratch {
+        let bytes = len * op.width;
+        for s in 0..streams as u64 {
+            let from = scratch.address() + s * words as u64 * 4;
+            let at = to + s * bytes as u64;
+            // SAFETY: both ranges lie in their blocks.
+            unsafe { driver::copy_within(at, from, bytes, launch.queue.raw())? };
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,195 @@
+// Ops that move elements between places, one thread for each element (or each group of neighbouring
+// elements, taken as one wide T where the layout allows it). Sizes and strides come in a struct; every
+// index is checked, and a wrong one is reported and skipped. Define one of the names below.
+struct Wide { u64 lo, hi; };
+struct G { i64 v[64]; };
+
+#ifdef ARANGE
+// out[i] = start + i * step. Values are computed in double or in wrapping 64-bit integers, and
+// rounded once.
+template <class E> struct Series {
+  static E at(u64 start, u64 step, i64 i) { return (E)(start + (u64)i * step); }
+};
+#define FLOATING(E) template <> struct Series<E> { \
+  static E at(u64 start, u64 step, i64 i) { \
+    return convert<E>(__longlong_as_double(start) + (double)i * __longlong_as_double(step)); } };
+FLOATING(f16) FLOATING(bf16) FLOATING(f32) FLOATING(f64)
+extern "C" __global__ void arange(T* out, u64 start, u64 step, i64 n) {
+  i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < n) out[i] = Series<T>::at(start, step, i);
+}
+#endif
+
+#ifdef GATHER
+// out (I + slice) = src[s + index(i)]. G: count, slice length, slice axes, indexed axes, then for each
+// slice axis (size, stride), for each indexed axis (last valid index, stride, axis, size).
+extern "C" __global__ void gather(const T* src, T* out, const i64* i0, const i64* i1, const i64* i2,
+                                  const i64* i3, G g, u64* fault, i64 op) {
+  i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= g.v[0]) return;
+  i64 q = i / g.v[1], s = i - q * g.v[1], at = 0;
+  int axes = (int)g.v[2], indexed = (int)g.v[3];
+  for (int a = axes - 1; a >= 0; a--) {
+    i64 n = g.v[4 + 2 * a], next = s / n;
+    at += (s - next * n) * g.v[5 + 2 * a]; s = next;
+  }
+  const i64* lists[4] = {i0, i1, i2, i3};
+  for (int a = 0; a < indexed; a++) {
+    const i64* p = &g.v[4 + 2 * axes + 4 * a];
+    i64 k = lists[a][q], given = k;
+    if (k < 0) k += p[3];
+    if (k < 0 || k > p[0]) { report(fault, (int)op, given, p[2], p[3]); return; }
+    at += k * p[1];
+  }
+  out[i] = src[at];
+}
+#endif
+
+#ifdef GATHER_AXIS
+// out[i] = src[i with indices[i] along axis]. G: count, axes, axis, size; for each axis (size, stride of
+// src, stride of indices). I is the type of the indices.
+extern "C" __global__ void gather_axis(const T* src, const I* indices, T* out, G g, u64* fault, i64 op) {
+  i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= g.v[0]) return;
+  i64 rest = i, at = 0, from = 0;
+  for (int a = (int)g.v[1] - 1; a >= 0; a--) {
+    i64 n = g.v[4 + 3 * a], next = rest / n, p = rest - next * n;
+    if (a != (int)g.v[2]) at += p * g.v[5 + 3 * a];
+    from += p * g.v[6 + 3 * a]; rest = next;
+  }
+  i64 k = (i64)indices[from], given = k;
+  if (k < 0) k += g.v[3];
+  if (k < 0 || k >= g.v[3]) { report(fault, (int)op, given, g.v[2], g.v[3]); return; }
+  out[i] = src[at + k * g.v[5 + 3 * (int)g.v[2]]];
+}
+#endif
+
+#ifdef DYNAMIC
+// The part of `whole` that begins at `start` along some axes is copied to `part` (READ) or from it.
+// G: count, axes, started axes; for each axis (size of the part, stride of whole, stride of part), for
+// each started axis (axis, last valid start).
+extern "C" __global__ void dynamic(T* whole, T* part, const i64* start, G g, u64* fault, i64 op) {
+  i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= g.v[0]) return;
+  int axes = (int)g.v[1];
+  i64 rest = i, at = 0, from = 0;
+  for (int a = axes - 1; a >= 0; a--) {
+    i64 n = g.v[3 + 3 * a], next = rest / n, p = rest - next * n;
+    at += p * g.v[4 + 3 * a]; from += p * g.v[5 + 3 * a]; rest = next;
+  }
+  for (int s = 0; s < (int)g.v[2]; s++) {
+    const i64* p = &g.v[3 + 3 * axes + 3 * s];
+    i64 k = start[s], given = k;
+    if (k < 0) k += p[2];
+    if (k < 0 || k > p[1]) { report(fault, (int)op, given, p[0], p[2]); return; }
+    at += k * g.v[4 + 3 * (int)p[0]];
+  }
+#ifdef READ
+  part[from] = whole[at];
+#else
+  whole[at] = part[from];
+#endif
+}
+#endif
+
+#if defined(SCATTER) || defined(SCATTER_AXIS)
+// Joins `x` into `*at` while others do the same: by compare and swap on the word that holds it.
+template <class J> void join_into(T* at, T x) {
+  const u64 address = (u64)at;
+  if (sizeof(T) == 8) {
+    u64* word = (u64*)at; u64 seen = *word, was;
+    do { was = seen; union { u64 w; T t; } u; u.w = was; u.t = J::join(u.t, x); seen = atomicCAS(word, was, u.w); } while (seen != was);
+  } else {
+    u32* word = (u32*)(address & ~3ull); int shift = (int)(address & 3) * 8;
+    u32 mask = sizeof(T) >= 4 ? 0xffffffffu : ((1u << (sizeof(T) % 4 * 8)) - 1) << shift, seen = *word, was;
+    do {
+      was = seen; union { u32 w; T t; } u; u.w = (was & mask) >> shift; u.t = J::join(u.t, x);
+      seen = atomicCAS(word, was, (was & ~mask) | ((u.w << shift) & mask));
+    } while (seen != was);
+  }
+}
+struct JoinAdd { static T join(T a, T b) { return convert<T>(widen(a) + widen(b)); } };
+struct JoinMultiply { static T join(T a, T b) { return convert<T>(widen(a) * widen(b)); } };
+struct JoinMax { static T join(T a, T b) { return convert<T>(op_maximum(widen(a), widen(b))); } };
+struct JoinMin { static T join(T a, T b) { return convert<T>(op_minimum(widen(a), widen(b))); } };
+
+// With Set, the last update of an element wins: a first launch (MARK) notes for each element the
+// greatest number of an update that goes to it, a second one writes the updates that are noted.
+__forceinline__ void put(T* dst, u32* last, i64 at, i64 number, T x) {
+#if defined(MARK)
+  atomicMax(&last[at], (u32)number + 1);
+#elif defined(SET)
+  if (last[at] == (u32)number + 1) dst[at] = x;
+#else
+  join_into<MODE>(&dst[at], x);
+#endif
+}
+#endif
+
+#ifdef SCATTER
+// updates (I + slice) go to dst[s + index(i)], dst contiguous. G as in gather, of dst, then the strides of
+// updates: for the position in I one (contiguous), for each slice axis one.
+extern "C" __global__ void scatter(T* dst, u32* last, const T* updates, const i64* i0, const i64* i1,
+                                   const i64* i2, const i64* i3, G g, u64* fault, i64 op) {
+  i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= g.v[0]) return;
+  i64 q = i / g.v[1], s = i - q * g.v[1], at = 0;
+  int axes = (int)g.v[2], indexed = (int)g.v[3];
+  for (int a = axes - 1; a >= 0; a--) {
+    i64 n = g.v[4 + 2 * a], next = s / n;
+    at += (s - next * n) * g.v[5 + 2 * a]; s = next;
+  }
+  const i64* lists[4] = {i0, i1, i2, i3};
+  for (int a = 0; a < indexed; a++) {
+    const i64* p = &g.v[4 + 2 * axes + 4 * a];
+    i64 k = lists[a][q], given = k;
+    if (k < 0) k += p[3];
+    if (k < 0 || k > p[0]) { report(fault, (int)op, given, p[2], p[3]); return; }
+    at += k * p[1];
+  }
+  put(dst, last, at, i, updates[i]);
+}
+#endif
+
+#ifdef SCATTER_AXIS
+// updates[i] goes to dst[i with indices[i] along axis], dst contiguous. G: count, axes, axis, size; for
+// each axis (size, stride of dst). Updates and indices are contiguous.
+extern "C" __global__ void scatter_axis(T* dst, u32* last, const T* updates, const i64* indices, G g,
+                                        u64* fault, i64 op) {
+  i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= g.v[0]) return;
+  i64 rest = i, at = 0;
+  for (int a = (int)g.v[1] - 1; a >= 0; a--) {
+    i64 n = g.v[4 + 2 * a], next = rest / n;
+    if (a != (int)g.v[2]) at += (rest - next * n) * g.v[5 + 2 * a];
+    rest = next;
+  }
+  i64 k = indices[i], given = k;
+  if (k < 0) k += g.v[3];
+  if (k < 0 || k >= g.v[3]) { report(fault, (int)op, given, g.v[2], g.v[3]); return; }
+  put(dst, last, at + k * g.v[5 + 2 * (int)g.v[2]], i, updates[i]);
+}
+#endif
+
+#ifdef RANDOM
+// Threefry-2x32, 20 rounds (Salmon et al., 2011): words i and i + h + n % 2 of a key's n words are the
+// halves of the hash of the counters (i, i + h + n % 2). One thread for each pair; keys (blocks, 2).
+extern "C" __global__ void random(const u32* keys, u32* out, i64 n, i64 streams) {
+  i64 half = n / 2, odd = n % 2, each = half + odd;
+  i64 t = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (t >= each * streams) return;
+  i64 s = t / each, i = t - s * each;
+  u32 k[3] = {keys[2 * s], keys[2 * s + 1], 0};
+  k[2] = k[0] ^ k[1] ^ 0x1BD11BDAu;
+  u32 a = (u32)i + k[0], b = (i < half ? (u32)(i + each) : 0u) + k[1];
+  const int turns[2][4] = {{13, 15, 26, 6}, {17, 29, 16, 24}};
+#pragma unroll
+  for (int round = 0; round < 5; round++) {
+#pragma unroll
+    for (int j = 0; j < 4; j++) { a += b; int r = turns[round % 2][j]; b = ((b << r) | (b >> (32 - r))) ^ a; }
+    a += k[(round + 1) % 3]; b += k[(round + 2) % 3] + round + 1;
+  }
+  out[s * n + i] = a;
+  if (i < half) out[s * n + each + i] = b;
+}
+#endif

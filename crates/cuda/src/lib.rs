@@ -1,0 +1,34 @@
+//! The CUDA backend of lazulite.
+//!
+//! Everything is found at run time: without a driver, or without the run-time compiler, the backend
+//! is not registered, and [`availability`] says why. [`backend`] implements the boundary that core
+//! defines and sends each step to the file of its family, which has the basename of the op's file in
+//! core. Below them are the driver, memory (`allocator`), streams, and kernels from source
+//! (`module`), which are printed from tapes (`fused`, `rows`) or lie beside the family (`*.cu`).
+//!
+//! Invariant: results depend on shapes, layouts and values alone, never on timing, except where
+//! several updates of a floating-point scatter meet one element.
+
+mod allocator;
+mod args;
+pub mod backend;
+#[cfg(test)]
+mod compile_tests;
+mod copy;
+mod device;
+mod driver;
+mod fast;
+mod fused;
+mod gather;
+mod host;
+mod indexing;
+mod matmul;
+mod module;
+mod print;
+mod quantized;
+mod rows;
+mod scan;
+mod stream;
+
+pub use driver::{DeviceFacts, availability};
+pub use module::ModuleStats;

@@ -1,0 +1,307 @@
+//! Matrix products through cublasLt, with the choice of algorithm cached for each shape.
+//!
+//! cublasLt thinks in column-major order, in which a row-major product is `out^T = b^T a^T`. An
+//! operand whose rows or whose columns are contiguous is used where it lies; others are copied.
+
+use std::collections::hash_map::Entry;
+use std::ffi::c_void;
+
+use cudarc::cublaslt::{result, sys};
+use lazulite_core::backend::Operand;
+use lazulite_core::shape::Layout;
+use lazulite_core::{Dtype, Error, ErrorKind, Result};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+
+use crate::copy;
+use crate::driver;
+use crate::fused::merge;
+use crate::stream::Launch;
+
+/// Bytes of scratch memory that an algorithm may use.
+const WORKSPACE: usize = 32 << 20;
+/// Products whose algorithms are kept.
+const KEPT: usize = 4096;
+
+/// One operand as cublasLt takes it: column-major, perhaps transposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Side {
+    transposed: bool,
+    rows: usize,
+    columns: usize,
+    leading: usize,
+    batch_stride: isize,
+    alignment: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    dtype: Dtype,
+    result: Dtype,
+    left: Side,
+    right: Side,
+    out: Side,
+    batch: usize,
+}
+
+struct Algorithm {
+    description: sys::cublasLtMatmulDesc_t,
+    layouts: [sys::cublasLtMatrixLayout_t; 3],
+    algorithm: sys::cublasLtMatmulAlgo_t,
+    workspace: usize,
+}
+
+struct Library {
+    handle: sys::cublasLtHandle_t,
+    known: FxHashMap<Key, Algorithm>,
+}
+
+// SAFETY: cublasLt handles and descriptions may be used from any thread, one at a time here.
+unsafe impl Send for Library {}
+
+/// The products of one device.
+#[derive(Default)]
+pub(crate) struct Products(Mutex<Option<Library>>);
+
+fn failed(error: result::CublasError) -> Error {
+    Error::new(ErrorKind::Kernel, "matmul", format!("cublasLt: {error:?}"))
+}
+
+/// True iff cublasLt multiplies this type.
+pub(crate) fn supports(dtype: Dtype) -> bool {
+    (dtype.is_floating() || dtype.is_complex()) && driver::cublaslt_present()
+}
+
+fn data_type(dtype: Dtype) -> sys::cudaDataType {
+    match dtype {
+        Dtype::F16 => sys::cudaDataType_t::CUDA_R_16F,
+        Dtype::BF16 => sys::cudaDataType_t::CUDA_R_16BF,
+        Dtype::F64 => sys::cudaDataType_t::CUDA_R_64F,
+        Dtype::C64 => sys::cudaDataType_t::CUDA_C_32F,
+        _ => sys::cudaDataType_t::CUDA_R_32F,
+    }
+}
+
+fn compute_type(dtype: Dtype) -> (sys::cublasComputeType_t, sys::cudaDataType) {
+    use sys::cublasComputeType_t as C;
+    // Reduced precision of float32 products is asked for, never the default.
+    let fast = dtype == Dtype::F32 && std::env::var_os("LAZULITE_TF32").is_some_and(|v| v == "1");
+    match dtype {
+        Dtype::F64 => (C::CUBLAS_COMPUTE_64F, sys::cudaDataType_t::CUDA_R_64F),
+        Dtype::C64 => (C::CUBLAS_COMPUTE_32F, sys::cudaDataType_t::CUDA_C_32F),
+        _ if fast => (C::CUBLAS_COMPUTE_32F_FAST_TF32, sys::cudaDataType_t::CUDA_R_32F),
+        _ => (C::CUBLAS_COMPUTE_32F, sys::cudaDataType_t::CUDA_R_32F),
+    }
+}
+
+/// The last two axes as one side, if either is contiguous. `(rows, columns)` is as in row-major.
+fn side(layout: &Layout) -> Option<Side> {
+    let n = layout.shape.len();
+    let (r, c) = (layout.shape[n - 2], layout.shape[n - 1]);
+    let (sr, sc) = (layout.strides[n - 2], layout.strides[n - 1]);
+    let plain = Side {
+        transposed: false,
+        rows: c,
+        columns: r,
+        leading: c.max(1),
+        batch_stride: 0,
+        alignment: 0,
+    };
+    if (sc == 1 || c == 1) && (r == 1 || sr >= c as isize) {
+        let leading = if r == 1 { c.max(1) } else { sr as usize };
+        return Some(Side { leading, ..plain });
+    }
+    if (sr == 1 || r == 1) && (c == 1 || sc >= r as isize) {
+        let leading = if c == 1 { r.max(1) } else { sc as usize };
+        return Some(Side { transposed: true, rows: r, columns: c, leading, ..plain });
+    }
+    None
+}
+
+/// `out = a @ b` for the layouts of `Matmul`; half types accumulate in `float32`, which may also be
+/// the type of their result.
+pub(crate) fn matmul(launch: &Launch<'_>, a: &Operand, b: &Operand, out: &Operand) -> Result<()> {
+    if out.layout.is_empty() {
+        return Ok(());
+    }
+    let n = out.shape().len();
+    let k = a.shape()[a.shape().len() - 1];
+    if k == 0 {
+        let at = launch.write(out)?;
+        let bytes = out.layout.len() * out.dtype.size();
+        // SAFETY: the output's block holds all its elements.
+        return unsafe { driver::fill_zero(at, bytes, launch.queue.raw()) };
+    }
+    let batch_shape = &out.shape()[..n - 2];
+    let spread = |x: &Operand| {
+        let d = x.shape().len();
+        let mut shape: Vec<usize> = batch_shape.to_vec();
+        shape.extend(&x.shape()[d - 2..]);
+        Operand { layout: x.layout.broadcast_to(&shape), ..x.clone() }
+    };
+    let usable = |x: &Operand| match side(&x.layout) {
+        Some(_) => Ok(spread(x)),
+        None => copy::contiguous(launch, x).map(|x| spread(&x)),
+    };
+    let (a, b) = (usable(a)?, usable(b)?);
+    let merged = merge(
+        batch_shape,
+        &[&a.layout.strides[..n - 2], &b.layout.strides[..n - 2], &out.layout.strides[..n - 2]],
+    );
+    let (outer, batch) = match merged.sizes.split_last() {
+        Some((&last, outer)) => (outer, last),
+        None => (&[][..], 1),
+    };
+    let addresses = [launch.read(&b)?, launch.read(&a)?, launch.write(out)?];
+    let strides = [&merged.strides[1], &merged.strides[0], &merged.strides[2]];
+    let layouts = [&b.layout, &a.layout, &out.layout];
+    let sizes = [a.dtype.size(), a.dtype.size(), out.dtype.size()];
+    // Batches that one stride does not cover are separate calls.
+    for i in 0..outer.iter().product::<usize>() {
+        let (mut rest, mut offsets) = (i, [0isize; 3]);
+        for axis in (0..outer.len()).rev() {
+            let at = (rest % outer[axis]) as isize;
+            rest /= outer[axis];
+            (0..3).for_each(|s| offsets[s] += at * strides[s][axis]);
+        }
+        let mut sides = [None; 3];
+        let mut at = [0u64; 3];
+        for s in 0..3 {
+            at[s] = addresses[s].wrapping_add_signed((offsets[s] * sizes[s] as isize) as i64);
+            sides[s] = side(layouts[s]).map(|side| Side {
+                batch_stride: strides[s][outer.len()],
+                alignment: 1 << at[s].trailing_zeros().min(8),
+                ..side
+            });
+        }
+        let [Some(left), Some(right), Some(result)] = sides else {
+            return Err(Error::new(ErrorKind::Kernel, "matmul", "an operand has no usable layout"));
+        };
+        let (dtype, result_dtype) = (a.dtype, out.dtype);
+        let key = Key { dtype, result: result_dtype, left, right, out: result, batch };
+        run(launch, key, at)?;
+    }
+    Ok(())
+}
+
+fn run(launch: &Launch<'_>, key: Key, at: [u64; 3]) -> Result<()> {
+    let mut guard = launch.gpu.products.0.lock();
+    let library = match &mut *guard {
+        Some(library) => library,
+        none => none.insert(Library {
+            handle: result::create_handle().map_err(failed)?,
+            known: FxHashMap::default(),
+        }),
+    };
+    if library.known.len() >= KEPT {
+        for (_, old) in library.known.drain() {
+            discard(old);
+        }
+    }
+    let found = match library.known.entry(key) {
+        Entry::Occupied(entry) => entry.into_mut(),
+        Entry::Vacant(entry) => entry.insert(choose(library.handle, &key)?),
+    };
+    let scratch = launch.scratch(found.workspace.max(1))?;
+    let one = [1.0f32, 0.0];
+    let zero = [0.0f32, 0.0];
+    let (one_f64, zero_f64) = (1.0f64, 0.0f64);
+    let (alpha, beta): (*const c_void, *const c_void) = match key.dtype {
+        Dtype::F64 => ((&raw const one_f64).cast(), (&raw const zero_f64).cast()),
+        _ => (one.as_ptr().cast(), zero.as_ptr().cast()),
+    };
+    // SAFETY: the layouts describe the operands' own, whose extents core bound; the factors have the
+    // scale type; work is ordered on the stream.
+    let code = unsafe {
+        sys::cublasLtMatmul(
+            library.handle,
+            found.description,
+            alpha,
+            at[0] as *const c_void,
+            found.layouts[0],
+            at[1] as *const c_void,
+            found.layouts[1],
+            beta,
+            at[2] as *const c_void,
+            found.layouts[2],
+            at[2] as *mut c_void,
+            found.layouts[2],
+            &found.algorithm,
+            scratch.address() as *mut c_void,
+            found.workspace,
+            launch.queue.raw().cast(),
+        )
+    };
+    code.result().map_err(failed)
+}
+
+fn discard(old: Algorithm) {
+    for layout in old.layouts {
+        // SAFETY: the layout is ours and not used any more.
+        let _ = unsafe { result::destroy_matrix_layout(layout) };
+    }
+    // SAFETY: as above.
+    let _ = unsafe { result::destroy_matmul_desc(old.description) };
+}
+
+fn choose(handle: sys::cublasLtHandle_t, key: &Key) -> Result<Algorithm> {
+    let (compute, scale) = compute_type(key.dtype);
+    let description = result::create_matmul_desc(compute, scale).map_err(failed)?;
+    use sys::cublasLtMatmulDescAttributes_t as D;
+    for (attribute, side) in
+        [(D::CUBLASLT_MATMUL_DESC_TRANSA, &key.left), (D::CUBLASLT_MATMUL_DESC_TRANSB, &key.right)]
+    {
+        let value = i32::from(side.transposed);
+        // SAFETY: the attribute is a 32-bit number.
+        unsafe {
+            let at = (&raw const value).cast();
+            result::set_matmul_desc_attribute(description, attribute, at, 4).map_err(failed)?;
+        }
+    }
+    let layout = |side: &Side, dtype: Dtype| -> Result<sys::cublasLtMatrixLayout_t> {
+        let (rows, columns) = (side.rows as u64, side.columns as u64);
+        let layout =
+            result::create_matrix_layout(data_type(dtype), rows, columns, side.leading as i64)
+                .map_err(failed)?;
+        use sys::cublasLtMatrixLayoutAttribute_t as L;
+        let (count, stride) = (key.batch as i32, side.batch_stride as i64);
+        // SAFETY: the attributes are a 32-bit and a 64-bit number.
+        unsafe {
+            let (count, stride) = ((&raw const count).cast(), (&raw const stride).cast());
+            let set = result::set_matrix_layout_attribute;
+            set(layout, L::CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, count, 4).map_err(failed)?;
+            set(layout, L::CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, stride, 8)
+                .map_err(failed)?;
+        }
+        Ok(layout)
+    };
+    let layouts = [
+        layout(&key.left, key.dtype)?,
+        layout(&key.right, key.dtype)?,
+        layout(&key.out, key.result)?,
+    ];
+    let preference = result::create_matmul_pref().map_err(failed)?;
+    use sys::cublasLtMatmulPreferenceAttributes_t as P;
+    let bytes = WORKSPACE;
+    let alignments = [
+        (P::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, key.left.alignment),
+        (P::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, key.right.alignment),
+        (P::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.out.alignment),
+        (P::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key.out.alignment),
+    ];
+    // SAFETY: the attributes are a 64-bit number and 32-bit numbers.
+    let found = unsafe {
+        let set = result::set_matmul_pref_attribute;
+        let at = (&raw const bytes).cast();
+        set(preference, P::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, at, 8).map_err(failed)?;
+        for (attribute, value) in &alignments {
+            set(preference, *attribute, (&raw const *value).cast(), 4).map_err(failed)?;
+        }
+        let [a, b, c] = layouts;
+        result::get_matmul_algo_heuristic(handle, description, a, b, c, c, preference)
+    };
+    // SAFETY: the preference is ours and not used any more.
+    let _ = unsafe { result::destroy_matmul_pref(preference) };
+    let found = found.map_err(failed)?;
+    Ok(Algorithm { description, layouts, algorithm: found.algo, workspace: found.workspaceSize })
+}

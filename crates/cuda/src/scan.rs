@@ -1,0 +1,121 @@
+//! Running reductions and the places of extremes along an axis.
+
+use lazulite_core::Result;
+use lazulite_core::backend::Operand;
+use lazulite_core::op::ScanOp;
+use lazulite_core::op::reduce::{ArgReduce, ArgReduceOp};
+use lazulite_core::op::scan::Scan;
+
+use crate::args::Args;
+use crate::fused::merge;
+use crate::module::Rounding;
+use crate::print::storage;
+use crate::stream::Launch;
+
+pub(crate) const SOURCE: &str = include_str!("scan.cu");
+const GEOMETRY: usize = 64;
+const THREADS: u32 = 256;
+/// Elements of a part, where long rows are cut.
+const PART: usize = 8192;
+
+/// The words of the kernels' struct; the last axis of `x` and `out` that is scanned is `axis`.
+fn geometry(x: &Operand, out: &Operand, axis: usize, part: usize, flags: [u64; 2]) -> Vec<u64> {
+    let kept: Vec<usize> = (0..x.shape().len()).filter(|&a| a != axis).collect();
+    let sizes: Vec<usize> = kept.iter().map(|&a| x.shape()[a]).collect();
+    let of = |o: &Operand| -> Vec<isize> { kept.iter().map(|&a| o.layout.strides[a]).collect() };
+    let merged = merge(&sizes, &[&of(x), &of(out)]);
+    let n = x.shape()[axis];
+    let mut g = vec![
+        sizes.iter().product::<usize>() as u64,
+        n as u64,
+        x.layout.strides[axis] as u64,
+        out.layout.strides[axis] as u64,
+        part as u64,
+        n.div_ceil(part) as u64,
+        merged.sizes.len() as u64,
+        flags[0],
+        flags[1],
+    ];
+    for a in 0..merged.sizes.len() {
+        let (from, to) = (merged.strides[0][a], merged.strides[1][a]);
+        g.extend([merged.sizes[a] as u64, from as u64, to as u64]);
+    }
+    g.resize(GEOMETRY, 0);
+    g
+}
+
+/// True iff the kernels' struct has room for this rank.
+pub(crate) fn fits(x: &Operand) -> bool {
+    x.shape().len() <= 16
+}
+
+fn reducer(op: ScanOp) -> &'static str {
+    match op {
+        ScanOp::CumSum => "Sum",
+        ScanOp::CumProd => "Prod",
+        ScanOp::CumMin => "Min",
+        ScanOp::CumMax => "Max",
+        ScanOp::LogCumSumExp => "LogAddExp",
+    }
+}
+
+/// A running reduction. Rows longer than a part are cut where rows are few: the parts' joins come
+/// first, and every part starts from those before it.
+pub(crate) fn scan(launch: &Launch<'_>, op: &Scan, x: &Operand, out: &Operand) -> Result<()> {
+    if out.layout.is_empty() {
+        return Ok(());
+    }
+    let n = x.shape()[op.axis];
+    let rows = x.layout.len() / n;
+    let busy = rows >= 2 * launch.gpu.facts.multiprocessors as usize;
+    // At most 65,535 blocks fit the grid's second axis.
+    let part = if busy || n <= PART { n } else { PART.max(n.div_ceil(32768)) };
+    let flags = [u64::from(op.reverse), u64::from(op.inclusive)];
+    let g = geometry(x, out, op.axis, part, flags);
+    let parts = n.div_ceil(part);
+    let defines = format!("T={};R={};SCAN", storage(x.dtype), reducer(op.op));
+    let modules = &launch.gpu.modules;
+    let (from, to) = (launch.read(x)?, launch.write(out)?);
+    let grid = [rows as u32, parts as u32, 1];
+    let totals = match parts {
+        1 => None,
+        _ => Some(launch.scratch(rows * parts * x.dtype.compute().size())?),
+    };
+    if let Some(totals) = &totals {
+        let kernel = modules.kernel(SOURCE, "part_totals", &defines, Rounding::Separate)?;
+        let mut args = Args::new();
+        args.word(from).word(totals.address()).words(&g);
+        // SAFETY: the kernel has these parameters; the totals have room for all parts.
+        unsafe { args.launch(kernel, grid, [THREADS, 1, 1], 0, launch.queue.raw())? };
+    }
+    let kernel = modules.kernel(SOURCE, "scan", &defines, Rounding::Separate)?;
+    let mut args = Args::new();
+    args.word(from).word(to).word(totals.as_ref().map_or(0, |t| t.address())).words(&g);
+    // SAFETY: the kernel has these parameters; strides stay within the operands.
+    unsafe { args.launch(kernel, grid, [THREADS, 1, 1], 0, launch.queue.raw()) }
+}
+
+/// The place of the least or greatest element along an axis.
+pub(crate) fn arg_reduce(
+    launch: &Launch<'_>,
+    op: &ArgReduce,
+    x: &Operand,
+    out: &Operand,
+) -> Result<()> {
+    if out.layout.is_empty() {
+        return Ok(());
+    }
+    let n = x.shape()[op.axis];
+    let sign = match op.op {
+        ArgReduceOp::Min => -1,
+        ArgReduceOp::Max => 1,
+    };
+    let g = geometry(x, out, op.axis, n, [0, 0]);
+    let defines = format!("T={};ARG={sign}", storage(x.dtype));
+    let kernel = launch.gpu.modules.kernel(SOURCE, "arg_reduce", &defines, Rounding::Separate)?;
+    let mut args = Args::new();
+    args.word(launch.read(x)?).word(launch.write(out)?).words(&g);
+    let grid = [(x.layout.len() / n) as u32, 1, 1];
+    // SAFETY: the kernel has these parameters; strides stay within the operands.
+    unsafe { args.launch(kernel, grid, [THREADS, 1, 1], 0, launch.queue.raw()) }
+}

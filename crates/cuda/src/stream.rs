@@ -1,0 +1,184 @@
+//! Streams: one CUDA stream for each stream of lazulite, and the order between them.
+//!
+//! Work is counted: each step takes the next ticket of its stream, and blocks of memory remember
+//! the tickets that use them. Only a step that meets a use on another stream makes its stream wait,
+//! through an event recorded at that moment; steps of one stream cost no events.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lazulite_core::backend::{Buffer, Operand};
+use lazulite_core::{Dtype, Error, ErrorKind, Result};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+
+use crate::allocator::DeviceMemory;
+use crate::device::Gpu;
+use crate::driver::{self, CUdeviceptr, CUstream};
+
+/// The number of the stream that copies from the host; no stream of the engine has it.
+pub(crate) const TRANSFER: u32 = u32::MAX;
+
+/// What a kernel reports when it meets bad data; lies in pinned memory. `code` is 0 while all is
+/// well, else 1 + the place of the op's name in [`OPS`].
+#[repr(C)]
+struct Fault {
+    code: u64,
+    index: i64,
+    axis: i64,
+    size: i64,
+}
+
+/// The ops whose kernels check their data.
+pub(crate) const OPS: [&str; 8] = [
+    "gather",
+    "take_along_axis",
+    "dynamic_slice",
+    "scatter",
+    "put_along_axis",
+    "dynamic_slice_update",
+    "masked_scatter",
+    "index",
+];
+
+/// A CUDA stream with its count of work.
+pub(crate) struct Queue {
+    pub index: u32,
+    raw: CUstream,
+    tickets: AtomicU64,
+    /// For each other stream, the ticket up to which this one has waited for it.
+    seen: Mutex<FxHashMap<u32, u64>>,
+    fault: *mut Fault,
+}
+
+// SAFETY: CUDA streams may be used from any thread, and the fault record is only read and written
+// through volatile accesses.
+unsafe impl Send for Queue {}
+// SAFETY: as above.
+unsafe impl Sync for Queue {}
+
+impl Queue {
+    /// A new stream of the current context.
+    pub fn new(index: u32) -> Result<Queue> {
+        let raw = driver::create_stream()?;
+        let fault = driver::allocate_pinned(size_of::<Fault>())?.cast::<Fault>();
+        // SAFETY: the allocation is large enough and aligned, and nobody else has it yet.
+        unsafe { fault.write_volatile(Fault { code: 0, index: 0, axis: 0, size: 0 }) };
+        Ok(Queue { index, raw, tickets: AtomicU64::new(0), seen: Mutex::default(), fault })
+    }
+
+    /// The driver's handle.
+    pub fn raw(&self) -> CUstream {
+        self.raw
+    }
+
+    /// The address at which kernels report bad data.
+    pub fn fault_address(&self) -> CUdeviceptr {
+        self.fault as CUdeviceptr
+    }
+
+    fn next_ticket(&self) -> u64 {
+        self.tickets.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Waits until all work has run, and reports what it found wrong.
+    ///
+    /// # Errors
+    /// Kind `Kernel` if the device failed, kind `Axis` or `Argument` for bad data.
+    pub fn synchronize(&self) -> Result<()> {
+        driver::synchronize(self.raw)?;
+        // SAFETY: the record lives as long as the stream, and no kernel of it runs now.
+        let fault = unsafe { self.fault.read_volatile() };
+        if fault.code == 0 {
+            return Ok(());
+        }
+        // SAFETY: as above.
+        unsafe { self.fault.write_volatile(Fault { code: 0, index: 0, axis: 0, size: 0 }) };
+        let op = OPS.get(fault.code as usize - 1).copied().unwrap_or("index");
+        Err(match op {
+            "masked_scatter" => Error::argument(
+                op,
+                format!("{} elements are under the mask, but src has {}", fault.index, fault.size),
+            ),
+            _ => Error::index(op, fault.index, fault.axis, fault.size as usize),
+        })
+    }
+}
+
+/// One step's view of its stream: operands become addresses, in the right order of work.
+pub(crate) struct Launch<'a> {
+    pub gpu: &'a Gpu,
+    pub queue: &'a Queue,
+    ticket: u64,
+}
+
+fn foreign() -> Error {
+    Error::new(ErrorKind::Kernel, "cuda", "an operand is not in device memory")
+}
+
+impl<'a> Launch<'a> {
+    /// The next step of `queue`.
+    pub fn new(gpu: &'a Gpu, queue: &'a Queue) -> Launch<'a> {
+        Launch { gpu, queue, ticket: queue.next_ticket() }
+    }
+
+    /// Makes this stream wait for a use on another one.
+    fn follow(&self, (stream, ticket): (u32, u64)) -> Result<()> {
+        if stream == self.queue.index {
+            return Ok(());
+        }
+        let mut seen = self.queue.seen.lock();
+        if seen.get(&stream).is_some_and(|&s| s >= ticket) {
+            return Ok(());
+        }
+        let other = self.gpu.queue(stream)?;
+        // Read before the event is recorded: all tickets up to it are in the queue by then, since
+        // a use is noted by the thread that queues it, before others can see it.
+        driver::wait_for(self.queue.raw, other.raw)?;
+        seen.insert(stream, ticket);
+        Ok(())
+    }
+
+    /// The address of the first element of an input.
+    pub fn read(&self, operand: &Operand) -> Result<CUdeviceptr> {
+        let memory = operand.buffer.downcast::<DeviceMemory>().ok_or_else(foreign)?;
+        let mut uses = memory.uses.lock();
+        if let Some(writer) = uses.writer {
+            self.follow(writer)?;
+        }
+        uses.note(self.queue.index, self.ticket);
+        Ok(memory.address() + (operand.layout.offset * operand.dtype.size()) as u64)
+    }
+
+    /// The address of an output.
+    pub fn write(&self, operand: &Operand) -> Result<CUdeviceptr> {
+        let memory = operand.buffer.downcast::<DeviceMemory>().ok_or_else(foreign)?;
+        self.own(memory)?;
+        Ok(memory.address() + (operand.layout.offset * operand.dtype.size()) as u64)
+    }
+
+    /// Makes this step the writer of a block.
+    pub fn own(&self, memory: &DeviceMemory) -> Result<()> {
+        let mut uses = memory.uses.lock();
+        for &earlier in &uses.all {
+            self.follow(earlier)?;
+        }
+        uses.writer = Some((self.queue.index, self.ticket));
+        uses.all.clear();
+        uses.note(self.queue.index, self.ticket);
+        Ok(())
+    }
+
+    /// Memory for the time of this step.
+    pub fn scratch(&self, bytes: usize) -> Result<DeviceMemory> {
+        let memory = self.gpu.allocator.allocate(bytes)?;
+        self.own(&memory)?;
+        Ok(memory)
+    }
+
+    /// A contiguous array for the time of this step.
+    pub fn temporary(&self, dtype: Dtype, shape: &[usize]) -> Result<Operand> {
+        let layout = lazulite_core::shape::Layout::contiguous(shape);
+        let buffer: Buffer = self.gpu.allocator.buffer(layout.len() * dtype.size())?;
+        Ok(Operand { buffer, dtype, layout })
+    }
+}

@@ -1,0 +1,667 @@
+//! The whole table of ops on a GPU against the processor, on fresh random inputs; with the argument
+//! `bench`, timings. One program without a harness, so that its binary runs by itself on a machine
+//! that has a driver and nothing else. Without a GPU it says so and checks nothing.
+
+use std::time::Instant;
+
+use lazulite_core::op::elementwise::{BINARY_OPS, UNARY_OPS};
+use lazulite_core::op::fast::scaled_dot_product_attention as attention;
+use lazulite_core::op::fast::{Frequencies, Mask, layer_norm, rms_norm, rope};
+use lazulite_core::op::quantized::{QuantFormat, QuantMode};
+use lazulite_core::op::reduce::REDUCTIONS;
+use lazulite_core::op::scan::SCANS;
+use lazulite_core::op::scatter::UpdateMode;
+use lazulite_core::op::{elementwise, random, reduce, scan};
+use lazulite_core::{Array, Device, Dtype, Result, Stream, backend, eval, with_stream};
+use lazulite_cpu as _;
+
+/// Random numbers that differ from run to run.
+struct Draw(u64);
+
+impl Draw {
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn array(&mut self, dtype: Dtype, shape: &[usize], low: f64, high: f64) -> Array {
+        let n: usize = shape.iter().product();
+        let data: Vec<f64> = (0..n).map(|_| low + (high - low) * self.next()).collect();
+        let make = || {
+            let x = Array::from_slice(&data, shape)?;
+            let x = if dtype == Dtype::Bool {
+                x.greater(&Array::scalar(0.5))?
+            } else {
+                x.astype(dtype)?
+            };
+            let x = match dtype {
+                Dtype::C64 => {
+                    let im = Array::from_slice(&data, shape)?.multiply(&Array::scalar(-0.7))?;
+                    let im = im.astype(Dtype::F32)?;
+                    x.real()?.make_complex(&im)?
+                }
+                _ => x,
+            };
+            x.eval()?;
+            Ok(x)
+        };
+        on(Device::CPU, make).unwrap_or_else(|e: lazulite_core::Error| panic!("input: {e}"))
+    }
+
+    fn indices(&mut self, shape: &[usize], bound: usize) -> Array {
+        let n: usize = shape.iter().product();
+        let data: Vec<i32> =
+            (0..n).map(|_| (self.next() * 2.0 * bound as f64) as i32 - bound as i32).collect();
+        Array::from_slice(&data, shape).unwrap_or_else(|e| panic!("input: {e}"))
+    }
+}
+
+fn on<T>(device: Device, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    with_stream(Stream::default_of(device), f)
+}
+
+/// All elements as doubles; complex ones as two.
+fn numbers(x: &Array) -> Result<Vec<f64>> {
+    on(Device::CPU, || {
+        if x.dtype() == Dtype::C64 {
+            let mut all = x.real()?.astype(Dtype::F64)?.to_vec::<f64>()?;
+            all.extend(x.imag()?.astype(Dtype::F64)?.to_vec::<f64>()?);
+            return Ok(all);
+        }
+        x.astype(Dtype::F64)?.to_vec::<f64>()
+    })
+}
+
+struct Report {
+    passed: usize,
+    failed: Vec<String>,
+    filter: Option<String>,
+}
+
+impl Report {
+    /// Runs `f` on both devices; results may differ by `rtol` of the value plus `atol`.
+    fn check(&mut self, name: &str, rtol: f64, atol: f64, f: impl Fn() -> Result<Vec<Array>>) {
+        if self.filter.as_ref().is_some_and(|f| !name.contains(f.as_str())) {
+            return;
+        }
+        let run = |device| {
+            on(device, || {
+                let out = f()?;
+                eval::eval(&out)?;
+                Ok(out)
+            })
+        };
+        let before = lazulite_cuda::backend::host_steps();
+        let compare = || -> Result<Option<String>> {
+            // What the processor refuses, the GPU need not compute.
+            let Ok(want) = run(Device::CPU) else { return Ok(Some("refused".into())) };
+            let got = run(Device::GPU)?;
+            for (i, (w, g)) in want.iter().zip(&got).enumerate() {
+                if w.shape() != g.shape() || w.dtype() != g.dtype() {
+                    return Ok(Some(format!("output {i} has another shape or dtype")));
+                }
+                // One unit in the last place of the half types, which round sums that differ.
+                let slack = match w.dtype() {
+                    Dtype::BF16 => 0.008,
+                    Dtype::F16 => 0.001,
+                    _ => 0.0,
+                };
+                let (w, g) = (numbers(w)?, numbers(g)?);
+                let close = |a: f64, b: f64| {
+                    a == b
+                        || (a.is_nan() && b.is_nan())
+                        || (a - b).abs() <= atol + (rtol + slack) * a.abs()
+                };
+                let bad: Vec<usize> = (0..w.len()).filter(|&j| !close(w[j], g[j])).collect();
+                if let Some(&j) = bad.first() {
+                    return Ok(Some(format!(
+                        "output {i}: {} of {} differ, first at {j}: cpu {:e}, gpu {:e}",
+                        bad.len(),
+                        w.len(),
+                        w[j],
+                        g[j]
+                    )));
+                }
+            }
+            Ok(None)
+        };
+        match compare() {
+            Ok(None) => {
+                self.passed += 1;
+                let host = lazulite_cuda::backend::host_steps() - before;
+                if host > 0 {
+                    println!("host {name}: {host} steps");
+                }
+            }
+            Ok(Some(what)) if what == "refused" => println!("refused by the processor: {name}"),
+            Ok(Some(what)) => self.failed.push(format!("{name}: {what}")),
+            Err(e) => {
+                let text: String = e.to_string().chars().take(600).collect();
+                self.failed.push(format!("{name}: {text}"));
+            }
+        }
+    }
+}
+
+const FLOATS: [Dtype; 4] = [Dtype::F32, Dtype::BF16, Dtype::F16, Dtype::F64];
+
+fn tables(r: &mut Report, d: &mut Draw) {
+    for dtype in Dtype::ALL {
+        for info in UNARY_OPS {
+            let (low, high) = info.domain;
+            let x = d.array(
+                dtype,
+                &[37, 29],
+                if dtype.is_integer() { low.max(0.0) } else { low },
+                high,
+            );
+            // Two libraries, each within the table's bound; complex functions are looser.
+            let rtol = if dtype == Dtype::F64 { 1e-13 } else { 2e-6 };
+            r.check(&format!("{} {dtype}", info.name), rtol, 2e-6, || {
+                Ok(vec![elementwise::unary(info.op, &x)?])
+            });
+        }
+        for info in BINARY_OPS {
+            let x = d.array(dtype, &[37, 29], if dtype.is_integer() { 0.0 } else { -4.0 }, 9.0);
+            let y = d.array(dtype, &[29], 0.6, 5.0);
+            let rtol = if dtype == Dtype::F64 { 1e-13 } else { 3e-6 };
+            r.check(&format!("{} {dtype}", info.name), rtol, 4e-6, || {
+                Ok(vec![elementwise::binary(info.op, &x, &y)?])
+            });
+        }
+        let x = d.array(dtype, &[33, 65], if dtype.is_integer() { 0.0 } else { -300.0 }, 300.0);
+        for to in Dtype::ALL {
+            r.check(&format!("astype {dtype} {to}"), 0.0, 0.0, || Ok(vec![x.astype(to)?]));
+        }
+        r.check(&format!("layouts {dtype}"), 0.0, 0.0, || {
+            let t = x.t()?;
+            let s = x.slice(&[1, 0], &[33, 65], &[2, 3])?;
+            let f = x.flip(None)?;
+            Ok(vec![t.reshape(&[65 * 33])?, s.reshape(&[16 * 22])?, f.reshape(&[33 * 65])?])
+        });
+    }
+    let (x, b) =
+        (d.array(Dtype::F32, &[8, 5, 48], -2.0, 2.0), d.array(Dtype::F32, &[5, 1], -2.0, 2.0));
+    let c = d.array(Dtype::Bool, &[48], 0.0, 1.0);
+    r.check("fused broadcast select", 2e-6, 1e-6, || {
+        let y = x.multiply(&b)?.add(&x)?;
+        Ok(vec![c.select(&y.exp()?, &x)?, y])
+    });
+}
+
+fn reductions(r: &mut Report, d: &mut Draw) {
+    let shapes: [&[usize]; 6] =
+        [&[1, 300_000], &[1000, 7], &[7, 1000], &[300, 1031], &[6, 40, 33], &[3, 70_000]];
+    for shape in shapes {
+        for dtype in [Dtype::F32, Dtype::BF16, Dtype::I32, Dtype::Bool, Dtype::F64, Dtype::C64] {
+            let x = d.array(dtype, shape, 0.1, 1.9);
+            for info in REDUCTIONS {
+                if info.name == "prod" && dtype != Dtype::F32 {
+                    continue;
+                }
+                let all: Vec<i64> = (0..shape.len() as i64).collect();
+                for axes in [&all[..], &all[..1], &all[1..], &all[all.len() - 1..]] {
+                    // Sums of n terms in another order differ by a few roundings of the sum.
+                    let name = format!("{} {dtype} {shape:?} over {axes:?}", info.name);
+                    // Products of n factors round n times, relative to the result.
+                    let rtol = match dtype {
+                        Dtype::F64 => 1e-12,
+                        _ if info.name == "prod" => 3e-4,
+                        _ => 2e-5,
+                    };
+                    r.check(&name, rtol, 1e-5, || {
+                        let x = if info.name == "prod" {
+                            x.multiply(&Array::scalar(0.01f32))?.add(&Array::scalar(0.99f32))?
+                        } else {
+                            x.clone()
+                        };
+                        Ok(vec![reduce::reduce(info.op, &x, Some(axes), false)?])
+                    });
+                }
+            }
+        }
+        for dtype in FLOATS {
+            let x = d.array(dtype, shape, -3.0, 3.0);
+            let n = shape[shape.len() - 1];
+            let w = d.array(dtype, &[n], 0.5, 1.5);
+            let atol = if dtype.is_half() { 0.02 } else { 1e-5 };
+            r.check(&format!("softmax {dtype} {shape:?}"), 1e-4, 1e-7, || {
+                Ok(vec![x.softmax(Some(&[-1]), true)?])
+            });
+            r.check(&format!("softmax of axis 0 {dtype} {shape:?}"), 1e-4, 1e-7, || {
+                Ok(vec![x.softmax(Some(&[0]), true)?])
+            });
+            r.check(&format!("norms {dtype} {shape:?}"), 1e-3, atol, || {
+                let a = rms_norm(&x, Some(&w), 1e-5)?;
+                let b = layer_norm(&x, Some(&w), Some(&w), 1e-5)?;
+                Ok(vec![a, b, x.var(Some(&[-1]), false, 0)?])
+            });
+        }
+    }
+}
+
+fn moving(r: &mut Report, d: &mut Draw) {
+    for dtype in [Dtype::F32, Dtype::BF16, Dtype::I64, Dtype::Bool, Dtype::C64, Dtype::I8] {
+        let x = d.array(dtype, &[50, 12, 16], 0.0, 50.0);
+        let y = d.array(dtype, &[50, 3, 16], 0.0, 50.0);
+        let (i, j) = (d.indices(&[7, 5], 50), d.indices(&[7, 5], 12));
+        let k = d.indices(&[50, 4, 16], 12);
+        let u = d.array(dtype, &[7, 5, 1, 1, 16], 0.0, 9.0);
+        let v = d.array(dtype, &[50, 4, 16], 0.0, 9.0);
+        let start = Array::from_slice(&[3i32, 2], &[2]).unwrap();
+        let name = |what: &str| format!("{what} {dtype}");
+        r.check(&name("concatenate"), 0.0, 0.0, || {
+            Ok(vec![Array::concatenate(&[x.clone(), y.clone(), x.clone()], 1)?])
+        });
+        r.check(&name("gather"), 0.0, 0.0, || {
+            Ok(vec![
+                x.take(&i, Some(0))?,
+                x.gather(&[i.clone(), j.clone()], &[0, 1], &[1, 1, 16])?,
+                x.take(&j, Some(1))?,
+            ])
+        });
+        r.check(&name("take_along_axis"), 0.0, 0.0, || Ok(vec![x.take_along_axis(&k, Some(1))?]));
+        r.check(&name("dynamic_slice"), 0.0, 0.0, || {
+            Ok(vec![
+                x.slice_dynamic(&start, &[0, 1], &[20, 5, 16])?,
+                x.slice_update_dynamic(
+                    &y.slice(&[0, 0, 0], &[20, 3, 16], &[1, 1, 1])?,
+                    &start,
+                    &[0, 1],
+                )?,
+            ])
+        });
+        for mode in [
+            UpdateMode::Set,
+            UpdateMode::Add,
+            UpdateMode::Max,
+            UpdateMode::Min,
+            UpdateMode::Multiply,
+        ] {
+            // Products of a few bytes may differ in half types by the order of rounding.
+            let rtol = if dtype.is_inexact() { 0.03 } else { 0.0 };
+            let name = |what: &str| format!("{what} {mode:?} {dtype}");
+            r.check(&name("scatter"), rtol, 1e-5, || {
+                Ok(vec![x.scatter(&[i.clone(), j.clone()], &u, &[0, 1], mode)?])
+            });
+            r.check(&name("scatter_axis"), rtol, 1e-5, || {
+                Ok(vec![x.scatter_along_axis(&k, &v, Some(1), mode)?])
+            });
+            r.check(&name("slice_update"), rtol, 1e-5, || {
+                Ok(vec![x.slice_update(&y, &[0, 2, 0], &[50, 11, 16], &[1, 3, 1], mode)?])
+            });
+        }
+        let mask = d.array(Dtype::Bool, &[50, 12, 16], 0.0, 1.0);
+        let src = d.array(dtype, &[9600], 0.0, 9.0);
+        r.check(&name("masked_scatter"), 0.0, 0.0, || Ok(vec![x.masked_scatter(&mask, &src)?]));
+    }
+    for dtype in
+        [Dtype::F32, Dtype::BF16, Dtype::I32, Dtype::U8, Dtype::F64, Dtype::I64, Dtype::F16]
+    {
+        for shape in [&[40, 300][..], &[3, 5000], &[70_001], &[9, 13, 5]] {
+            let x = d.array(dtype, shape, 0.0, 100.0);
+            let name = |what: &str| format!("{what} {dtype} {shape:?}");
+            r.check(&name("sort"), 0.0, 0.0, || Ok(vec![x.sort(Some(-1))?, x.argsort(Some(-1))?]));
+            r.check(&name("sort of axis 0"), 0.0, 0.0, || {
+                Ok(vec![x.sort(Some(0))?, x.argsort(Some(0))?])
+            });
+            r.check(&name("argmax"), 0.0, 0.0, || {
+                Ok(vec![
+                    x.argmax(Some(-1), false)?,
+                    x.argmin(Some(0), false)?,
+                    x.argmax(None, false)?,
+                ])
+            });
+            r.check(&name("topk"), 0.0, 0.0, || {
+                let n = shape[shape.len() - 1];
+                Ok(vec![
+                    x.topk(3, Some(-1))?.sort(Some(-1))?,
+                    x.partition((n / 2) as i64, Some(-1))?
+                        .slice(
+                            &vec![0; shape.len()],
+                            &shape.iter().map(|&n| n as i64).collect::<Vec<_>>(),
+                            &vec![1; shape.len()],
+                        )?
+                        .sort(Some(-1))?,
+                ])
+            });
+            let small = d.array(dtype, shape, 0.0, 1.5);
+            for info in SCANS {
+                for (reverse, inclusive) in [(false, true), (true, false)] {
+                    let inexact = dtype.is_inexact() || info.name == "logcumsumexp";
+                    let rtol = if inexact { 2e-4 } else { 0.0 };
+                    r.check(
+                        &name(&format!("{} {reverse} {inclusive}", info.name)),
+                        rtol,
+                        1e-4,
+                        || {
+                            Ok(vec![
+                                scan::scan(info.op, &small, -1, reverse, inclusive)?,
+                                scan::scan(info.op, &small, 0, reverse, inclusive)?,
+                            ])
+                        },
+                    );
+                }
+            }
+        }
+    }
+    for n in [1usize, 7, 1000, 100_003] {
+        r.check(&format!("random {n}"), 0.0, 0.0, || {
+            let key = random::key(42)?;
+            Ok(vec![
+                random::bits(&[n], 4, Some(&key))?,
+                random::bits(&[n], 2, Some(&key))?,
+                random::bits(&[n], 1, Some(&key))?,
+                random::split(&key, n.min(50))?,
+            ])
+        });
+        r.check(&format!("random draws {n}"), 4e-6, 1e-6, || {
+            let key = random::key(7)?;
+            Ok(vec![
+                random::unit_uniform(&[n], Dtype::F32, Some(&key))?,
+                random::gumbel(&[n], Dtype::F32, Some(&key))?,
+            ])
+        });
+    }
+}
+
+fn products(r: &mut Report, d: &mut Draw) {
+    for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16, Dtype::F64, Dtype::C64] {
+        // Sums of k products of half-precision results: one rounding at the end.
+        let (rtol, atol) = (1e-4, if dtype.is_half() { 0.05 } else { 1e-4 });
+        for (m, n, k) in
+            [(1, 64, 96), (3, 5, 7), (17, 33, 65), (128, 256, 192), (5, 8, 0), (2, 100, 1)]
+        {
+            let (a, b) = (d.array(dtype, &[m, k], -1.0, 1.0), d.array(dtype, &[k, n], -1.0, 1.0));
+            let (at, bt) = (d.array(dtype, &[k, m], -1.0, 1.0), d.array(dtype, &[n, k], -1.0, 1.0));
+            let c = d.array(dtype, &[n], -1.0, 1.0);
+            r.check(&format!("matmul {dtype} {m} {n} {k}"), rtol, atol, || {
+                Ok(vec![
+                    a.matmul(&b)?,
+                    at.t()?.matmul(&b)?,
+                    a.matmul(&bt.t()?)?,
+                    at.t()?.matmul(&bt.t()?)?,
+                    a.matmul(&b)?.add(&c)?.multiply(&c)?,
+                ])
+            });
+        }
+        let (a, b) =
+            (d.array(dtype, &[3, 1, 9, 16], -1.0, 1.0), d.array(dtype, &[4, 16, 10], -1.0, 1.0));
+        r.check(&format!("matmul of batches {dtype}"), rtol, atol, || {
+            let heads =
+                a.transpose(Some(&[1, 2, 0, 3]))?.matmul(&a.transpose(Some(&[1, 2, 3, 0]))?)?;
+            Ok(vec![a.matmul(&b)?, heads, a.flip(None)?.matmul(&b)?])
+        });
+    }
+    for (mode, groups, widths) in [
+        (QuantMode::Affine, &[32usize, 64, 128][..], &[2usize, 3, 4, 5, 6, 8][..]),
+        (QuantMode::Mxfp4, &[32], &[4]),
+        (QuantMode::Nvfp4, &[16], &[4]),
+        (QuantMode::Mxfp8, &[32], &[8]),
+    ] {
+        for (&group, &bits) in groups.iter().flat_map(|g| widths.iter().map(move |b| (g, b))) {
+            let Ok(format) = QuantFormat::new(mode, Some(group), Some(bits)) else { continue };
+            for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
+                let w = d.array(dtype, &[96, 256], -1.0, 1.0);
+                let name = |what: &str| format!("{what} {mode:?} {group} {bits} {dtype}");
+                r.check(&name("quantize"), 0.0, 0.0, || w.quantize(format));
+                let parts = on(Device::CPU, || {
+                    let parts = w.quantize(format)?;
+                    eval::eval(&parts)?;
+                    Ok(parts)
+                });
+                let Ok(parts) = parts else { continue };
+                let biases = parts.get(2);
+                r.check(&name("dequantize"), 1e-6, 1e-6, || {
+                    Ok(vec![parts[0].dequantize(&parts[1], biases, format, Some(dtype))?])
+                });
+                for m in [1, 3, 8, 40] {
+                    let (x, y) =
+                        (d.array(dtype, &[m, 256], -1.0, 1.0), d.array(dtype, &[m, 96], -1.0, 1.0));
+                    let atol = if dtype.is_half() { 0.06 } else { 1e-4 };
+                    r.check(&name(&format!("quantized_matmul {m}")), 1e-3, atol, || {
+                        Ok(vec![
+                            x.quantized_matmul(&parts[0], &parts[1], biases, true, format)?,
+                            y.quantized_matmul(&parts[0], &parts[1], biases, false, format)?,
+                        ])
+                    });
+                }
+            }
+        }
+    }
+    for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
+        for (t, s, h, g, e) in [
+            (1, 300, 8, 2, 64),
+            (1, 3000, 4, 4, 128),
+            (33, 33, 4, 2, 64),
+            (70, 130, 2, 1, 80),
+            (5, 9, 2, 2, 256),
+        ] {
+            let q = d.array(dtype, &[2, h, t, e], -1.0, 1.0);
+            let (k, v) = (
+                d.array(dtype, &[2, g, s, e], -1.0, 1.0),
+                d.array(dtype, &[2, g, s, e], -1.0, 1.0),
+            );
+            let m = d.array(Dtype::Bool, &[t, s], 0.2, 1.0);
+            let bias = d.array(dtype, &[2, 1, t, s], -1.0, 1.0);
+            let sinks = d.array(dtype, &[h], -1.0, 1.0);
+            let scale = 1.0 / (e as f64).sqrt();
+            let atol = if dtype.is_half() { 4e-3 } else { 2e-5 };
+            r.check(&format!("attention {dtype} {t} {s} {h} {g} {e}"), 1e-3, atol, || {
+                Ok(vec![
+                    attention(&q, &k, &v, scale, Mask::None, None)?,
+                    attention(&q, &k, &v, scale, Mask::Causal, None)?,
+                    attention(&q, &k, &v, scale, Mask::Array(&m), None)?,
+                    attention(&q, &k, &v, scale, Mask::Array(&bias), Some(&sinks))?,
+                ])
+            });
+        }
+        let x = d.array(dtype, &[2, 4, 9, 64], -1.0, 1.0);
+        let (zero, each) = (Array::scalar(5i32), Array::from_slice(&[3i32, 900], &[2]).unwrap());
+        let freqs = d.array(Dtype::F32, &[16], 1.0, 100.0);
+        r.check(&format!("rope {dtype}"), 2e-5, if dtype.is_half() { 8e-3 } else { 2e-5 }, || {
+            Ok(vec![
+                rope(&x, 64, false, Frequencies::Base(10000.0), 1.0, &zero)?,
+                rope(&x, 32, true, Frequencies::Base(500.0), 0.5, &each)?,
+                rope(&x, 32, false, Frequencies::Array(&freqs), 1.0, &zero)?,
+            ])
+        });
+    }
+}
+
+fn faults(r: &mut Report) {
+    let x = Array::from_slice(&[1f32, 2.0, 3.0], &[3]).unwrap();
+    let far = Array::from_slice(&[0i32, 7], &[2]).unwrap();
+    let gpu = |f: &dyn Fn() -> Result<Vec<f32>>| on(Device::GPU, f);
+    let mut expect = |name: &str, ok: bool| match ok {
+        true => r.passed += 1,
+        false => r.failed.push(format!("faults: {name}")),
+    };
+    let got = gpu(&|| x.take(&far, Some(0))?.to_vec());
+    expect("an index out of range is an error", got.is_err());
+    if let Err(e) = got {
+        println!("as expected: {e}");
+    }
+    expect("the next step runs", gpu(&|| x.add(&x)?.to_vec()).is_ok_and(|v| v == [2.0, 4.0, 6.0]));
+    let huge = gpu(&|| Array::ones(&[1 << 20, 1 << 20], Dtype::F32)?.exp()?.to_vec());
+    expect("too large an array is an error", huge.is_err());
+    if let Err(e) = huge {
+        println!("as expected: {e}");
+    }
+    expect(
+        "and the next step runs",
+        gpu(&|| x.add(&x)?.to_vec()).is_ok_and(|v| v == [2.0, 4.0, 6.0]),
+    );
+}
+
+/// A timing: the best of several runs of `repeats` steps, in milliseconds for a step.
+fn time(name: &str, repeats: usize, f: impl Fn() -> Result<Array>) {
+    let stream = Stream::default_of(Device::GPU);
+    let result = with_stream(stream, || -> Result<f64> {
+        let mut best = f64::MAX;
+        f()?.eval()?;
+        eval::synchronize(stream)?;
+        for _ in 0..5 {
+            let begin = Instant::now();
+            for _ in 0..repeats {
+                f()?.eval()?;
+            }
+            eval::synchronize(stream)?;
+            best = best.min(begin.elapsed().as_secs_f64() * 1e3 / repeats as f64);
+        }
+        Ok(best)
+    });
+    match result {
+        Ok(ms) => println!("bench {name}: {ms:.4} ms"),
+        Err(e) => println!("bench {name}: {e}"),
+    }
+}
+
+fn ready(x: Result<Array>) -> Array {
+    let x = x.unwrap_or_else(|e| panic!("bench input: {e}"));
+    x.eval().unwrap_or_else(|e| panic!("bench input: {e}"));
+    x
+}
+
+fn bench() {
+    with_stream(Stream::default_of(Device::GPU), || {
+        let key = random::key(1).unwrap_or_else(|e| panic!("{e}"));
+        let draw =
+            |shape: &[usize], dtype| ready(random::normal(shape, dtype, None, None, Some(&key)));
+        let bf = Dtype::BF16;
+        let x = draw(&[1 << 26], bf);
+        time("copy 2^26 (negative)", 20, || x.negative());
+        let c = |v: f64| Array::literal(lazulite_core::Literal::from_f64(v, bf));
+        time("gelu 2^26", 20, || {
+            let cube = x.multiply(&x)?.multiply(&x)?.multiply(&c(0.044715))?;
+            let t = x.add(&cube)?.multiply(&c(0.7978845608))?.tanh()?;
+            x.multiply(&c(0.5))?.multiply(&t.add(&c(1.0))?)
+        });
+        let rows = draw(&[16384, 4096], bf);
+        let w = draw(&[4096], bf);
+        time("softmax 16384x4096", 20, || rows.softmax(Some(&[-1]), true));
+        time("rms_norm", 20, || rms_norm(&rows, Some(&w), 1e-5));
+        time("residual + scale * rms_norm", 20, || {
+            rms_norm(&rows, Some(&w), 1e-5)?.multiply(&c(0.5))?.add(&rows)
+        });
+        time("layer_norm", 20, || layer_norm(&rows, Some(&w), Some(&w), 1e-5));
+        time("sum rows", 20, || rows.sum(Some(&[1]), false));
+        time("sum cols", 20, || rows.sum(Some(&[0]), false));
+        time("sum all", 20, || rows.sum(None, false));
+        time("var rows", 20, || rows.var(Some(&[1]), false, 0));
+        time("argmax rows", 10, || rows.argmax(Some(1), false));
+        let vocab = draw(&[2048, 128_256], bf);
+        time("softmax 2048x128256", 20, || vocab.softmax(Some(&[-1]), true));
+        let (a, b) = (draw(&[8192, 8192], bf), draw(&[8192, 8192], bf));
+        time("matmul 8192^3", 10, || a.matmul(&b));
+        let v = draw(&[1, 8192], bf);
+        time("x@W.T 8192", 50, || v.matmul(&a.t()?));
+        time("x@W 8192", 50, || v.matmul(&a));
+        let wide = draw(&[4096, 4096], bf);
+        for m in [8, 64, 512] {
+            let y = draw(&[m, 4096], bf);
+            time(&format!("matmul M={m} 4096"), 50, || y.matmul(&wide.t()?));
+        }
+        let format = QuantFormat::new(QuantMode::Affine, Some(64), Some(4))
+            .unwrap_or_else(|e| panic!("{e}"));
+        let q: Vec<Array> = wide.quantize(format).unwrap_or_else(|e| panic!("{e}"));
+        let q: Vec<Array> = q.into_iter().map(|x| ready(Ok(x))).collect();
+        for m in [1, 8, 64, 512] {
+            let y = draw(&[m, 4096], bf);
+            time(&format!("4-bit matmul M={m} 4096"), 20, || {
+                y.quantized_matmul(&q[0], &q[1], q.get(2), true, format)
+            });
+        }
+        let idx = ready(random::randint(
+            &Array::scalar(0i32),
+            &Array::scalar(16384i32),
+            Some(&[16384]),
+            Dtype::I32,
+            Some(&key),
+        ));
+        time("row gather", 20, || rows.take(&idx, Some(0)));
+        time("cumsum 2^24", 5, || draw_f32(&x)?.cumsum(0, false, true));
+        time("sort 2^22", 3, || x.slice(&[0], &[1 << 22], &[1])?.sort(Some(0)));
+        time("uniform 2^26", 10, || random::unit_uniform(&[1 << 26], Dtype::F32, Some(&key)));
+        time("normal 2^26", 10, || random::normal(&[1 << 26], Dtype::F32, None, None, Some(&key)));
+        let heads = |t: usize, h: usize| draw(&[4, h, t, 128], bf);
+        let (aq, ak, av) = (heads(2048, 32), heads(2048, 32), heads(2048, 32));
+        time("attention 4x32x2048x128", 3, || attention(&aq, &ak, &av, 0.088, Mask::None, None));
+        time("attention causal", 3, || attention(&aq, &ak, &av, 0.088, Mask::Causal, None));
+        let (dq, dk, dv) = (
+            draw(&[8, 32, 1, 128], bf),
+            draw(&[8, 8, 8192, 128], bf),
+            draw(&[8, 8, 8192, 128], bf),
+        );
+        time("decode attention 8x32(8)x8192x128", 20, || {
+            attention(&dq, &dk, &dv, 0.088, Mask::None, None)
+        });
+        let one = ready(Array::ones(&[32], Dtype::F32));
+        time("1000 tiny ops (fused)", 5, || {
+            let mut y = one.clone();
+            for _ in 0..1000 {
+                y = y.add(&one)?;
+            }
+            Ok(y)
+        });
+        time("one tiny op", 1000, || one.add(&one));
+    });
+}
+
+fn draw_f32(x: &Array) -> Result<Array> {
+    x.slice(&[0], &[1 << 24], &[1])?.astype(Dtype::F32)
+}
+
+fn main() {
+    if !backend::is_available(Device::GPU) {
+        let why = lazulite_cuda::availability().err().unwrap_or_default();
+        println!("skipped: {why}");
+        return;
+    }
+    let facts = backend::get(Device::GPU).map(|b| b.describe(Device::GPU)).unwrap_or_default();
+    println!("{facts:?}");
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    if args.first().is_some_and(|a| a == "bench") {
+        bench();
+        return;
+    }
+    let seed = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(1, |t| t.as_nanos() as u64);
+    println!("seed {seed}");
+    let mut d = Draw(seed);
+    let mut r = Report { passed: 0, failed: Vec::new(), filter: args.first().cloned() };
+    let begin = Instant::now();
+    let done = |what: &str, r: &Report| {
+        println!(
+            "{what}: {:.1} s so far, {} passed, {} failed, {:?}",
+            begin.elapsed().as_secs_f64(),
+            r.passed,
+            r.failed.len(),
+            lazulite_cuda::backend::module_stats()
+        );
+    };
+    if r.filter.is_none() {
+        faults(&mut r);
+    }
+    tables(&mut r, &mut d);
+    done("elementwise", &r);
+    reductions(&mut r, &mut d);
+    done("reductions", &r);
+    products(&mut r, &mut d);
+    done("products", &r);
+    moving(&mut r, &mut d);
+    done("moving", &r);
+    for failure in &r.failed {
+        println!("FAILED {failure}");
+    }
+    println!(
+        "{} passed, {} failed, {} steps on the host",
+        r.passed,
+        r.failed.len(),
+        lazulite_cuda::backend::host_steps()
+    );
+    if !r.failed.is_empty() {
+        std::process::exit(1);
+    }
+}
