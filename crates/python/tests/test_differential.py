@@ -133,7 +133,19 @@ def expressions():
     some = ["x", "u", "n", "i", "k", "b", "h", "g", "c", "s", "e", "t"]
     for name in UNARY:
         yield from (f"mx.{name}({a})" for a in some)
-    pairs = ["x, y", "x, v", "i, j", "k, k", "b, b", "h, x", "h, g", "c, x", "i, x", "x, 2", "i, 2.5"]
+    pairs = [
+        "x, y",
+        "x, v",
+        "i, j",
+        "k, k",
+        "b, b",
+        "h, x",
+        "h, g",
+        "c, x",
+        "i, x",
+        "x, 2",
+        "i, 2.5",
+    ]
     for name in BINARY:
         yield from (f"mx.{name}({a})" for a in [*pairs, "2, i", "t, t", "e, o", "n, 0.5"])
     for name in REDUCTIONS:

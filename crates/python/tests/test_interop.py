@@ -66,7 +66,9 @@ def test_dlpack():
     x = mx.arange(6).reshape(2, 3)
     a = np.from_dlpack(x)
     np.testing.assert_array_equal(a, np.arange(6).reshape(2, 3))
-    assert mx.array_equal(mx.from_dlpack(np.arange(6, dtype=np.int32).reshape(2, 3).T), x.reshape(2, 3).T)
+    assert mx.array_equal(
+        mx.from_dlpack(np.arange(6, dtype=np.int32).reshape(2, 3).T), x.reshape(2, 3).T
+    )
     assert x.__dlpack_device__() == (1, 0)
 
 
