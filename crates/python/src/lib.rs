@@ -1,6 +1,6 @@
 //! `lazulite.core`: the Python module over the engine, with the names and the behaviour of MLX.
 //!
-//! [`array`] is the class of arrays, `convert`, `buffer` and `dlpack` exchange data with Python,
+//! [`mod@array`] is the class of arrays, `convert`, `buffer` and `dlpack` exchange data with Python,
 //! [`functions`] holds the operations by area, `transforms` and `compile` the transforms, and the
 //! other files one area each. Submodules are registered in `sys.modules` under their full names.
 
