@@ -13,8 +13,8 @@ use crate::pool;
 use crate::stream::streams;
 use crate::strided::internal;
 use crate::{
-    attention, copy, creation, fused, gather, isa, join, load, matmul, quantized, random, reduce,
-    rope, scan, scatter, sort,
+    attention, copy, creation, fft, fused, gather, isa, join, load, matmul, quantized, random,
+    reduce, rope, scan, scatter, sort,
 };
 
 /// The processor and its main memory.
@@ -178,6 +178,7 @@ fn execute(op: &Primitive, inputs: &[Operand], outputs: &[Operand]) -> Result<()
         Primitive::RandomBits(op) => random::random_bits(op, &inputs[0], out),
         Primitive::Rope(op) => rope::rope(op, inputs, out),
         Primitive::Attention(op) => attention::attention(op, inputs, out),
+        Primitive::Fft(op) => fft::fft(op, &inputs[0], out),
         Primitive::Data
         | Primitive::Placeholder(_)
         | Primitive::Quantize(_)

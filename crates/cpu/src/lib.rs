@@ -14,6 +14,7 @@ pub mod complex;
 mod copy;
 mod creation;
 pub mod elem;
+mod fft;
 pub mod fused;
 mod gather;
 pub mod gemm;

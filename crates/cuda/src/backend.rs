@@ -214,7 +214,8 @@ fn execute(
         | Primitive::Matmul(_)
         | Primitive::Quantize(_)
         | Primitive::QuantizedMatmul(_)
-        | Primitive::Attention(_) => host::execute(launch, op, inputs, outputs),
+        | Primitive::Attention(_)
+        | Primitive::Fft(_) => host::execute(launch, op, inputs, outputs),
         Primitive::Data
         | Primitive::Placeholder(_)
         | Primitive::Broadcast(_)

@@ -10,6 +10,7 @@ pub mod creation;
 pub mod custom;
 pub mod elementwise;
 pub mod fast;
+pub mod fft;
 pub mod gather;
 pub mod identity;
 pub mod index;
@@ -22,6 +23,7 @@ pub mod scan;
 pub mod scatter;
 pub mod shaping;
 pub mod sort;
+pub mod stft;
 pub mod table;
 pub mod view;
 
@@ -268,6 +270,8 @@ primitives! {
     Rope(fast::Rope),
     /// Scaled dot-product attention.
     Attention(fast::Attention),
+    /// A discrete Fourier transform.
+    Fft(fft::Fft),
     /// Outputs of a user's function with transforms of the user's.
     CustomFunction(custom::CustomFunction),
 }

@@ -2,6 +2,7 @@
 
 mod engine;
 mod examples;
+mod fft;
 mod indexing;
 mod quantized;
 mod random;

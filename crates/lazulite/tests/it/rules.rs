@@ -3,6 +3,7 @@
 //! equal and with other sizes.
 
 mod cases;
+mod numeric;
 
 use lazulite::op::{Aval, Primitive};
 use lazulite::prelude::*;
@@ -280,7 +281,8 @@ variants! {
     Scalar, Arange, Load, Cast, Unary, Binary, Select, Reduce, ArgReduce, Scan, Broadcast, Reshape,
     Transpose, Slice, AsStrided, Bitcast, Identity, Concatenate, Gather, GatherAxis, DynamicSlice,
     Scatter, ScatterAxis, SliceUpdate, DynamicSliceUpdate, MaskedScatter, Sort, ArgSort, Matmul,
-    Quantize, Dequantize, QuantizedMatmul, RandomBits, Rope, Attention, CustomFunction,
+    Quantize, Dequantize, QuantizedMatmul, RandomBits, Rope, Attention, Fft,
+    CustomFunction,
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The cases: each primitive with several params.
 
-use super::{Case, Input, Kind, input};
+use super::{Case, Input, Kind, input, numeric};
 use lazulite::op::creation::Source;
 use lazulite::op::elementwise::{
     BINARY_OPS, BinaryClass, UNARY_OPS, UnaryClass, UnaryOp, binary, unary,
@@ -33,8 +33,17 @@ fn place(shape: &[usize], below: i64) -> Input {
 }
 
 pub(super) fn all() -> Vec<Case> {
-    let families: [fn(&mut Vec<Case>); 8] =
-        [elementwise, reductions, views, joins, indexed, products, quantised, others];
+    let families: [fn(&mut Vec<Case>); 9] = [
+        elementwise,
+        reductions,
+        views,
+        joins,
+        indexed,
+        products,
+        quantised,
+        others,
+        numeric::transforms,
+    ];
     let mut cases = Vec::new();
     families.iter().for_each(|family| family(&mut cases));
     cases

@@ -1,0 +1,165 @@
+//! Fourier transforms of rows, by the `rustfft` and `realfft` crates.
+
+use std::sync::Arc;
+
+use lazulite_core::backend::Operand;
+use lazulite_core::op::fft::{Fft, FftKind};
+use lazulite_core::shape::contiguous_strides;
+use lazulite_core::{Complex32, Result};
+use parking_lot::Mutex;
+use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
+use rustfft::{Fft as Transform, FftPlanner};
+
+use crate::pool::parallel_for;
+use crate::strided::{Plain, Target, View, Walk, internal, rows_per_task};
+
+/// Rows that are read and written together, so that a walk across rows takes whole cache lines.
+const TOGETHER: usize = 16;
+/// Lengths for which tables are kept.
+const KEPT: usize = 64;
+
+/// The tables of one length and direction.
+enum Plan {
+    Complex(Arc<dyn Transform<f32>>),
+    FromReal(Arc<dyn RealToComplex<f32>>),
+    ToReal(Arc<dyn ComplexToReal<f32>>),
+}
+
+struct Planners {
+    complex: FftPlanner<f32>,
+    real: RealFftPlanner<f32>,
+    lengths: Vec<usize>,
+}
+
+static PLANNERS: Mutex<Option<Planners>> = Mutex::new(None);
+
+fn plan(op: &Fft) -> Plan {
+    let mut guard = PLANNERS.lock();
+    if guard.as_ref().is_some_and(|p| p.lengths.len() >= KEPT && !p.lengths.contains(&op.len)) {
+        *guard = None;
+    }
+    let planners = guard.get_or_insert_with(|| Planners {
+        complex: FftPlanner::new(),
+        real: RealFftPlanner::new(),
+        lengths: Vec::new(),
+    });
+    if !planners.lengths.contains(&op.len) {
+        planners.lengths.push(op.len);
+    }
+    match op.kind {
+        FftKind::Forward => Plan::Complex(planners.complex.plan_fft_forward(op.len)),
+        FftKind::Inverse => Plan::Complex(planners.complex.plan_fft_inverse(op.len)),
+        FftKind::FromReal { .. } => Plan::FromReal(planners.real.plan_fft_forward(op.len)),
+        FftKind::ToReal { .. } => Plan::ToReal(planners.real.plan_fft_inverse(op.len)),
+    }
+}
+
+/// The transforms of all rows along the op's axis.
+pub(crate) fn fft(op: &Fft, x: &Operand, out: &Operand) -> Result<()> {
+    let (plan, factor) = (plan(op), op.factor() as f32);
+    match plan {
+        Plan::Complex(plan) => {
+            let scratch = plan.get_inplace_scratch_len();
+            rows::<Complex32, Complex32>(op, x, out, scratch, |from, to, scratch| {
+                to.copy_from_slice(from);
+                plan.process_with_scratch(to, scratch);
+                scale(to, factor);
+                true
+            })
+        }
+        Plan::FromReal(plan) => {
+            let FftKind::FromReal { mirrored } = op.kind else { return Err(mismatch()) };
+            rows::<f32, Complex32>(op, x, out, plan.get_scratch_len(), |from, to, scratch| {
+                let done = plan.process_with_scratch(from, to, scratch).is_ok();
+                scale(to, factor);
+                if mirrored {
+                    scale(paired(to, op.len), 2.0);
+                }
+                done
+            })
+        }
+        Plan::ToReal(plan) => {
+            let FftKind::ToReal { mirrored } = op.kind else { return Err(mismatch()) };
+            rows::<Complex32, f32>(op, x, out, plan.get_scratch_len(), |from, to, scratch| {
+                if !mirrored {
+                    scale(paired(from, op.len), 0.5);
+                }
+                // What a real signal cannot have.
+                from[0].im = 0.0;
+                if op.len.is_multiple_of(2) {
+                    from[op.len / 2].im = 0.0;
+                }
+                let done = plan.process_with_scratch(from, to, scratch).is_ok();
+                to.iter_mut().for_each(|x| *x *= factor);
+                done
+            })
+        }
+    }
+}
+
+fn mismatch() -> lazulite_core::Error {
+    internal("a plan for another transform")
+}
+
+fn scale(row: &mut [Complex32], factor: f32) {
+    if factor != 1.0 {
+        row.iter_mut().for_each(|z| *z *= factor);
+    }
+}
+
+/// The frequencies of a real signal of `n` elements that stand for two.
+fn paired(row: &mut [Complex32], n: usize) -> &mut [Complex32] {
+    &mut row[1..n.div_ceil(2)]
+}
+
+/// Calls `f` with each row along the axis, room for its result, and scratch; writes the result.
+/// `f` may change the row, and returns false if it could not.
+fn rows<A: Plain + Default, B: Plain + Default>(
+    op: &Fft,
+    x: &Operand,
+    out: &Operand,
+    scratch: usize,
+    f: impl Fn(&mut [A], &mut [B], &mut [Complex32]) -> bool + Sync,
+) -> Result<()> {
+    let axis = op.axis;
+    let (n, m) = (x.shape()[axis], out.shape()[axis]);
+    let (from, to) = (View::<A>::new(x)?, Target::<B>::new(out)?);
+    let strides = contiguous_strides(out.shape());
+    let walk = Walk::without(axis, x.shape(), [from.strides, &strides]);
+    let (step, put) = (from.strides[axis], strides[axis]);
+    let failed = std::sync::atomic::AtomicBool::new(false);
+    let cost = n.max(m) * (usize::BITS - n.leading_zeros()) as usize;
+    parallel_for(walk.len(), rows_per_task(cost).next_multiple_of(TOGETHER), |range| {
+        let mut read = vec![A::default(); n * TOGETHER];
+        let mut done = vec![B::default(); m * TOGETHER];
+        let mut scratch = vec![Complex32::default(); scratch];
+        let mut places = [[0isize; 2]; TOGETHER];
+        let mut start = range.start;
+        while start < range.end {
+            let count = TOGETHER.min(range.end - start);
+            walk.each(start..start + count, |i, at| places[i - start] = at);
+            for j in 0..n {
+                for (r, [at, _]) in places[..count].iter().enumerate() {
+                    // SAFETY: a place of the walk and of the axis is an element of the input.
+                    read[r * n + j] = unsafe { *from.first().offset(at + j as isize * step) };
+                }
+            }
+            for (row, result) in read.chunks_mut(n).zip(done.chunks_mut(m)).take(count) {
+                if !f(row, result, &mut scratch) {
+                    failed.store(true, std::sync::atomic::Ordering::Relaxed);
+                }
+            }
+            for j in 0..m {
+                for (r, [_, at]) in places[..count].iter().enumerate() {
+                    // SAFETY: as above, of the output; the rows of a task are its own.
+                    unsafe { *to.data().offset(at + j as isize * put) = done[r * m + j] };
+                }
+            }
+            start += count;
+        }
+    });
+    if failed.into_inner() {
+        return Err(internal("a transform refused its lengths"));
+    }
+    Ok(())
+}
