@@ -13,8 +13,8 @@ use crate::pool;
 use crate::stream::streams;
 use crate::strided::internal;
 use crate::{
-    attention, copy, creation, fft, fused, gather, isa, join, load, matmul, quantized, random,
-    reduce, rope, scan, scatter, sort,
+    attention, copy, creation, fft, fused, gather, isa, join, linalg, load, matmul, quantized,
+    random, reduce, rope, scan, scatter, sort,
 };
 
 /// The processor and its main memory.
@@ -140,6 +140,9 @@ fn execute(op: &Primitive, inputs: &[Operand], outputs: &[Operand]) -> Result<()
         }
         return quantized::quantize(quantize, &inputs[0], outputs);
     }
+    if let Primitive::Linalg(l) = op {
+        return linalg::linalg(l, inputs, outputs);
+    }
     let [out] = exactly::<1>(op, outputs)?;
     match op {
         Primitive::Scalar(value) => {
@@ -182,6 +185,7 @@ fn execute(op: &Primitive, inputs: &[Operand], outputs: &[Operand]) -> Result<()
         Primitive::Data
         | Primitive::Placeholder(_)
         | Primitive::Quantize(_)
+        | Primitive::Linalg(_)
         | Primitive::Broadcast(_)
         | Primitive::Reshape(_)
         | Primitive::Transpose(_)

@@ -24,6 +24,7 @@ mod join;
 mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod lanes_x86;
+mod linalg;
 mod load;
 pub mod math;
 mod matmul;

@@ -215,7 +215,8 @@ fn execute(
         | Primitive::Quantize(_)
         | Primitive::QuantizedMatmul(_)
         | Primitive::Attention(_)
-        | Primitive::Fft(_) => host::execute(launch, op, inputs, outputs),
+        | Primitive::Fft(_)
+        | Primitive::Linalg(_) => host::execute(launch, op, inputs, outputs),
         Primitive::Data
         | Primitive::Placeholder(_)
         | Primitive::Broadcast(_)

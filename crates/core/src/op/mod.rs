@@ -15,6 +15,7 @@ pub mod gather;
 pub mod identity;
 pub mod index;
 pub mod join;
+pub mod linalg;
 pub mod matmul;
 pub mod quantized;
 pub mod random;
@@ -272,6 +273,8 @@ primitives! {
     Attention(fast::Attention),
     /// A discrete Fourier transform.
     Fft(fft::Fft),
+    /// A factorisation of matrices, or a solution of equations.
+    Linalg(linalg::Linalg),
     /// Outputs of a user's function with transforms of the user's.
     CustomFunction(custom::CustomFunction),
 }

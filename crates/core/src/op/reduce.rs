@@ -3,7 +3,7 @@
 //! The primitives keep reduced axes with size 1; the public functions drop them on request by a
 //! reshape, which is a view.
 
-use super::{Avals, Batched, Derivative, Rules, like, one};
+use super::{Avals, Batched, Derivative, Rules, conjugated, like, one};
 use crate::array::Array;
 use crate::dtype::{Category, Dtype};
 use crate::error::{Error, Result};
@@ -192,7 +192,8 @@ impl Rules for Reduce {
         _wanted: &[bool],
     ) -> Result<Vec<Option<Array>>> {
         let Some(ct) = &cotangents[0] else { return Ok(vec![None]) };
-        Ok(vec![Some(ct.multiply(&self.weights(&inputs[0], &outputs[0])?)?)])
+        let weights = conjugated(&self.weights(&inputs[0], &outputs[0])?)?;
+        Ok(vec![Some(ct.multiply(&weights)?)])
     }
 
     fn vmap(&self, inputs: &[Array], axes: &[Option<usize>], _batch: usize) -> Result<Batched> {

@@ -4,6 +4,7 @@ mod engine;
 mod examples;
 mod fft;
 mod indexing;
+mod linalg;
 mod quantized;
 mod random;
 mod rules;

@@ -33,7 +33,7 @@ fn place(shape: &[usize], below: i64) -> Input {
 }
 
 pub(super) fn all() -> Vec<Case> {
-    let families: [fn(&mut Vec<Case>); 9] = [
+    let families: [fn(&mut Vec<Case>); 10] = [
         elementwise,
         reductions,
         views,
@@ -43,6 +43,7 @@ pub(super) fn all() -> Vec<Case> {
         quantised,
         others,
         numeric::transforms,
+        numeric::linear_algebra,
     ];
     let mut cases = Vec::new();
     families.iter().for_each(|family| family(&mut cases));
