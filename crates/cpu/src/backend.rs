@@ -13,8 +13,8 @@ use crate::pool;
 use crate::stream::streams;
 use crate::strided::internal;
 use crate::{
-    attention, copy, creation, fft, fused, gather, isa, join, linalg, load, matmul, quantized,
-    random, reduce, rope, scan, scatter, sort,
+    attention, conv, copy, creation, fft, fused, gather, isa, join, linalg, load, matmul,
+    quantized, random, reduce, rope, scan, scatter, sort,
 };
 
 /// The processor and its main memory.
@@ -182,6 +182,7 @@ fn execute(op: &Primitive, inputs: &[Operand], outputs: &[Operand]) -> Result<()
         Primitive::Rope(op) => rope::rope(op, inputs, out),
         Primitive::Attention(op) => attention::attention(op, inputs, out),
         Primitive::Fft(op) => fft::fft(op, &inputs[0], out),
+        Primitive::Conv(c) => conv::conv(c, exactly::<2>(op, inputs)?, out),
         Primitive::Data
         | Primitive::Placeholder(_)
         | Primitive::Quantize(_)

@@ -11,6 +11,7 @@ pub mod allocator;
 mod attention;
 pub mod backend;
 pub mod complex;
+mod conv;
 mod copy;
 mod creation;
 pub mod elem;

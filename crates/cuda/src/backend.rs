@@ -216,7 +216,8 @@ fn execute(
         | Primitive::QuantizedMatmul(_)
         | Primitive::Attention(_)
         | Primitive::Fft(_)
-        | Primitive::Linalg(_) => host::execute(launch, op, inputs, outputs),
+        | Primitive::Linalg(_)
+        | Primitive::Conv(_) => host::execute(launch, op, inputs, outputs),
         Primitive::Data
         | Primitive::Placeholder(_)
         | Primitive::Broadcast(_)

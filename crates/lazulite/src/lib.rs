@@ -46,7 +46,7 @@
 //! take the array's dtype (`float16 * 2.0` stays `float16`).
 #![forbid(unsafe_code)]
 
-pub use lazulite_core::op::{fast, fft, linalg, quantized, random, scatter, stft};
+pub use lazulite_core::op::{conv, fast, fft, linalg, quantized, random, scatter, stft};
 pub use lazulite_core::*;
 pub use lazulite_derive::*;
 pub use lazulite_io as io;

@@ -6,6 +6,7 @@
 
 pub mod cast;
 pub mod composite;
+pub mod conv;
 pub mod creation;
 pub mod custom;
 pub mod elementwise;
@@ -275,6 +276,8 @@ primitives! {
     Fft(fft::Fft),
     /// A factorisation of matrices, or a solution of equations.
     Linalg(linalg::Linalg),
+    /// A convolution.
+    Conv(conv::Conv),
     /// Outputs of a user's function with transforms of the user's.
     CustomFunction(custom::CustomFunction),
 }

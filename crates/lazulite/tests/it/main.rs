@@ -1,5 +1,6 @@
 //! All integration tests, in one binary.
 
+mod conv;
 mod engine;
 mod examples;
 mod fft;

@@ -282,7 +282,7 @@ variants! {
     Transpose, Slice, AsStrided, Bitcast, Identity, Concatenate, Gather, GatherAxis, DynamicSlice,
     Scatter, ScatterAxis, SliceUpdate, DynamicSliceUpdate, MaskedScatter, Sort, ArgSort, Matmul,
     Quantize, Dequantize, QuantizedMatmul, RandomBits, Rope, Attention, Fft,
-    Linalg, CustomFunction,
+    Linalg, Conv, CustomFunction,
 }
 
 #[test]

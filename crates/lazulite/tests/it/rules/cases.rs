@@ -33,7 +33,7 @@ fn place(shape: &[usize], below: i64) -> Input {
 }
 
 pub(super) fn all() -> Vec<Case> {
-    let families: [fn(&mut Vec<Case>); 10] = [
+    let families: [fn(&mut Vec<Case>); 11] = [
         elementwise,
         reductions,
         views,
@@ -44,6 +44,7 @@ pub(super) fn all() -> Vec<Case> {
         others,
         numeric::transforms,
         numeric::linear_algebra,
+        numeric::convolutions,
     ];
     let mut cases = Vec::new();
     families.iter().for_each(|family| family(&mut cases));

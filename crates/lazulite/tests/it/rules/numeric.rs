@@ -1,6 +1,7 @@
 //! Cases of numerical families: Fourier transforms, linear algebra, convolution.
 
 use super::{Case, Kind, input};
+use lazulite::conv::{Conv, conv_general, conv_transpose};
 use lazulite::fft::{self, Norm};
 use lazulite::linalg::{self, Order};
 use lazulite::prelude::*;
@@ -130,5 +131,35 @@ pub(super) fn linear_algebra(cases: &mut Vec<Case>) {
     }));
     add(Case::new("cross", vec![input(REAL, &[2, 3]), input(REAL, &[3])], |x| {
         linalg::cross(&x[0], &x[1], -1)
+    }));
+}
+
+pub(super) fn convolutions(cases: &mut Vec<Case>) {
+    const REAL: Kind = Kind::Float(-1.0, 1.0);
+    let per = |v: &[usize]| v.iter().copied().collect();
+    let sides = |v: &[isize]| v.iter().copied().collect();
+    let (stride, flip) = (
+        Conv { stride: per(&[2]), low: sides(&[1]), high: sides(&[2]), ..Conv::new(1) },
+        Conv { flip: true, kernel_dilation: per(&[2]), groups: 2, ..Conv::new(1) },
+    );
+    let spread =
+        Conv { input_dilation: per(&[2]), low: sides(&[1]), stride: per(&[3]), ..Conv::new(1) };
+    let plane = Conv { low: sides(&[1, 0]), high: sides(&[1, 1]), ..Conv::new(2) };
+    let all: [(&str, &[usize], &[usize], Conv); 5] = [
+        ("strided", &[2, 6, 2], &[3, 3, 2], stride),
+        ("grouped, dilated, flipped", &[2, 7, 4], &[2, 3, 2], flip),
+        ("of a dilated input", &[1, 4, 2], &[2, 3, 2], spread),
+        ("of a plane", &[1, 4, 3, 2], &[2, 3, 2, 2], plane),
+        ("depthwise", &[2, 5, 3], &[3, 2, 1], Conv { groups: 3, ..Conv::new(1) }),
+    ];
+    for (name, x, w, op) in all {
+        let inputs = vec![input(REAL, x), input(REAL, w)];
+        cases.push(Case::new(format!("conv {name}"), inputs, move |x| {
+            conv_general(&x[0], &x[1], &op)
+        }));
+    }
+    let inputs = vec![input(REAL, &[2, 3, 2]), input(REAL, &[3, 2, 2])];
+    cases.push(Case::new("conv_transpose", inputs, |x| {
+        conv_transpose(&x[0], &x[1], &[2], &[1], &[1], &[1], 1)
     }));
 }
