@@ -20,6 +20,7 @@ pub mod gemm;
 mod gemv;
 pub mod isa;
 mod join;
+mod keys;
 mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod lanes_x86;
@@ -40,7 +41,6 @@ mod reduce;
 mod rope;
 mod scan;
 mod scatter;
-pub mod simd;
 mod sort;
 mod stream;
 mod strided;
