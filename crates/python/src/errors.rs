@@ -112,28 +112,34 @@ fn located(py: Python<'_>, text: String) -> String {
 struct Class {
     name: &'static str,
     doc: &'static str,
-    bases: fn(Python<'_>) -> [Bound<'_, PyType>; 2],
+    bases: fn(Python<'_>) -> Vec<Bound<'_, PyType>>,
 }
 
 const AXIS: Class = Class {
     name: "AxisError",
     doc: "An axis or an index is out of range.",
-    bases: |py| [py.get_type::<PyIndexError>(), py.get_type::<PyValueError>()],
+    bases: |py| vec![py.get_type::<PyIndexError>(), py.get_type::<PyValueError>()],
 };
 const DTYPE: Class = Class {
     name: "DtypeError",
     doc: "An operation does not take arrays of this dtype.",
-    bases: |py| [py.get_type::<PyValueError>(), py.get_type::<PyTypeError>()],
+    bases: |py| {
+        vec![
+            py.get_type::<PyValueError>(),
+            py.get_type::<PyTypeError>(),
+            py.get_type::<PyRuntimeError>(),
+        ]
+    },
 };
 const TRACE: Class = Class {
     name: "TraceError",
     doc: "A value was needed while a function was being traced.",
-    bases: |py| [py.get_type::<PyValueError>(), py.get_type::<PyRuntimeError>()],
+    bases: |py| vec![py.get_type::<PyValueError>(), py.get_type::<PyRuntimeError>()],
 };
 const IO: Class = Class {
     name: "FileError",
     doc: "A file cannot be read or written, or is not valid.",
-    bases: |py| [py.get_type::<PyRuntimeError>(), py.get_type::<PyOSError>()],
+    bases: |py| vec![py.get_type::<PyRuntimeError>(), py.get_type::<PyOSError>()],
 };
 
 static AXIS_ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
