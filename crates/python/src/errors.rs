@@ -91,6 +91,7 @@ fn exception(py: Python<'_>, error: &Error) -> PyErr {
         ErrorKind::OutOfMemory => PyMemoryError::new_err(text),
         ErrorKind::Unsupported => PyNotImplementedError::new_err(text),
         ErrorKind::Io => raise(py, &IO_ERROR, IO, text),
+        ErrorKind::BackendUnavailable => raise(py, &DEVICE_ERROR, DEVICE, text),
         _ => PyRuntimeError::new_err(text),
     }
 }
@@ -142,10 +143,17 @@ const IO: Class = Class {
     bases: |py| vec![py.get_type::<PyRuntimeError>(), py.get_type::<PyOSError>()],
 };
 
+const DEVICE: Class = Class {
+    name: "DeviceError",
+    doc: "There is no such device.",
+    bases: |py| vec![py.get_type::<PyRuntimeError>(), py.get_type::<PyValueError>()],
+};
+
 static AXIS_ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static DTYPE_ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static TRACE_ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static IO_ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static DEVICE_ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
 fn raise(py: Python<'_>, cell: &PyOnceLock<Py<PyType>>, class: Class, text: String) -> PyErr {
     let made = cell.get_or_try_init(py, || -> PyResult<Py<PyType>> {

@@ -6,7 +6,6 @@ use crate::device::{On, on};
 use crate::errors::{Answer, value_error};
 use crate::functions::add_functions;
 use lazulite::op::fast::{self, Frequencies, Mask};
-use lazulite::{Array, Dtype};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -98,19 +97,11 @@ fn scaled_dot_product_attention(
     })
 }
 
-/// `logsumexp(logits) - logits[target]` along the last axis, computed in float32 at least.
+/// `logsumexp(logits) - logits[target]` along the last axis, computed and returned in float32.
 #[pyfunction]
 #[pyo3(signature = (logits, targets, *, stream = None))]
 fn cross_entropy(logits: Arr, targets: Arr, stream: On) -> Answer<PyArray> {
-    on(stream, || {
-        let wide = match logits.0.dtype() {
-            Dtype::F16 | Dtype::BF16 => logits.0.astype(Dtype::F32)?,
-            _ => logits.0.clone(),
-        };
-        let places = targets.0.expand_dims(&[-1])?;
-        let picked: Array = wide.take_along_axis(&places, Some(-1))?.squeeze(Some(&[-1]))?;
-        wrap(wide.logsumexp(Some(&[-1]), false)?.subtract(&picked)?.astype(logits.0.dtype()))
-    })
+    on(stream, || wrap(fast::cross_entropy(&logits.0, &targets.0)))
 }
 
 /// A kernel in the language of Apple's graphics, which cannot run: there is no such device here.
