@@ -4,8 +4,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use lazulite_cpu::isa::IsaKind;
 use lazulite_cpu::math::{Real, Unary, map_f32_for, map_f64_for};
-use lazulite_cpu::simd::Isa;
 
 const N: usize = 2048;
 
@@ -27,7 +27,7 @@ fn row<U: Unary>(name: &str, f32_std: Option<fn(f32) -> f32>) {
     let x64: Vec<f64> = x32.iter().map(|&x| f64::from(x)).collect();
     let (mut y32, mut y64) = (vec![0.0_f32; N], vec![0.0_f64; N]);
     print!("{name:10}");
-    for isa in Isa::available() {
+    for isa in IsaKind::available() {
         let narrow = time(|| map_f32_for::<U>(isa, black_box(&x32), black_box(&mut y32)));
         let wide = time(|| map_f64_for::<U>(isa, black_box(&x64), black_box(&mut y64)));
         print!("  {isa:?} {narrow:6.2} {wide:6.2}");

@@ -5,18 +5,19 @@
 //! and its tasks run on the pool ([`machine`]). Strides belong to loads and stores ([`transfer`]);
 //! kernels see contiguous blocks ([`kernel`]).
 
-mod kernel;
-mod lanes;
+pub(crate) mod kernel;
+pub(crate) mod lanes;
+pub(crate) mod lower;
 mod machine;
 mod program;
-mod space;
+pub(crate) mod space;
 #[cfg(test)]
 mod tests;
-mod transfer;
+pub(crate) mod transfer;
 
 use crate::allocator::CpuMemory;
+use crate::isa::{IsaKind, isa};
 use crate::pool;
-use crate::simd::{Isa, isa};
 use lazulite_core::backend::Operand;
 use lazulite_core::plan::{Extent, Tape};
 use lazulite_core::shape::Strides;
@@ -45,7 +46,7 @@ pub fn execute(
 }
 
 fn execute_on(
-    isa: Isa,
+    isa: IsaKind,
     tape: &Tape,
     inputs: &[Operand],
     outputs: &[Operand],
@@ -141,7 +142,7 @@ struct Entry {
     tape: Tape,
     direct: u64,
     keep: bool,
-    isa: Isa,
+    isa: IsaKind,
     program: Arc<Program>,
 }
 
@@ -149,7 +150,7 @@ struct Entry {
 const CACHED: usize = 512;
 
 /// The prepared form of a tape, from the cache if it was run before.
-fn prepared(tape: &Tape, direct: u64, keep: bool, isa: Isa) -> Result<Arc<Program>> {
+fn prepared(tape: &Tape, direct: u64, keep: bool, isa: IsaKind) -> Result<Arc<Program>> {
     static CACHE: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
     let mut hasher = DefaultHasher::new();
     (tape, direct, keep, isa).hash(&mut hasher);
@@ -160,7 +161,7 @@ fn prepared(tape: &Tape, direct: u64, keep: bool, isa: Isa) -> Result<Arc<Progra
     if let Some(found) = CACHE.lock().iter().find(|e| is_it(e)) {
         return Ok(found.program.clone());
     }
-    let program = Arc::new(Program::new(tape, direct, keep, isa)?);
+    let program = Arc::new(Program::new(&lower::lower(tape), direct, keep, isa)?);
     let entry = Entry { hash, tape: tape.clone(), direct, keep, isa, program: program.clone() };
     let mut cache = CACHE.lock();
     if cache.len() >= CACHED {

@@ -22,6 +22,7 @@ pub mod gemm;
 mod gemv;
 pub mod isa;
 mod join;
+mod keys;
 mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod lanes_x86;
@@ -43,7 +44,6 @@ mod reduce;
 mod rope;
 mod scan;
 mod scatter;
-pub mod simd;
 mod sort;
 mod stream;
 mod strided;

@@ -1,105 +1,82 @@
 //! Places of least and greatest elements. Other reductions run as tapes.
 
-use half::{bf16, f16};
+use lazulite_core::Result;
 use lazulite_core::backend::Operand;
 use lazulite_core::op::reduce::{ArgReduce, ArgReduceOp};
-use lazulite_core::{Complex32, Result};
 use parking_lot::Mutex;
 use std::cmp::Reverse;
 
+use crate::keys::{Key, Order, with_key};
 use crate::pool::{self, parallel_for};
-use crate::strided::{Plain, SERIAL, Target, View, Walk, rows_per_task, with_number};
+use crate::strided::{SERIAL, Target, View, Walk, rows_per_task, with_bits};
 
 /// Columns that are compared at once.
 const COLUMNS: usize = 256;
 /// Elements of a row whose best is found before it is looked for.
 const BLOCK: usize = 1024;
 
-/// A type whose order is that of an integer: NaN above all else in `greatest`, below all else in
-/// `least`, and equal elements have equal ranks.
-trait Rank: Plain {
-    type Key: Copy + Ord + Send + Sync + Default;
-    /// The order in which the greatest element is sought.
-    fn greatest(self) -> Self::Key;
-    /// The reverse order, with NaN again on top.
-    fn least(self) -> Self::Key;
-}
-
-macro_rules! rank_int {
-    ($($t:ty)*) => { $(impl Rank for $t {
-        type Key = $t;
-        #[inline(always)]
-        fn greatest(self) -> $t { self }
-        #[inline(always)]
-        fn least(self) -> $t { !self }
-    })* };
-}
-rank_int! { u8 u16 u32 u64 i8 i16 i32 i64 }
-
-macro_rules! rank_float {
-    ($($t:ty, $bits:ty, $int:ty, $nan:expr;)*) => { $(impl Rank for $t {
-        type Key = $int;
-        #[inline(always)]
-        fn greatest(self) -> $int {
-            let bits = self.to_bits() as $int;
-            let magnitude = bits & <$int>::MAX;
-            // Two's complement of sign and magnitude: both zeros become 0.
-            let key = if bits < 0 { -magnitude } else { magnitude };
-            if magnitude > $nan { <$int>::MAX } else { key }
-        }
-        #[inline(always)]
-        fn least(self) -> $int {
-            let key = self.greatest();
-            if key == <$int>::MAX { key } else { -key }
-        }
-    })* };
-}
-rank_float! {
-    f16, u16, i16, 0x7c00;
-    bf16, u16, i16, 0x7f80;
-    f32, u32, i32, 0x7f80_0000;
-    f64, u64, i64, 0x7ff0_0000_0000_0000;
-}
-
-impl Rank for Complex32 {
-    type Key = (i32, i32);
-    /// By real part, then imaginary part; NaN if one of them is.
-    #[inline(always)]
-    fn greatest(self) -> (i32, i32) {
-        if self.is_nan() { (i32::MAX, i32::MAX) } else { (self.re.greatest(), self.im.greatest()) }
-    }
-    #[inline(always)]
-    fn least(self) -> (i32, i32) {
-        if self.is_nan() { (i32::MAX, i32::MAX) } else { (self.re.least(), self.im.least()) }
-    }
-}
-
-/// The first place of the least or greatest element along the axis.
+/// The first place of the least or greatest element along the axis. NaN is beyond all else.
 pub(crate) fn arg_reduce(op: &ArgReduce, x: &Operand, out: &Operand) -> Result<()> {
     let out = Target::<u32>::new(out)?;
-    with_number!(x.dtype, T => {
+    let order = Order::of(x.dtype);
+    with_bits!(x.dtype.size(), T => {
         let x = View::<T>::new(x)?;
-        match op.op {
-            ArgReduceOp::Max => run(&x, op.axis, &out, |v: T| v.greatest()),
-            ArgReduceOp::Min => run(&x, op.axis, &out, |v: T| v.least()),
-        }
+        let line = Line {
+            first: x.first().cast(),
+            step: x.strides[op.axis],
+            len: x.shape[op.axis],
+            order,
+            least: op.op == ArgReduceOp::Min,
+        };
+        let walk = Walk::without(op.axis, x.shape, [x.strides]);
+        with_key!(order.bits() / 8, K => run::<K>(line, walk, &out));
     });
     Ok(())
 }
 
-fn run<T: Plain, K: Copy + Ord + Default + Send>(
-    x: &View<T>,
-    axis: usize,
-    out: &Target<u32>,
-    key: impl Fn(T) -> K + Copy + Sync,
-) {
-    let (n, step) = (x.shape[axis], x.strides[axis]);
-    let mut walk = Walk::without(axis, x.shape, [x.strides]);
+/// Elements of which the best is sought.
+#[derive(Clone, Copy)]
+struct Line {
+    first: *const u8,
+    /// The step in elements.
+    step: isize,
+    len: usize,
+    order: Order,
+    least: bool,
+}
+
+// SAFETY: it is a shared view of plain data.
+unsafe impl Send for Line {}
+// SAFETY: as above.
+unsafe impl Sync for Line {}
+
+impl Line {
+    /// The line that begins so many elements further.
+    fn shifted(self, by: isize) -> Line {
+        let size = self.order.bits() as isize / 8;
+        Line { first: self.first.wrapping_offset(by * size), ..self }
+    }
+
+    /// The keys of `out.len()` elements with this step; the greatest one is sought.
+    ///
+    /// # Safety
+    /// The elements lie inside live memory.
+    unsafe fn keys<K: Key>(self, step: isize, out: &mut [K]) {
+        // SAFETY: the caller's promise.
+        unsafe { K::ranks(self.order, self.first, step, out) };
+        if self.least {
+            reverse(out, K::low(self.order.highest()), self.order.has_nan());
+        }
+    }
+}
+
+fn run<K: Key>(line: Line, mut walk: Walk<1>, out: &Target<u32>) {
+    let n = line.len;
     if walk.len() == 0 || n == 0 {
         return;
     }
     let dense = walk.strides.last().is_some_and(|s| s[0] == 1);
-    if step != 1 && dense && walk.shape.last().is_some_and(|&w| w >= 8) {
+    if line.step != 1 && dense && walk.shape.last().is_some_and(|&w| w >= 8) {
         let (width, _) = walk.pop();
         let strips = width.div_ceil(COLUMNS);
         parallel_for(walk.len() * strips, rows_per_task(n * COLUMNS.min(width)), |r| {
@@ -110,8 +87,8 @@ fn run<T: Plain, K: Copy + Ord + Default + Send>(
                 walk.each(row..row + 1, |_, [at]| {
                     // SAFETY: the columns are inside the input; tasks write places of their own.
                     unsafe {
-                        let first = x.first().offset(at + column as isize);
-                        strip_best(n, step, first, out.part(place..place + columns), key);
+                        let first = line.shifted(at + column as isize);
+                        strip_best::<K>(first, out.part(place..place + columns));
                     }
                 });
             }
@@ -125,7 +102,7 @@ fn run<T: Plain, K: Copy + Ord + Default + Send>(
             walk.each(r, |row, [at]| {
                 // SAFETY: the row is inside the input; tasks write places of their own.
                 unsafe {
-                    let (_, place) = row_best(n, x.first().offset(at), step, key);
+                    let (_, place) = row_best::<K>(line.shifted(at));
                     out.part(row..row + 1)[0] = place as u32;
                 }
             });
@@ -136,11 +113,9 @@ fn run<T: Plain, K: Copy + Ord + Default + Send>(
         let best = Mutex::new(None::<(K, usize)>);
         pool::run(cuts, &|cut| {
             let (start, end) = (cut * n / cuts, (cut + 1) * n / cuts);
+            let part = line.shifted(at + start as isize * line.step);
             // SAFETY: a part of a row of the input.
-            let (key, place) = unsafe {
-                let first = x.first().offset(at + start as isize * step);
-                row_best(end - start, first, step, key)
-            };
+            let (key, place) = unsafe { row_best::<K>(Line { len: end - start, ..part }) };
             let mut best = best.lock();
             let place = start + place;
             if best.is_none_or(|(k, p)| (key, Reverse(place)) > (k, Reverse(p))) {
@@ -152,76 +127,88 @@ fn run<T: Plain, K: Copy + Ord + Default + Send>(
     });
 }
 
-/// The greatest key of a row of `n > 0` elements and its first place.
-///
-/// # Safety
-/// The row lies inside live memory.
-unsafe fn row_best<T: Copy, K: Copy + Ord>(
-    n: usize,
-    first: *const T,
-    step: isize,
-    key: impl Fn(T) -> K,
-) -> (K, usize) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let (mut best, mut block) = (key(*first), 0);
-        // The maximum of a block vectorises; its place is looked for once.
-        for start in (0..n).step_by(BLOCK) {
-            let len = BLOCK.min(n - start);
-            let piece = first.offset(start as isize * step);
-            let mut high = key(*piece);
-            if step == 1 {
-                for &x in std::slice::from_raw_parts(piece, len) {
-                    high = high.max(key(x));
-                }
-            } else {
-                for i in 1..len as isize {
-                    high = high.max(key(*piece.offset(i * step)));
-                }
-            }
-            if high > best {
-                (best, block) = (high, start);
-            }
+crate::multiversion! {
+    /// Reverses the order of keys, but for NaN, which stays the greatest.
+    fn reverse, reverse_for<const FMA: bool, K: crate::keys::Key>
+    (keys: &mut [K], highest: K, has_nan: bool) {
+        for key in keys {
+            let back = K::low(highest.wide().wrapping_sub(key.wide()));
+            *key = if has_nan && *key == highest { highest } else { back };
         }
-        let found = (block..n).find(|&i| key(*first.offset(i as isize * step)) == best);
-        (best, found.unwrap_or(block))
+    }
+
+    /// The greatest key.
+    fn greatest, greatest_for<const FMA: bool, K: crate::keys::Key>(keys: &[K]) -> K {
+        keys.iter().fold(K::default(), |high, &key| high.max(key))
+    }
+
+    /// Keeps the greater of each old and new key, and its row.
+    fn keep_better, keep_better_for<const FMA: bool, K: crate::keys::Key>
+    (row: u32, keys: &[K], best: &mut [K], place: &mut [u32]) {
+        for ((key, best), place) in keys.iter().zip(best).zip(place) {
+            let better = row == 0 || *key > *best;
+            *best = if better { *key } else { *best };
+            *place = if better { row } else { *place };
+        }
     }
 }
 
-/// The first places of the greatest keys of columns of `n > 0` elements.
+/// The greatest key of a line and its first place.
+///
+/// # Safety
+/// The line is not empty and lies inside live memory.
+unsafe fn row_best<K: Key>(line: Line) -> (K, usize) {
+    let mut keys = [K::default(); BLOCK];
+    let mut best = None::<(K, usize)>;
+    // The maximum of a block vectorises; its place is looked for only if it is a new one.
+    for start in (0..line.len).step_by(BLOCK) {
+        let keys = &mut keys[..BLOCK.min(line.len - start)];
+        // SAFETY: the caller's promise.
+        unsafe { line.shifted(start as isize * line.step).keys(line.step, keys) };
+        let high = greatest(keys);
+        if best.is_none_or(|(key, _)| high > key) {
+            let place = keys.iter().position(|&key| key == high).unwrap_or(0);
+            best = Some((high, start + place));
+        }
+    }
+    best.unwrap_or_default()
+}
+
+/// The first places of the greatest keys of columns side by side.
 ///
 /// # Safety
 /// The columns lie inside live memory; `out` has at most `COLUMNS`.
-unsafe fn strip_best<T: Copy, K: Copy + Ord + Default>(
-    n: usize,
-    step: isize,
-    first: *const T,
-    out: &mut [u32],
-    key: impl Fn(T) -> K,
-) {
-    let mut best = [K::default(); COLUMNS];
-    let mut place = [0u32; COLUMNS];
-    for row in 0..n {
+unsafe fn strip_best<K: Key>(line: Line, out: &mut [u32]) {
+    let columns = out.len();
+    let (mut keys, mut best) = ([K::default(); COLUMNS], [K::default(); COLUMNS]);
+    for row in 0..line.len {
+        let keys = &mut keys[..columns];
         // SAFETY: the caller's promise.
-        let line =
-            unsafe { std::slice::from_raw_parts(first.offset(row as isize * step), out.len()) };
-        for ((x, best), place) in line.iter().zip(&mut best).zip(&mut place) {
-            let key = key(*x);
-            let better = row == 0 || key > *best;
-            *best = if better { key } else { *best };
-            *place = if better { row as u32 } else { *place };
-        }
+        unsafe { line.shifted(row as isize * line.step).keys(1, keys) };
+        keep_better(row as u32, keys, &mut best[..columns], out);
     }
-    out.copy_from_slice(&place[..out.len()]);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::{empty, indices, layouts, operand, read};
-    use lazulite_core::Dtype;
+    use half::{bf16, f16};
+    use lazulite_core::{Complex32, Dtype};
 
-    fn check<T: lazulite_core::Element + Rank>(shape: &[usize], make: impl Fn(usize) -> T + Copy) {
+    /// Elements are without NaN and negative zeros.
+    fn check<T: lazulite_core::Element + PartialOrd>(
+        shape: &[usize],
+        make: impl Fn(usize) -> T + Copy,
+    ) {
+        check_by(shape, make, |a, b| a < b);
+    }
+
+    fn check_by<T: lazulite_core::Element>(
+        shape: &[usize],
+        make: impl Fn(usize) -> T + Copy,
+        less: impl Fn(T, T) -> bool,
+    ) {
         for axis in 0..shape.len() {
             for (name, x) in layouts(shape, make) {
                 let mut small = shape.to_vec();
@@ -239,11 +226,11 @@ mod tests {
                                 let steps = index.iter().zip(&strides);
                                 data[steps.map(|(&i, &s)| i as isize * s).sum::<isize>() as usize]
                             };
-                            let key = |j: usize| match op {
-                                ArgReduceOp::Max => at(j).greatest(),
-                                ArgReduceOp::Min => at(j).least(),
+                            let beats = |j: usize, best: usize| match op {
+                                ArgReduceOp::Max => less(at(best), at(j)),
+                                ArgReduceOp::Min => less(at(j), at(best)),
                             };
-                            let better = |best, j| if key(j) > key(best) { j } else { best };
+                            let better = |best, j| if beats(j, best) { j } else { best };
                             (0..shape[axis]).fold(0, better) as u32
                         })
                         .collect();
@@ -267,7 +254,8 @@ mod tests {
         check::<f64>(shape, |i| noise(i) as f64 - 9.0);
         check::<f16>(shape, |i| f16::from_f32(noise(i) as f32 - 9.0));
         check::<bf16>(shape, |i| bf16::from_f32(noise(i) as f32 - 9.0));
-        check::<Complex32>(shape, |i| Complex32::new((noise(i) % 3) as f32, noise(i) as f32));
+        let complex = |i| Complex32::new((noise(i) % 3) as f32, noise(i) as f32);
+        check_by::<Complex32>(shape, complex, |a, b| (a.re, a.im) < (b.re, b.im));
     }
 
     #[test]

@@ -3,63 +3,37 @@
 //! Along the innermost axis of few long rows the work is cut into chunks whose sizes depend on the
 //! shape alone: totals of chunks first, then each chunk from the total before it. Otherwise rows,
 //! or columns side by side, are scanned from end to end.
+//!
+//! Elements are read in blocks in the type in which they are accumulated: narrow integers as 32
+//! bits, half types as `float32`. So that there is one kernel for each row of the op table and each
+//! of these types.
 
-use half::{bf16, f16};
 use lazulite_core::backend::Operand;
-use lazulite_core::op::ScanOp;
 use lazulite_core::op::scan::Scan;
+use lazulite_core::op::{BinaryOp, ScanOp};
 use lazulite_core::shape::contiguous_strides;
-use lazulite_core::{Complex32, Dtype, Error, Result};
+use lazulite_core::{Complex32, Dtype, Error, Result, for_each_scan};
 use smallvec::SmallVec;
+use std::cell::Cell;
+use std::ops::{Add, Mul};
 
+use crate::fused::kernel::{self, Cast, Kernel, PAD};
+use crate::fused::lanes::{Leave, Scalar};
+use crate::fused::lower::limits;
+use crate::fused::space::{BLOCK, Walk as Steps};
+use crate::fused::transfer;
+use crate::isa::isa;
+use crate::math::Real;
 use crate::pool::{self, parallel_for};
-use crate::scatter::Join;
-use crate::strided::{Plain, SERIAL, Target, View, Walk, rows_per_task, with_bits};
+use crate::strided::{SERIAL, Target, View, Walk, rows_per_task, with_bits};
 
-/// Columns that are scanned side by side.
-const COLUMNS: usize = 512;
 /// Chunks of one line that are scanned side by side.
 const ABREAST: usize = 8;
 
-/// An element with the type in which it is accumulated.
-trait Running: Plain {
-    type Sum: Copy + Send + Sync;
-    fn widen(self) -> Self::Sum;
-    fn narrow(sum: Self::Sum) -> Self;
-}
-
-macro_rules! running {
-    ($($t:ty, $sum:ty, |$x:ident| $up:expr, |$y:ident| $down:expr;)*) => {
-        $(impl Running for $t {
-            type Sum = $sum;
-            #[inline(always)]
-            fn widen(self) -> $sum { let $x = self; $up }
-            #[inline(always)]
-            fn narrow($y: $sum) -> $t { $down }
-        })*
-    };
-}
-running! {
-    u8, u8, |x| x, |y| y;
-    u16, u16, |x| x, |y| y;
-    u32, u32, |x| x, |y| y;
-    u64, u64, |x| x, |y| y;
-    i8, i8, |x| x, |y| y;
-    i16, i16, |x| x, |y| y;
-    i32, i32, |x| x, |y| y;
-    i64, i64, |x| x, |y| y;
-    f16, f32, |x| x.to_f32(), |y| f16::from_f32(y);
-    bf16, f32, |x| x.to_f32(), |y| bf16::from_f32(y);
-    f32, f32, |x| x, |y| y;
-    f64, f64, |x| x, |y| y;
-    Complex32, Complex32, |x| x, |y| y;
-}
-
 /// The scan of an input.
 pub(crate) fn scan(op: &Scan, x: &Operand, out: &Operand) -> Result<()> {
-    let kernels = kernels(op, x.dtype)?;
-    let size = x.dtype.size();
-    with_bits!(size, T => {
+    let scanner = Scanner::new(op.op, x.dtype, op.inclusive)?;
+    with_bits!(x.dtype.size(), T => {
         let (x, target) = (View::<T>::new(x)?, Target::<T>::new(out)?);
         let strides = contiguous_strides(out.shape());
         let first = Line {
@@ -68,11 +42,11 @@ pub(crate) fn scan(op: &Scan, x: &Operand, out: &Operand) -> Result<()> {
             dst: target.data().cast(),
             dst_step: strides[op.axis],
             len: x.shape[op.axis],
-            size,
+            size: size_of::<T>(),
         };
         let walk = Walk::without(op.axis, x.shape, [x.strides, &strides]);
         // SAFETY: both operands were checked.
-        unsafe { run(op, walk, first, &kernels) };
+        unsafe { run(op.reverse, walk, first, &scanner) };
     });
     Ok(())
 }
@@ -80,120 +54,249 @@ pub(crate) fn scan(op: &Scan, x: &Operand, out: &Operand) -> Result<()> {
 /// A running value of any type, up to 8 bytes.
 type Sum = u64;
 
-/// What a row of the table and a dtype need; all else here is shared by them.
-#[derive(Clone, Copy)]
-struct Kernels {
+/// Joins `n` elements of each line to its running value: destination, source and value of each.
+type Join = unsafe fn(&mut [(*mut u8, *const u8, Sum)], usize);
+
+/// How elements of a type are scanned.
+struct Scanner {
     /// What a scan begins with.
     start: Sum,
-    /// Scans the lines side by side from their sums on, which it leaves at the ends. Writes unless
-    /// only the sums are wanted.
-    lines: unsafe fn(&[Line], &mut [Sum], Option<bool>),
-    /// Scans neighbouring lines, at most `COLUMNS`.
-    columns: unsafe fn(Line, usize, bool),
-    /// Turns totals into what lies before each of them.
-    prefix: fn(&mut [Sum]),
+    join: Join,
+    /// The same between two blocks.
+    join_blocks: Kernel,
+    inclusive: bool,
+    /// The type of elements and that of running values.
+    dtype: Dtype,
+    sum: Dtype,
+    /// Conversions between them, after half types were widened and before they are narrowed.
+    widen: Option<Kernel>,
+    narrow: Option<Kernel>,
 }
 
-/// A row of the table for elements `T`.
-trait Row<T: Running> {
-    const START: T::Sum;
-    fn join(sum: T::Sum, x: T::Sum) -> T::Sum;
+/// The type of running values, and that of its kernel.
+fn sum_types(op: ScanOp, dtype: Dtype) -> (Dtype, Dtype) {
+    let sum = match dtype {
+        Dtype::Bool | Dtype::U8 | Dtype::U16 => Dtype::U32,
+        Dtype::I8 | Dtype::I16 => Dtype::I32,
+        other => other.compute(),
+    };
+    // Wrapping sums and products do not depend on the sign.
+    let kernel = match (op, sum) {
+        (ScanOp::CumSum | ScanOp::CumProd, Dtype::I32) => Dtype::U32,
+        (ScanOp::CumSum | ScanOp::CumProd, Dtype::I64) => Dtype::U64,
+        _ => sum,
+    };
+    (sum, kernel)
 }
 
-struct CumSum;
-struct CumProd;
-struct CumMin;
-struct CumMax;
-struct LogCumSumExp;
-
-macro_rules! rows {
-    (int $($t:ty)*) => { $(
-        rows!(@ $t, CumSum, 0, |a, b| a.wrapping_add(b));
-        rows!(@ $t, CumProd, 1, |a, b| a.wrapping_mul(b));
-        rows!(@ $t, CumMin, <$t>::MAX, |a, b| a.min(b));
-        rows!(@ $t, CumMax, <$t>::MIN, |a, b| a.max(b));
-    )* };
-    (float $($t:ty, $sum:ident;)*) => { $(
-        rows!(@ $t, CumSum, 0.0, |a, b| a + b);
-        rows!(@ $t, CumProd, 1.0, |a, b| a * b);
-        rows!(@ $t, CumMin, $sum::INFINITY, |a, b| if a <= b || a.is_nan() { a } else { b });
-        rows!(@ $t, CumMax, $sum::NEG_INFINITY, |a, b| if a >= b || a.is_nan() { a } else { b });
-        rows!(@ $t, LogCumSumExp, $sum::NEG_INFINITY, |a, b| {
-            let (high, low) = if a >= b { (a, b) } else { (b, a) };
-            if a.is_nan() || b.is_nan() {
-                a + b
-            } else if high == low && high.is_infinite() {
-                // Equal infinities have no difference.
-                high
-            } else {
-                high + (low - high).exp().ln_1p()
+impl Scanner {
+    fn new(op: ScanOp, dtype: Dtype, inclusive: bool) -> Result<Scanner> {
+        let (sum, of_kernel) = sum_types(op, dtype);
+        let refuse = || Error::dtype(op.info().name, &[dtype], "a floating or complex type");
+        let (start, join) = joins(op, of_kernel).ok_or_else(refuse)?;
+        let start = match (op, limits(dtype)) {
+            (ScanOp::CumMin, Some((_, highest))) => pack(highest),
+            (ScanOp::CumMax, Some((lowest, _))) => pack(lowest),
+            _ => start,
+        };
+        let pair = match op {
+            ScanOp::CumSum => BinaryOp::Add,
+            ScanOp::CumProd => BinaryOp::Multiply,
+            ScanOp::CumMin => BinaryOp::Minimum,
+            ScanOp::CumMax => BinaryOp::Maximum,
+            ScanOp::LogCumSumExp => BinaryOp::LogAddExp,
+        };
+        let join_blocks = kernel::binary(pair, sum, isa()).ok_or_else(refuse)?;
+        let bytes = if dtype == Dtype::Bool { Dtype::U8 } else { dtype };
+        let convert = |from: Dtype, to: Dtype| {
+            let half = from.is_half() || to.is_half();
+            match kernel::cast(from, to, isa()) {
+                Cast::Direct(kernel) if !half => Some(kernel),
+                _ => None,
             }
-        });
-    )* };
-    (@ $t:ty, $Row:ident, $start:expr, |$a:ident, $b:ident| $join:expr) => {
-        impl Row<$t> for $Row {
-            const START: <$t as Running>::Sum = $start;
-            #[inline(always)]
-            fn join($a: <$t as Running>::Sum, $b: <$t as Running>::Sum) -> <$t as Running>::Sum {
-                $join
+        };
+        let (widen, narrow) = (convert(bytes, sum), convert(sum, bytes));
+        Ok(Scanner { start, join, join_blocks, inclusive, dtype, sum, widen, narrow })
+    }
+
+    /// Reads `n` elements as running values.
+    ///
+    /// # Safety
+    /// They lie in live memory, and `n` is at most [`BLOCK`].
+    unsafe fn load(&self, src: *const u8, step: isize, n: usize, to: &mut Room, spare: &mut Room) {
+        let (to, spare) = (to.at(), spare.at());
+        // SAFETY: the caller's promise; rooms hold a block.
+        unsafe {
+            let place = if self.widen.is_some() { spare } else { to };
+            transfer::load(src, self.dtype, &Steps::steps(step), 0, n, place);
+            if let Some(widen) = self.widen {
+                widen(to, spare, spare, spare, n);
+            }
+        }
+    }
+
+    /// Writes `n` running values.
+    ///
+    /// # Safety
+    /// As [`Scanner::load`], and nobody else touches the elements.
+    unsafe fn store(&self, from: &mut Room, n: usize, dst: *mut u8, step: isize, spare: &mut Room) {
+        let (mut from, spare) = (from.at(), spare.at());
+        // SAFETY: the caller's promise; rooms hold a block.
+        unsafe {
+            if let Some(narrow) = self.narrow {
+                narrow(spare, from, from, from, n);
+                from = spare;
+            }
+            transfer::store(dst, self.dtype, &Steps::steps(step), 0, n, from);
+        }
+    }
+}
+
+/// Room for a block of running values and one more, rounded up as kernels do.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Room([u64; BLOCK + PAD]);
+
+impl Room {
+    fn at(&mut self) -> *mut u8 {
+        self.0.as_mut_ptr().cast()
+    }
+}
+
+/// The rooms of a task: one for conversions, and two for each line.
+const ROOMS: usize = 1 + 2 * ABREAST;
+
+thread_local! {
+    /// Rooms, kept from task to task.
+    static SCRATCH: Cell<Vec<Room>> = const { Cell::new(Vec::new()) };
+}
+
+/// Calls `f` with this thread's rooms.
+fn with_rooms(f: impl FnOnce(&mut [Room; ROOMS])) {
+    let mut rooms = SCRATCH.take();
+    rooms.resize(ROOMS, Room([0; BLOCK + PAD]));
+    if let Ok(rooms) = <&mut [Room; ROOMS]>::try_from(&mut rooms[..]) {
+        f(rooms);
+    }
+    SCRATCH.set(rooms);
+}
+
+/// A row of the op table for running values `T`.
+trait Row<T> {
+    fn start() -> T;
+    fn join(sum: T, x: T) -> T;
+}
+
+macro_rules! scan_rows {
+    ($($(#[doc = $doc:literal])* $Op:ident $name:ident {
+        start: $start:ident, cpu: |$x:ident, $y:ident| $cpu:expr, cuda: $cuda:literal,
+    })*) => {
+        $(
+            struct $Op;
+            scan_rows!(@types $Op [$Op $start $x $y $cpu]);
+        )*
+
+        /// The kernel of an op and the bits of what a scan begins with, if the op takes the type.
+        fn joins(op: ScanOp, dtype: Dtype) -> Option<(Sum, Join)> {
+            match op {
+                $(ScanOp::$Op => scan_rows!(@find $Op dtype),)*
             }
         }
     };
-}
-rows! { int u8 u16 u32 u64 i8 i16 i32 i64 }
-rows! { float f16, f32; bf16, f32; f32, f32; f64, f64; }
-rows!(@ Complex32, CumSum, Complex32::new(0.0, 0.0), |a, b| a + b);
-rows!(@ Complex32, CumProd, Complex32::new(1.0, 0.0), |a, b| a * b);
-rows!(@ Complex32, CumMin, Complex32::new(f32::INFINITY, f32::INFINITY), |a, b| a.lesser(b));
-rows!(@ Complex32, CumMax, Complex32::new(f32::NEG_INFINITY, f32::NEG_INFINITY), |a, b| {
-    a.greater(b)
-});
-rows!(@ Complex32, LogCumSumExp, Complex32::new(f32::NEG_INFINITY, 0.0), |a, b| {
-    let (high, low) = if a.re >= b.re { (a, b) } else { (b, a) };
-    let nothing = low.re == f32::NEG_INFINITY;
-    if nothing { high } else { high + ((low - high).exp() + 1.0).ln() }
-});
-
-/// The kernels of an op for a dtype. Bool runs as `u8`.
-fn kernels(op: &Scan, dtype: Dtype) -> Result<Kernels> {
-    macro_rules! of {
-        ($($Dtype:ident $t:ty),*; $($Float:ident $f:ty),*) => {
-            match (op.op, dtype) {
-                $((ScanOp::CumSum, Dtype::$Dtype) => Ok(kernels_of::<$t, CumSum>()),
-                (ScanOp::CumProd, Dtype::$Dtype) => Ok(kernels_of::<$t, CumProd>()),
-                (ScanOp::CumMin, Dtype::$Dtype) => Ok(kernels_of::<$t, CumMin>()),
-                (ScanOp::CumMax, Dtype::$Dtype) => Ok(kernels_of::<$t, CumMax>()),)*
-                $((ScanOp::LogCumSumExp, Dtype::$Float) => {
-                    Ok(kernels_of::<$f, LogCumSumExp>())
-                })*
-                (ScanOp::LogCumSumExp, other) => {
-                    Err(Error::dtype(op.op.info().name, &[other], "a floating or complex type"))
-                }
+    (@types LogCumSumExp $row:tt) => {
+        scan_rows!(@impl $row f32 f64 Complex32);
+    };
+    (@types CumMin $row:tt) => {
+        scan_rows!(@impl $row u32 u64 i32 i64 f32 f64 Complex32);
+    };
+    (@types CumMax $row:tt) => {
+        scan_rows!(@impl $row u32 u64 i32 i64 f32 f64 Complex32);
+    };
+    (@types $Op:ident $row:tt) => {
+        scan_rows!(@impl $row u32 u64 f32 f64 Complex32);
+    };
+    (@impl $row:tt $($t:ident)*) => { $(scan_rows!(@one $row $t);)* };
+    (@one [$Op:ident $start:ident $x:ident $y:ident $cpu:expr] $t:ident) => {
+        impl Row<$t> for $Op {
+            #[inline(always)]
+            fn start() -> $t {
+                <$t as Scalar>::$start()
             }
-        };
-    }
-    of! {
-        Bool u8, U8 u8, U16 u16, U32 u32, U64 u64, I8 i8, I16 i16, I32 i32, I64 i64, F16 f16,
-        BF16 bf16, F32 f32, F64 f64, C64 Complex32;
-        F16 f16, BF16 bf16, F32 f32, F64 f64, C64 Complex32
-    }
+            #[inline(always)]
+            fn join(x: $t, y: $t) -> $t {
+                let ($x, $y) = (x.enter::<false>(), y.enter::<false>());
+                ($cpu).leave()
+            }
+        }
+    };
+    (@find LogCumSumExp $dtype:ident) => {
+        scan_rows!(@match LogCumSumExp $dtype, F32 f32, F64 f64, C64 Complex32)
+    };
+    (@find CumMin $dtype:ident) => {
+        scan_rows!(@match CumMin $dtype, U32 u32, U64 u64, I32 i32, I64 i64, F32 f32, F64 f64,
+            C64 Complex32)
+    };
+    (@find CumMax $dtype:ident) => {
+        scan_rows!(@match CumMax $dtype, U32 u32, U64 u64, I32 i32, I64 i64, F32 f32, F64 f64,
+            C64 Complex32)
+    };
+    (@find $Op:ident $dtype:ident) => {
+        scan_rows!(@match $Op $dtype, U32 u32, U64 u64, F32 f32, F64 f64, C64 Complex32)
+    };
+    (@match $Op:ident $dtype:ident, $($D:ident $t:ident),*) => {
+        match $dtype {
+            $(Dtype::$D => Some((pack(<$Op as Row<$t>>::start()), join::<$t, $Op> as Join)),)*
+            _ => None,
+        }
+    };
 }
+for_each_scan!(scan_rows);
 
-fn kernels_of<T: Running, R: Row<T>>() -> Kernels {
-    let (lines, columns, prefix) = (lines::<T, R>, columns::<T, R>, prefix::<T, R>);
-    Kernels { start: pack::<T>(R::START), lines, columns, prefix }
-}
-
-fn pack<T: Running>(sum: T::Sum) -> Sum {
+fn pack<T: Copy>(sum: T) -> Sum {
     let mut bits = 0;
-    // SAFETY: a sum has at most 8 bytes.
-    unsafe { (&raw mut bits).cast::<T::Sum>().write_unaligned(sum) };
+    // SAFETY: a running value has at most 8 bytes.
+    unsafe { (&raw mut bits).cast::<T>().write_unaligned(sum) };
     bits
 }
 
-fn unpack<T: Running>(bits: Sum) -> T::Sum {
+fn unpack<T: Copy>(bits: Sum) -> T {
     // SAFETY: `pack` made it, of the same type.
-    unsafe { (&raw const bits).cast::<T::Sum>().read_unaligned() }
+    unsafe { (&raw const bits).cast::<T>().read_unaligned() }
+}
+
+/// See [`Join`]. Several lines side by side do not wait for each other's results.
+///
+/// # Safety
+/// Each line has `n` elements of type `T` at both places, which do not overlap unless they are the
+/// same.
+unsafe fn join<T: Scalar, R: Row<T>>(lines: &mut [(*mut u8, *const u8, Sum)], n: usize) {
+    if let Ok(lines) = <&mut [(*mut u8, *const u8, Sum); ABREAST]>::try_from(&mut *lines) {
+        let mut sums = lines.map(|line| unpack::<T>(line.2));
+        for i in 0..n {
+            for (sum, line) in sums.iter_mut().zip(&*lines) {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    *sum = R::join(*sum, *line.1.cast::<T>().add(i));
+                    *line.0.cast::<T>().add(i) = *sum;
+                }
+            }
+        }
+        for (line, sum) in lines.iter_mut().zip(sums) {
+            line.2 = pack(sum);
+        }
+        return;
+    }
+    for line in lines {
+        let mut sum = unpack::<T>(line.2);
+        for i in 0..n {
+            // SAFETY: the caller's promise.
+            unsafe {
+                sum = R::join(sum, *line.1.cast::<T>().add(i));
+                *line.0.cast::<T>().add(i) = sum;
+            }
+        }
+        line.2 = pack(sum);
+    }
 }
 
 /// One line of a scan: where it is read and written. Steps count elements of `size` bytes.
@@ -242,169 +345,184 @@ impl Line {
 ///
 /// # Safety
 /// The lines lie inside live memory, and their outputs are this step's.
-unsafe fn run(op: &Scan, mut walk: Walk<2>, first: Line, kernels: &Kernels) {
+unsafe fn run(reverse: bool, mut walk: Walk<2>, first: Line, scanner: &Scanner) {
     let n = first.len;
     if n == 0 || walk.len() == 0 {
         return;
     }
     let line = |from: isize, to: isize| {
         let line = first.shifted(from, to);
-        if op.reverse { line.reversed() } else { line }
+        if reverse { line.reversed() } else { line }
     };
-    let inclusive = op.inclusive;
     // Columns side by side: the innermost axis is dense on both sides.
     if walk.strides.last() == Some(&[1, 1]) && walk.shape.last().is_some_and(|&w| w >= 4) {
         let (width, _) = walk.pop();
-        let strips = width.div_ceil(COLUMNS);
-        return parallel_for(walk.len() * strips, rows_per_task(n * COLUMNS.min(width)), |r| {
+        let strips = width.div_ceil(BLOCK);
+        return parallel_for(walk.len() * strips, rows_per_task(n * BLOCK.min(width)), |r| {
             for strip in r {
-                let (outer, column) = (strip / strips, strip % strips * COLUMNS);
-                let columns = COLUMNS.min(width - column);
+                let (outer, column) = (strip / strips, strip % strips * BLOCK);
+                let count = BLOCK.min(width - column);
                 let column = column as isize;
                 walk.each(outer..outer + 1, |_, [from, to]| {
                     // SAFETY: the columns lie inside both operands and are this task's alone.
                     unsafe {
-                        (kernels.columns)(line(from + column, to + column), columns, inclusive)
-                    };
+                        let first = line(from + column, to + column);
+                        with_rooms(|rooms| columns(first, count, scanner, rooms));
+                    }
                 });
             }
         });
     }
     if walk.len() >= 16 || n < 2 * SERIAL {
         return parallel_for(walk.len(), rows_per_task(n), |r| {
-            let mut rows = SmallVec::<[Line; ABREAST]>::new();
-            let scan = |rows: &mut SmallVec<[Line; ABREAST]>| {
-                let mut sums = [kernels.start; ABREAST];
-                // SAFETY: the lines lie inside both operands and are this task's alone.
-                unsafe { (kernels.lines)(rows, &mut sums[..rows.len()], Some(inclusive)) };
-                rows.clear();
-            };
-            walk.each(r, |_, [from, to]| {
-                rows.push(line(from, to));
-                if rows.len() == ABREAST {
-                    scan(&mut rows);
-                }
+            with_rooms(|rooms| {
+                let mut rows = SmallVec::<[(Line, Sum); ABREAST]>::new();
+                walk.each(r.clone(), |i, [from, to]| {
+                    rows.push((line(from, to), scanner.start));
+                    if rows.len() == ABREAST || i + 1 == r.end {
+                        // SAFETY: the lines lie inside both operands and are this task's alone.
+                        unsafe { lines(&mut rows, scanner, true, rooms) };
+                        rows.clear();
+                    }
+                });
             });
-            scan(&mut rows);
         });
     }
     // Chunks of equal length (but for the last ones), `ABREAST` of them in each task: one alone
     // would wait for the last addition at every element.
     let chunk = SERIAL / ABREAST;
     let tasks = n.div_ceil(SERIAL);
-    let mut sums = vec![kernels.start; tasks * ABREAST];
+    let mut sums = vec![scanner.start; tasks * ABREAST];
     walk.each(0..walk.len(), |_, [from, to]| {
         let line = line(from, to);
-        let parts = |task: usize| {
-            let mut parts = [line; ABREAST];
-            for (c, part) in parts.iter_mut().enumerate() {
-                let start = task * SERIAL + c * chunk;
-                *part = line.part(start.min(n), (start + chunk).min(n));
-            }
-            parts
-        };
-        sums.fill(kernels.start);
+        sums.fill(scanner.start);
         let table = Target::of(&mut sums);
         for write in [false, true] {
             pool::run(tasks, &|task| {
                 // SAFETY: parts of the line, and places of the table, of their own.
                 unsafe {
                     let sums = table.part(task * ABREAST..(task + 1) * ABREAST);
-                    (kernels.lines)(&parts(task), sums, write.then_some(inclusive));
+                    let mut parts = [(line, 0); ABREAST];
+                    for (c, (part, &sum)) in parts.iter_mut().zip(&*sums).enumerate() {
+                        let start = task * SERIAL + c * chunk;
+                        *part = (line.part(start.min(n), (start + chunk).min(n)), sum);
+                    }
+                    with_rooms(|rooms| lines(&mut parts, scanner, write, rooms));
+                    sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum = part.1);
                 }
             });
             if !write {
                 // SAFETY: no task runs.
-                (kernels.prefix)(unsafe { table.all() });
+                totals_before(unsafe { table.all() }, scanner);
             }
         }
     });
 }
 
-/// See [`Kernels::lines`]. No line is longer than the first.
+/// Turns totals into what lies before each of them.
+fn totals_before(sums: &mut [Sum], scanner: &Scanner) {
+    let mut sum = scanner.start;
+    for place in sums {
+        let (mut next, mut line) = (0u64, [(std::ptr::null_mut(), std::ptr::null(), sum)]);
+        let total = *place;
+        line[0].0 = (&raw mut next).cast();
+        line[0].1 = (&raw const total).cast();
+        // SAFETY: one element at both places.
+        unsafe { (scanner.join)(&mut line, 1) };
+        *place = std::mem::replace(&mut sum, line[0].2);
+    }
+}
+
+/// Scans lines of which none is longer than the first, from their running values on, which it
+/// leaves at the ends. Without `write`, only the running values are wanted.
 ///
 /// # Safety
-/// The lines are of type `T`, lie inside live memory, and no other thread touches their outputs.
-unsafe fn lines<T: Running, R: Row<T>>(lines: &[Line], sums: &mut [Sum], write: Option<bool>) {
-    let mut done = 0;
-    if let (Ok(lines), Ok(sums)) =
-        (<&[Line; ABREAST]>::try_from(lines), <&mut [Sum; ABREAST]>::try_from(&mut *sums))
-    {
-        let mut wide = [R::START; ABREAST];
-        for (wide, sum) in wide.iter_mut().zip(&*sums) {
-            *wide = unpack::<T>(*sum);
+/// The lines lie inside live memory, and no other thread touches their outputs.
+unsafe fn lines(
+    lines: &mut [(Line, Sum)],
+    scanner: &Scanner,
+    write: bool,
+    [spare, rooms @ ..]: &mut [Room; ROOMS],
+) {
+    let (rooms, sums) = rooms.split_at_mut(ABREAST);
+    let plain = scanner.dtype == scanner.sum;
+    let shift = if scanner.inclusive { 0 } else { scanner.sum.size() };
+    let longest = lines.first().map_or(0, |(line, _)| line.len);
+    for start in (0..longest).step_by(BLOCK) {
+        let mut work: SmallVec<[(*mut u8, *const u8, Sum); ABREAST]> = SmallVec::new();
+        let mut counts: SmallVec<[usize; ABREAST]> = SmallVec::new();
+        for (i, (line, sum)) in lines.iter().enumerate() {
+            let n = BLOCK.min(line.len.saturating_sub(start));
+            let part = line.part(start.min(line.len), line.len);
+            // SAFETY: the caller's promise.
+            let src = unsafe {
+                if plain && part.src_step == 1 {
+                    part.src
+                } else {
+                    scanner.load(part.src, part.src_step, n, &mut rooms[i], spare);
+                    rooms[i].at().cast_const()
+                }
+            };
+            let direct = write && plain && part.dst_step == 1 && scanner.inclusive;
+            let dst = if direct {
+                part.dst
+            } else {
+                sums[i].0[0] = *sum;
+                sums[i].at().wrapping_add(shift)
+            };
+            work.push((dst, src, *sum));
+            counts.push(n);
         }
-        done = lines[ABREAST - 1].len;
-        for i in 0..done {
-            for (sum, line) in wide.iter_mut().zip(lines) {
-                // SAFETY: the last line is the shortest.
-                unsafe { step::<T, R>(line, i, sum, write) };
+        // SAFETY: blocks of the lines, or rooms for them.
+        unsafe {
+            if counts.iter().all(|&n| n == counts[0]) {
+                (scanner.join)(&mut work, counts[0]);
+            } else {
+                for (line, &n) in work.iter_mut().zip(&counts) {
+                    (scanner.join)(std::slice::from_mut(line), n);
+                }
             }
         }
-        for (sum, wide) in sums.iter_mut().zip(wide) {
-            *sum = pack::<T>(wide);
+        for (i, (line, sum)) in lines.iter_mut().enumerate() {
+            *sum = work[i].2;
+            let part = line.part(start.min(line.len), line.len);
+            if write && work[i].0 != part.dst {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    scanner.store(&mut sums[i], counts[i], part.dst, part.dst_step, spare);
+                }
+            }
         }
-    }
-    for (line, sum) in lines.iter().zip(sums) {
-        let mut wide = unpack::<T>(*sum);
-        for i in done..line.len {
-            // SAFETY: inside the line.
-            unsafe { step::<T, R>(line, i, &mut wide, write) };
-        }
-        *sum = pack::<T>(wide);
     }
 }
 
-/// One element of a scan.
-///
-/// # Safety
-/// As [`lines`], and `i` is inside the line.
-#[inline(always)]
-unsafe fn step<T: Running, R: Row<T>>(
-    line: &Line,
-    i: usize,
-    sum: &mut T::Sum,
-    write: Option<bool>,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let x = *line.src.cast::<T>().offset(i as isize * line.src_step);
-        let next = R::join(*sum, x.widen());
-        if let Some(inclusive) = write {
-            let value = T::narrow(if inclusive { next } else { *sum });
-            *line.dst.cast::<T>().offset(i as isize * line.dst_step) = value;
-        }
-        *sum = next;
-    }
-}
-
-/// See [`Kernels::prefix`].
-fn prefix<T: Running, R: Row<T>>(sums: &mut [Sum]) {
-    let mut sum = R::START;
-    for place in sums {
-        let next = R::join(sum, unpack::<T>(*place));
-        *place = pack::<T>(sum);
-        sum = next;
-    }
-}
-
-/// See [`Kernels::columns`].
+/// Scans neighbouring lines, at most a block of them; `line` is the first.
 ///
 /// # Safety
 /// As [`lines`] for each of the neighbours.
-unsafe fn columns<T: Running, R: Row<T>>(line: Line, columns: usize, inclusive: bool) {
-    let mut sums = [R::START; COLUMNS];
-    for i in 0..line.len as isize {
-        // SAFETY: the caller's promise.
+unsafe fn columns(
+    line: Line,
+    count: usize,
+    scanner: &Scanner,
+    [spare, row, sums, next, ..]: &mut [Room; ROOMS],
+) {
+    let (mut sums, mut next) = (sums, next);
+    let size = scanner.sum.size();
+    let start = (&raw const scanner.start).cast::<u8>();
+    for i in 0..BLOCK {
+        // SAFETY: the room has a block of running values.
+        unsafe { sums.at().add(i * size).copy_from_nonoverlapping(start, size) };
+    }
+    for i in 0..line.len {
+        let part = line.part(i, line.len);
+        // SAFETY: the caller's promise; kernels touch less than a room.
         unsafe {
-            let src = line.src.cast::<T>().offset(i * line.src_step);
-            let dst = line.dst.cast::<T>().offset(i * line.dst_step);
-            for (j, sum) in sums.iter_mut().enumerate().take(columns) {
-                let next = R::join(*sum, (*src.add(j)).widen());
-                *dst.add(j) = T::narrow(if inclusive { next } else { *sum });
-                *sum = next;
-            }
+            scanner.load(part.src, 1, count, row, spare);
+            (scanner.join_blocks)(next.at(), sums.at(), row.at(), row.at(), count);
+            let result = if scanner.inclusive { &mut *next } else { &mut *sums };
+            scanner.store(result, count, part.dst, 1, spare);
         }
+        std::mem::swap(&mut sums, &mut next);
     }
 }
 
@@ -412,6 +530,7 @@ unsafe fn columns<T: Running, R: Row<T>>(line: Line, columns: usize, inclusive: 
 mod tests {
     use super::*;
     use crate::testing::{empty, indices, layouts, operand, read};
+    use half::f16;
     use lazulite_core::Element;
 
     fn naive<T: Copy>(

@@ -1,236 +1,255 @@
-//! Sorting and partitioning, stable, by integer keys in which NaN is last and both zeros are equal.
+//! Sorting and partitioning by integer keys ([`crate::keys`]) in which NaN is last.
 //!
-//! Long rows of keys of up to 32 bits are sorted digit by digit, others by comparison. One long row
-//! is cut into runs that are sorted apart and merged; a stable order is unique, so the number of
-//! runs changes no result.
+//! Values are sorted as codes and turned back; places are sorted together with ranks, so that equal
+//! elements keep their order. Long rows are sorted digit by digit. One long row is cut into runs
+//! that are sorted apart and merged; items that are equal are the same, so the number of runs
+//! changes no result.
 
-use half::{bf16, f16};
+use lazulite_core::Result;
 use lazulite_core::backend::Operand;
 use lazulite_core::op::sort::{ArgSort, Sort};
 use lazulite_core::shape::contiguous_strides;
-use lazulite_core::{Complex32, Result};
 
+use crate::copy::copy_strided;
+use crate::keys::{Key, Order, with_key};
 use crate::pool::{self, SharedPtr, parallel_for};
-use crate::strided::{Plain, SERIAL, Target, View, Walk, rows_per_task, with_number};
+use crate::strided::{Plain, SERIAL, Target, View, Walk, rows_per_task, with_bits};
 
-/// Rows from this length on are sorted digit by digit where keys have up to 32 bits.
+/// Rows from this length on are sorted digit by digit.
 const RADIX: usize = 512;
-/// Rows from this length on use wide digits for 32-bit keys, three passes in place of four.
+/// Rows from this length on use wide digits, where those save passes.
 const WIDE: usize = 8192;
+/// Keys that are made at once.
+const BLOCK: usize = 1024;
 
-/// A type with a sort key of `BITS` bits.
-trait Keyed: Plain {
-    const WIDTH: u32;
-    fn key(self) -> u64;
+/// What is sorted: a code, or a rank above the place of its element.
+trait Item: Plain + Ord + Default {
+    /// `bits` bits from bit `shift` on, at most 16.
+    fn digit(self, shift: u32, bits: u32) -> usize;
 }
 
-macro_rules! keyed_int {
-    ($($t:ty, $flip:expr;)*) => { $(impl Keyed for $t {
-        const WIDTH: u32 = <$t>::BITS;
-        #[inline(always)]
-        fn key(self) -> u64 {
-            let mask = if <$t>::BITS == 64 { u64::MAX } else { (1 << (<$t>::BITS % 64)) - 1 };
-            (self as u64 ^ $flip) & mask
-        }
-    })* };
-}
-keyed_int! {
-    u8, 0; u16, 0; u32, 0; u64, 0;
-    i8, 1 << 7; i16, 1 << 15; i32, 1 << 31; i64, 1 << 63;
-}
-
-macro_rules! keyed_float {
-    ($($t:ty, $bits:ty, $infinity:expr;)*) => { $(impl Keyed for $t {
-        const WIDTH: u32 = <$bits>::BITS;
-        #[inline(always)]
-        fn key(self) -> u64 {
-            let bits = self.to_bits();
-            let sign: $bits = 1 << (<$bits>::BITS - 1);
-            let magnitude = bits & !sign;
-            let key = if bits & sign != 0 { sign.wrapping_sub(magnitude) } else { magnitude | sign };
-            u64::from(if magnitude > $infinity { <$bits>::MAX } else { key })
-        }
-    })* };
-}
-keyed_float! {
-    f16, u16, 0x7c00;
-    bf16, u16, 0x7f80;
-    f32, u32, 0x7f80_0000;
-    f64, u64, 0x7ff0_0000_0000_0000;
-}
-
-impl Keyed for Complex32 {
-    const WIDTH: u32 = 64;
-    /// By real part, then imaginary part; last if one is NaN.
-    #[inline(always)]
-    fn key(self) -> u64 {
-        if self.is_nan() { u64::MAX } else { self.re.key() << 32 | self.im.key() }
-    }
-}
-
-/// A key of up to 32 bits in the upper half, its place in the lower.
-#[derive(Clone, Copy)]
-struct Narrow(u64);
-
-/// A key of up to 64 bits with its place.
-#[derive(Clone, Copy)]
-struct Broad(u64, u32);
-
-/// A key that remembers where it was.
-trait Placed: Keyed {
-    fn new(key: u64, place: u32) -> Self;
+/// A rank and a place as an item.
+trait Placed: Item {
+    type Key: Key;
+    fn new(key: Self::Key, place: u32) -> Self;
     fn place(self) -> u32;
 }
 
-impl Plain for Narrow {}
-impl Plain for Broad {}
+macro_rules! item {
+    ($($t:ty)*) => { $(impl Item for $t {
+        #[inline(always)]
+        fn digit(self, shift: u32, bits: u32) -> usize {
+            (self >> shift) as usize & ((1 << bits) - 1)
+        }
+    })* };
+}
+item! { u32 u64 u128 }
+impl Plain for u128 {}
 
-impl Keyed for Narrow {
-    const WIDTH: u32 = 32;
-    #[inline(always)]
-    fn key(self) -> u64 {
-        self.0 >> 32
-    }
+/// Bits below a rank.
+const PLACE: u32 = 32;
+
+macro_rules! placed {
+    ($($t:ty, $key:ty;)*) => { $(impl Placed for $t {
+        type Key = $key;
+        #[inline(always)]
+        fn new(key: $key, place: u32) -> $t {
+            <$t>::from(key) << PLACE | <$t>::from(place)
+        }
+        #[inline(always)]
+        fn place(self) -> u32 {
+            self as u32
+        }
+    })* };
+}
+placed! { u64, u32; u128, u64; }
+
+/// Rows of an input and of an output along an axis.
+struct Rows {
+    src: *const u8,
+    dst: *mut u8,
+    /// Steps along the axis, in elements.
+    steps: [isize; 2],
+    len: usize,
+    walk: Walk<2>,
+    order: Order,
 }
 
-impl Placed for Narrow {
-    #[inline(always)]
-    fn new(key: u64, place: u32) -> Narrow {
-        Narrow(key << 32 | u64::from(place))
-    }
-    #[inline(always)]
-    fn place(self) -> u32 {
-        self.0 as u32
-    }
-}
+// SAFETY: tasks read the input, and each writes rows of its own.
+unsafe impl Sync for Rows {}
 
-impl Keyed for Broad {
-    const WIDTH: u32 = 64;
-    #[inline(always)]
-    fn key(self) -> u64 {
-        self.0
+impl Rows {
+    /// The first element of the input's row that begins so many elements further.
+    fn from(&self, at: isize) -> *const u8 {
+        self.src.wrapping_offset(at * (self.order.bits() / 8) as isize)
     }
-}
 
-impl Placed for Broad {
-    #[inline(always)]
-    fn new(key: u64, place: u32) -> Broad {
-        Broad(key, place)
-    }
-    #[inline(always)]
-    fn place(self) -> u32 {
-        self.1
+    /// Calls `work` with each row's first input and output elements, by offset, and whether it may
+    /// use all threads.
+    fn each(&self, work: impl Fn(Vec<[isize; 2]>, bool) + Sync) {
+        let (n, count) = (self.len, self.walk.len());
+        if n == 0 || count == 0 {
+            return;
+        }
+        let rows = |range| {
+            let mut rows = Vec::new();
+            self.walk.each(range, |_, at| rows.push(at));
+            rows
+        };
+        if count >= pool::num_threads() || n <= 2 * SERIAL {
+            // Sorting costs some passes over a row.
+            parallel_for(count, rows_per_task(n * 4), |range| work(rows(range), false));
+        } else {
+            work(rows(0..count), true);
+        }
     }
 }
 
 /// The sorted elements along an axis.
 pub(crate) fn sort(op: &Sort, x: &Operand, out: &Operand) -> Result<()> {
-    let n = x.shape()[op.axis];
-    with_number!(x.dtype, T => {
-        let (x, out) = (View::<T>::new(x)?, Target::<T>::new(out)?);
-        if T::WIDTH <= 32 && n >= RADIX && op.kth.is_none() {
-            let arrange = |a: &mut [T], b: &mut [T], own| order(a, b, own, by_digits);
-            rows(&x, &out, op.axis, |_, v| v, |_, v| v, arrange);
-        } else if T::WIDTH <= 32 {
-            let arrange = by_place::<Narrow>(op.kth);
-            rows(&x, &out, op.axis, placed, |row, v: Narrow| row(v.place()), arrange);
-        } else {
-            let arrange = by_place::<Broad>(op.kth);
-            rows(&x, &out, op.axis, placed, |row, v: Broad| row(v.place()), arrange);
-        }
+    let order = Order::of(x.dtype);
+    with_bits!(x.dtype.size(), T => {
+        let (view, target) = (View::<T>::new(x)?, Target::<T>::new(out)?);
+        let rows = rows(op.axis, x, view.first().cast(), target.data().cast());
+        with_key!(order.bits() / 8, K => {
+            // A partition has the places of the partition of places.
+            if op.kth.is_none() && order.has_codes() {
+                values::<K>(&rows);
+            } else {
+                type Item = <K as Pair>::Item;
+                let [step, to_step] = rows.steps;
+                places::<Item>(&rows, op.kth, |[from, to], places| {
+                    for (i, &item) in places.iter().enumerate() {
+                        // SAFETY: places of the row, which lies inside both operands.
+                        unsafe {
+                            let from = view.first().offset(from + item.place() as isize * step);
+                            *target.data().offset(to + i as isize * to_step) = *from;
+                        }
+                    }
+                });
+            }
+        });
     });
     Ok(())
 }
 
 /// The places of the sorted elements along an axis.
 pub(crate) fn argsort(op: &ArgSort, x: &Operand, out: &Operand) -> Result<()> {
-    with_number!(x.dtype, T => {
-        let (x, out) = (View::<T>::new(x)?, Target::<u32>::new(out)?);
-        if T::WIDTH <= 32 {
-            let arrange = by_place::<Narrow>(op.kth);
-            rows(&x, &out, op.axis, placed, |_, v: Narrow| v.place(), arrange);
-        } else {
-            let arrange = by_place::<Broad>(op.kth);
-            rows(&x, &out, op.axis, placed, |_, v: Broad| v.place(), arrange);
-        }
+    let target = Target::<u32>::new(out)?;
+    let order = Order::of(x.dtype);
+    let rows = with_bits!(x.dtype.size(), T => {
+        rows(op.axis, x, View::<T>::new(x)?.first().cast(), target.data().cast())
+    });
+    let step = rows.steps[1];
+    with_key!(order.bits() / 8, K => {
+        places::<<K as Pair>::Item>(&rows, op.kth, |[_, to], places| {
+            for (i, &item) in places.iter().enumerate() {
+                // SAFETY: the row lies inside the output and is this task's alone.
+                unsafe { *target.data().offset(to + i as isize * step) = item.place() };
+            }
+        });
     });
     Ok(())
 }
 
-/// Orders keys with places, or puts one in its place.
-fn by_place<P: Placed>(kth: Option<usize>) -> impl Fn(&mut [P], &mut [P], bool) + Copy + Sync {
-    move |items, spare, threads| match kth {
-        Some(kth) => select(items, kth),
-        None => order(items, spare, threads, order_run),
+/// The item that holds a rank and a place.
+trait Pair {
+    type Item: Placed;
+}
+impl Pair for u32 {
+    type Item = u64;
+}
+impl Pair for u64 {
+    type Item = u128;
+}
+
+fn rows(axis: usize, x: &Operand, src: *const u8, dst: *mut u8) -> Rows {
+    let strides = contiguous_strides(x.shape());
+    Rows {
+        src,
+        dst,
+        steps: [x.layout.strides[axis], strides[axis]],
+        len: x.shape()[axis],
+        walk: Walk::without(axis, x.shape(), [&x.layout.strides, &strides]),
+        order: Order::of(x.dtype),
     }
 }
 
-fn placed<T: Keyed, P: Placed>(place: usize, x: T) -> P {
-    P::new(x.key(), place as u32)
+/// Sorts the elements of rows.
+fn values<K: Key + Item>(rows: &Rows) {
+    let [step, to_step] = rows.steps;
+    let size = (rows.order.bits() / 8) as isize;
+    rows.each(|starts, threads| {
+        let (mut items, mut spare) = (vec![K::default(); rows.len], vec![K::default(); rows.len]);
+        for [from, to] in starts {
+            let target = Target::of(&mut items);
+            in_blocks(rows.len, threads, |range| {
+                let from = rows.from(from + range.start as isize * step);
+                // SAFETY: the row lies inside the input, and blocks are disjoint.
+                unsafe { K::codes(rows.order, from, step, target.part(range)) };
+            });
+            order(&mut items, &mut spare, threads, (0, rows.order.bits()));
+            in_blocks(rows.len, threads, |range| {
+                let to = rows.dst.wrapping_offset((to + range.start as isize * to_step) * size);
+                // SAFETY: the row lies inside the output, and blocks are disjoint.
+                unsafe { K::decode(rows.order, &items[range], to, to_step) };
+            });
+        }
+    });
 }
 
-/// Turns each row along the axis into items, orders them, and writes what they become. `arrange`
-/// gets the items, room for as many more, and whether it may use all threads.
-fn rows<T: Plain, I: Plain, O: Plain>(
-    x: &View<T>,
-    out: &Target<O>,
-    axis: usize,
-    item: impl Fn(usize, T) -> I + Copy + Sync,
-    result: impl Fn(&dyn Fn(u32) -> T, I) -> O + Copy + Sync,
-    arrange: impl Fn(&mut [I], &mut [I], bool) + Copy + Sync,
-) {
-    let (n, step) = (x.shape[axis], x.strides[axis]);
-    let strides = contiguous_strides(x.shape);
-    let walk = Walk::without(axis, x.shape, [x.strides, &strides]);
-    if n == 0 || walk.len() == 0 {
-        return;
-    }
-    let alone = walk.len() >= pool::num_threads() || n <= 2 * SERIAL;
-    let work = |range: std::ops::Range<usize>| {
-        let mut items: Vec<I> = Vec::with_capacity(n);
-        let mut spare: Vec<I> = Vec::new();
-        walk.each(range, |_, [from, to]| {
-            items.clear();
-            // SAFETY: the row lies inside the input.
-            let at = |i: usize| unsafe { *x.first().offset(from + i as isize * step) };
-            items.extend((0..n).map(|i| item(i, at(i))));
-            if spare.is_empty() {
-                spare.extend_from_slice(&items);
+/// Orders the places of rows, or puts one in its place, and passes them on.
+fn places<P: Placed>(rows: &Rows, kth: Option<usize>, write: impl Fn([isize; 2], &[P]) + Sync) {
+    let step = rows.steps[0];
+    rows.each(|starts, threads| {
+        let (mut items, mut spare) = (vec![P::default(); rows.len], vec![]);
+        for [from, to] in starts {
+            let target = Target::of(&mut items);
+            in_blocks(rows.len, threads, |range| {
+                let mut keys = [P::Key::default(); BLOCK];
+                let keys = &mut keys[..range.len()];
+                let first = rows.from(from + range.start as isize * step);
+                // SAFETY: the row lies inside the input, and blocks are disjoint.
+                let part = unsafe {
+                    P::Key::ranks(rows.order, first, step, keys);
+                    target.part(range.clone())
+                };
+                for ((item, &key), place) in part.iter_mut().zip(&*keys).zip(range) {
+                    *item = P::new(key, place as u32);
+                }
+            });
+            match kth {
+                Some(kth) if kth < rows.len => {
+                    items.select_nth_unstable(kth);
+                }
+                Some(_) => {}
+                None => {
+                    spare.resize(rows.len, P::default());
+                    order(&mut items, &mut spare, threads, (PLACE, rows.order.bits()));
+                }
             }
-            arrange(&mut items, &mut spare, !alone);
-            for (i, &v) in items.iter().enumerate() {
-                let v = result(&|place| at(place as usize), v);
-                // SAFETY: the row lies inside the output and is this task's alone.
-                unsafe { *out.data().offset(to + i as isize * strides[axis]) = v };
-            }
-        });
-    };
-    if alone {
-        // Sorting costs some passes over a row.
-        parallel_for(walk.len(), rows_per_task(n * 4), work);
+            write([from, to], &items);
+        }
+    });
+}
+
+/// Calls `f` with the blocks of `0..n`, on all threads or on this one.
+fn in_blocks(n: usize, threads: bool, f: impl Fn(std::ops::Range<usize>) + Sync) {
+    let block = |i: usize| f(i * BLOCK..n.min((i + 1) * BLOCK));
+    let count = n.div_ceil(BLOCK);
+    if threads {
+        parallel_for(count, SERIAL / BLOCK, |blocks| blocks.for_each(block));
     } else {
-        work(0..walk.len());
+        (0..count).for_each(block);
     }
 }
 
-/// Puts item `kth` in its place; ties go by place.
-fn select<P: Placed>(items: &mut [P], kth: usize) {
-    if kth < items.len() {
-        items.select_nth_unstable_by_key(kth, |v| (v.key(), v.place()));
-    }
-}
-
-/// Sorts items by key, stably; `spare` is as long. With `threads`, on all threads; `run` sorts on
-/// one.
-fn order<I: Keyed>(
-    items: &mut [I],
-    spare: &mut [I],
-    threads: bool,
-    run: impl Fn(&mut [I], &mut [I]) + Sync,
-) {
+/// Sorts items whose key is `bits` bits from bit `base` on, below which they are in order; `spare`
+/// is as long. With `threads`, on all threads.
+fn order<I: Item>(items: &mut [I], spare: &mut [I], threads: bool, (base, bits): (u32, u32)) {
     let n = items.len();
     if !threads {
-        return run(items, spare);
+        return order_run(items, spare, base, bits);
     }
     let runs = pool::num_threads().next_power_of_two().clamp(1, 16);
     let bound = |r: usize| r * n / runs;
@@ -239,7 +258,7 @@ fn order<I: Keyed>(
         // SAFETY: runs are disjoint.
         unsafe {
             let range = bound(r)..bound(r + 1);
-            run(a.part(range.clone()), b.part(range));
+            order_run(a.part(range.clone()), b.part(range), base, bits);
         }
     });
     let (mut from, mut to, mut width) = (a, b, 1);
@@ -264,22 +283,19 @@ fn order<I: Keyed>(
         width *= 2;
     }
     if swapped {
-        // `from` is the spare room, which holds the result.
-        parallel_for(n, SERIAL, |r| {
-            // SAFETY: ranges are disjoint, and the two arrays are different.
-            unsafe { to.part(r.clone()).copy_from_slice(from.part(r)) };
-        });
+        // SAFETY: `from` is the spare room, which holds the result; the two are different arrays.
+        unsafe { copy_strided(&[n], from.data(), &[1], to.data(), &[1]) };
     }
 }
 
-/// Elements `start..start + out.len()` of the stable merge of two sorted slices ("merge path").
-fn merge<I: Keyed>(left: &[I], right: &[I], start: usize, out: &mut [I]) {
+/// Elements `start..start + out.len()` of the merge of two sorted slices ("merge path").
+fn merge<I: Item>(left: &[I], right: &[I], start: usize, out: &mut [I]) {
     // The number of elements of `left` among the first `start`: the least `i` for which
     // `left[i] > right[start - i - 1]`.
     let (mut low, mut high) = (start.saturating_sub(right.len()), start.min(left.len()));
     while low < high {
         let middle = (low + high) / 2;
-        if left[middle].key() <= right[start - middle - 1].key() {
+        if left[middle] <= right[start - middle - 1] {
             low = middle + 1;
         } else {
             high = middle;
@@ -287,56 +303,44 @@ fn merge<I: Keyed>(left: &[I], right: &[I], start: usize, out: &mut [I]) {
     }
     let (mut i, mut j) = (low, start - low);
     for slot in out {
-        let take_left = j == right.len() || i < left.len() && left[i].key() <= right[j].key();
+        let take_left = j == right.len() || i < left.len() && left[i] <= right[j];
         *slot = if take_left { left[i] } else { right[j] };
         i += usize::from(take_left);
         j += usize::from(!take_left);
     }
 }
 
-/// Sorts one run of placed keys on this thread.
-fn order_run<P: Placed>(items: &mut [P], spare: &mut [P]) {
-    if items.len() < RADIX || P::WIDTH > 32 {
-        // Places differ, so that an unstable sort gives the stable order.
-        items.sort_unstable_by_key(|v| (v.key(), v.place()));
-    } else {
-        by_digits(items, spare);
+/// Sorts one run on this thread, by digits, lowest first, if it is long enough. Digits that are all
+/// equal are skipped.
+fn order_run<I: Item>(items: &mut [I], spare: &mut [I], base: u32, bits: u32) {
+    let n = items.len();
+    // Counting costs as much as some passes over short rows of long keys.
+    if n < RADIX * bits.div_ceil(32) as usize {
+        return items.sort_unstable();
     }
-}
-
-/// Sorts one run of keys of up to 32 bits on this thread.
-fn by_digits<I: Keyed>(items: &mut [I], spare: &mut [I]) {
-    match I::WIDTH {
-        8 => radix::<I, 8, 1>(items, spare),
-        16 => radix::<I, 8, 2>(items, spare),
-        _ if items.len() < WIDE => radix::<I, 8, 4>(items, spare),
-        _ => radix::<I, 11, 3>(items, spare),
-    }
-}
-
-/// Sorts by `PASSES` digits of `DIGIT` bits, lowest first. Digits that are all equal are skipped.
-fn radix<I: Keyed, const DIGIT: u32, const PASSES: usize>(items: &mut [I], spare: &mut [I]) {
-    let size = 1usize << DIGIT;
-    let digit = |v: I, pass: usize| (v.key() >> (pass as u32 * DIGIT)) as usize & (size - 1);
-    let mut counts = vec![0u32; size * PASSES];
+    let width = if n >= WIDE && bits > 16 { 11 } else { 8 };
+    let passes = bits.div_ceil(width) as usize;
+    let size = 1usize << width;
+    let mut counts = vec![0u32; size * passes];
     for &v in items.iter() {
-        for pass in 0..PASSES {
-            counts[pass * size + digit(v, pass)] += 1;
+        for (pass, counts) in counts.chunks_exact_mut(size).enumerate() {
+            counts[v.digit(base + pass as u32 * width, width)] += 1;
         }
     }
     let (mut from, mut to) = (items, spare);
     let mut swapped = false;
-    for (pass, counts) in counts.chunks_mut(size).enumerate() {
-        if counts.contains(&(from.len() as u32)) {
+    for (pass, counts) in counts.chunks_exact_mut(size).enumerate() {
+        if counts.contains(&(n as u32)) {
             continue;
         }
         let mut sum = 0;
         for count in counts.iter_mut() {
             sum += std::mem::replace(count, sum);
         }
+        let shift = base + pass as u32 * width;
         let target = SharedPtr::new(to.as_mut_ptr());
         for &v in from.iter() {
-            let place = &mut counts[digit(v, pass)];
+            let place = &mut counts[v.digit(shift, width)];
             // SAFETY: prefix sums of the counts give every element a place of its own below the
             // length, which both slices have.
             unsafe { *target.get().add(*place as usize) = v };
@@ -354,13 +358,28 @@ fn radix<I: Keyed, const DIGIT: u32, const PASSES: usize>(items: &mut [I], spare
 mod tests {
     use super::*;
     use crate::testing::{empty, indices, layouts, operand, read};
-    use lazulite_core::{Dtype, Element};
+    use half::{bf16, f16};
+    use lazulite_core::{Complex32, Dtype, Element};
+    use std::cmp::Ordering;
 
     fn noise(i: usize) -> usize {
         (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 17) % 1_000_003
     }
 
-    fn check<T: Element + Keyed>(shape: &[usize], make: impl Fn(usize) -> T + Copy) {
+    /// As numbers, with NaN last.
+    fn check<T: Element + PartialOrd>(shape: &[usize], make: impl Fn(usize) -> T + Copy) {
+        let is_nan = |x: T| x.partial_cmp(&x).is_none();
+        check_by(shape, make, |a, b| match a.partial_cmp(b) {
+            Some(order) => order,
+            None => is_nan(*a).cmp(&is_nan(*b)),
+        });
+    }
+
+    fn check_by<T: Element>(
+        shape: &[usize],
+        make: impl Fn(usize) -> T + Copy,
+        compare: impl Fn(&T, &T) -> Ordering,
+    ) {
         let strides = contiguous_strides(shape);
         for axis in 0..shape.len() {
             for (name, x) in layouts(shape, make) {
@@ -375,12 +394,13 @@ mod tests {
                         continue;
                     }
                     let mut want: Vec<usize> = (0..shape[axis]).collect();
-                    want.sort_by_key(|&j| data[first + j * step].key());
+                    let at = |j: usize| &data[first + j * step];
+                    want.sort_by(|&i, &j| compare(at(i), at(j)));
                     for (j, &w) in want.iter().enumerate() {
                         let at = first + j * step;
                         assert_eq!(places[at], w as u32, "{shape:?} axis {axis} {name}");
-                        let (got, want) = (out[at], data[first + w * step]);
-                        assert_eq!(bytemuck::bytes_of(&got), bytemuck::bytes_of(&want));
+                        let (got, want) = (&out[at], &data[first + w * step]);
+                        assert!(compare(got, want).is_eq(), "{shape:?} axis {axis} {name}");
                     }
                 }
             }
@@ -404,7 +424,8 @@ mod tests {
         check::<f64>(shape, |i| noise(i) as f64 - 500_000.0);
         check::<f16>(shape, |i| f16::from_f32(noise(i) as f32 / 9000.0 - 50.0));
         check::<bf16>(shape, |i| bf16::from_f32(noise(i) as f32 / 9000.0 - 50.0));
-        check::<Complex32>(shape, |i| Complex32::new((noise(i) % 5) as f32, noise(i) as f32));
+        let complex = |i| Complex32::new((noise(i) % 5) as f32, noise(i) as f32);
+        check_by(shape, complex, |a, b| (a.re, a.im).partial_cmp(&(b.re, b.im)).unwrap());
     }
 
     #[test]
@@ -414,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn nan_is_last_and_zeros_keep_their_order() {
+    fn nan_is_last_and_places_of_zeros_keep_their_order() {
         let special =
             [0.0f32, f32::NAN, -0.0, f32::INFINITY, 0.0, -1.0, f32::NEG_INFINITY, -f32::NAN];
         for n in [8, 2000] {

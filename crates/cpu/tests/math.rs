@@ -1,9 +1,9 @@
 //! Accuracy of the elementwise mathematics over the whole range, on every instruction set.
 
+use lazulite_cpu::isa::IsaKind;
 use lazulite_cpu::math::{
     Binary, Real, Unary, map_f32_for, map_f64_for, map2_f32_for, map2_f64_for,
 };
-use lazulite_cpu::simd::Isa;
 
 /// The distance of `got` from `want` in units in the last place of `want`, as float32.
 fn ulp_f32(got: f32, want: f64) -> f64 {
@@ -130,7 +130,7 @@ fn worst<T: Copy>(x: &[T], errors: impl Fn(usize) -> f64) -> (f64, T) {
 fn check_f32<U: Unary>(name: &str, bound: f64, oracle: fn(f64) -> f64, failures: &mut Vec<String>) {
     let x = samples_f32();
     let want: Vec<f64> = x.iter().map(|&v| oracle(f64::from(v))).collect();
-    for isa in Isa::available() {
+    for isa in IsaKind::available() {
         let mut y = vec![0.0; x.len()];
         map_f32_for::<U>(isa, &x, &mut y);
         let (e, at) = worst(&x, |i| ulp_f32(y[i], want[i]));
@@ -161,7 +161,7 @@ fn check_f32<U: Unary>(name: &str, bound: f64, oracle: fn(f64) -> f64, failures:
 fn check_f64<U: Unary>(name: &str, bound: f64, oracle: fn(f64) -> f64, failures: &mut Vec<String>) {
     let x = samples_f64();
     let want: Vec<f64> = x.iter().map(|&v| oracle(v)).collect();
-    for isa in Isa::available() {
+    for isa in IsaKind::available() {
         let mut y = vec![0.0; x.len()];
         map_f64_for::<U>(isa, &x, &mut y);
         let (e, at) = worst(&x, |i| ulp_f64(y[i], want[i]));
@@ -291,7 +291,7 @@ fn check_pairs<B: Binary>(name: &str, bound: f64, oracle: fn(f64, f64) -> f64) {
     let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
     let (x64, y64) = (wide(&x), wide(&y));
     let want: Vec<f64> = x64.iter().zip(&y64).map(|(&x, &y)| oracle(x, y)).collect();
-    for isa in Isa::available() {
+    for isa in IsaKind::available() {
         let mut got = vec![0.0; x.len()];
         map2_f32_for::<B>(isa, &x, &y, &mut got);
         for (i, (&got, &want)) in got.iter().zip(&want).enumerate() {
@@ -346,7 +346,7 @@ fn logaddexp_is_accurate_relative_to_its_arguments() {
         }
     }
     let (x, y) = pairs_f32();
-    for isa in Isa::available() {
+    for isa in IsaKind::available() {
         let mut got = vec![0.0; x.len()];
         map2_f32_for::<Row>(isa, &x, &y, &mut got);
         for (i, &got) in got.iter().enumerate() {
@@ -390,7 +390,7 @@ fn division_with_remainder_follows_the_divisor() {
         (6.0, 3.0, 2.0, 0.0),
         (1.0, 0.0, f32::INFINITY, f32::NAN),
     ] {
-        for isa in Isa::available() {
+        for isa in IsaKind::available() {
             let (mut q, mut r) = ([0.0], [0.0]);
             map2_f32_for::<Floor>(isa, &[x], &[y], &mut q);
             map2_f32_for::<Remainder>(isa, &[x], &[y], &mut r);
@@ -413,7 +413,7 @@ fn erfinv_reproduces_normal_numbers() {
     let low = -1.0_f32.next_down();
     let uniform = [0.574_500_56_f32, 0.099_686_09, 0.393_160_28, 0.894_178_4, 0.596_566_56];
     let normal = [0.187_844_16_f32, -1.283_342_1, -0.271_091_55, 1.249_059_9, 0.244_470_02];
-    for isa in Isa::available() {
+    for isa in IsaKind::available() {
         let mut y = [0.0; 5];
         map_f32_for::<Row>(isa, &uniform.map(|u| u * (1.0 - low) + low), &mut y);
         for (y, want) in y.into_iter().zip(normal) {

@@ -88,6 +88,9 @@ impl Scalar {
 pub enum Operand {
     Array(Array),
     Scalar(Scalar),
+    /// Data of another library, NumPy's numbers among them. Beside an array it is as weak as a
+    /// number.
+    Foreign(Array),
 }
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Operand {
@@ -109,22 +112,27 @@ impl Operand {
         if obj.is_none() {
             return Err(type_error("expected an array or a number, got None"));
         }
-        Ok(Operand::Array(foreign(obj)?.ok_or_else(|| invalid(obj))?))
+        Ok(Operand::Foreign(foreign(obj)?.ok_or_else(|| invalid(obj))?))
     }
 
     /// The array; a number gets the dtype that it has on its own.
     pub fn array(self) -> Array {
         match self {
-            Operand::Array(array) => array,
+            Operand::Array(array) | Operand::Foreign(array) => array,
             Operand::Scalar(scalar) => Array::literal(scalar.literal(scalar.dtype())),
         }
     }
 
-    /// The array; a number gets its dtype from `other`.
+    /// The array; a number, or what another library holds, gets its dtype from `other`, unless
+    /// its category is higher.
     pub fn beside(self, other: Dtype) -> Answer<Array> {
         match self {
             Operand::Array(array) => Ok(array),
             Operand::Scalar(scalar) => scalar.beside(other),
+            Operand::Foreign(array) if other.promote_weak(array.dtype().category()) == other => {
+                Ok(array.astype(other)?)
+            }
+            Operand::Foreign(array) => Ok(array),
         }
     }
 

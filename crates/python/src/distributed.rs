@@ -2,8 +2,9 @@
 //! is that of this process alone, for which every collective is the identity.
 
 use crate::array::PyArray;
-use crate::convert::Arr;
+use crate::convert::{Arr, Sizes};
 use crate::device::{On, on};
+use crate::dtype::PyDtype;
 use crate::errors::{Answer, Fault, value_error};
 use crate::functions::add_functions;
 use pyo3::exceptions::PyRuntimeError;
@@ -82,8 +83,44 @@ collectives! {
     sum_scatter;
 }
 
+fn alone(what: &str) -> Fault {
+    value_error(format!("Cannot {what} a singleton group"))
+}
+
+/// Sends an array to a process. A group of one process has no other: a `ValueError`.
+#[pyfunction]
+#[pyo3(signature = (x, dst, *, group = None, stream = None))]
+fn send(x: Arr, dst: i64, group: Option<Group>, stream: On) -> Answer<PyArray> {
+    let _ = (x, dst, group, stream);
+    Err(alone("send to"))
+}
+
+/// The array that a process sends. A group of one process has no other: a `ValueError`.
+#[pyfunction]
+#[pyo3(signature = (shape, dtype, src, *, group = None, stream = None))]
+fn recv(
+    shape: Sizes,
+    dtype: PyDtype,
+    src: i64,
+    group: Option<Group>,
+    stream: On,
+) -> Answer<PyArray> {
+    let _ = (shape, dtype, src, group, stream);
+    Err(alone("recv from"))
+}
+
+/// The array, of the shape and dtype of `x`, that a process sends. A group of one process has no
+/// other: a `ValueError`.
+#[pyfunction]
+#[pyo3(signature = (x, src, *, group = None, stream = None))]
+fn recv_like(x: Arr, src: i64, group: Option<Group>, stream: On) -> Answer<PyArray> {
+    let _ = (x, src, group, stream);
+    Err(alone("recv from"))
+}
+
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<Group>()?;
     add_functions!(m, is_available, init, all_sum, all_max, all_min, all_gather, sum_scatter);
+    add_functions!(m, send, recv, recv_like);
     Ok(())
 }

@@ -129,7 +129,7 @@ fn issubdtype(arg1: Kind, arg2: Kind) -> bool {
 /// True if the dtype is of the given kind: a dtype, one of the names 'bool', 'signed integer',
 /// 'unsigned integer', 'integral', 'real floating', 'complex floating', 'numeric', or a tuple.
 #[pyfunction]
-fn isdtype(dtype: PyDtype, kind: &Bound<'_, PyAny>) -> Answer<bool> {
+pub fn isdtype(dtype: PyDtype, kind: &Bound<'_, PyAny>) -> Answer<bool> {
     if let Ok(other) = kind.extract::<PyDtype>() {
         return Ok(dtype == other);
     }

@@ -91,6 +91,7 @@ fn exception(py: Python<'_>, error: &Error) -> PyErr {
         ErrorKind::OutOfMemory => PyMemoryError::new_err(text),
         ErrorKind::Unsupported => PyNotImplementedError::new_err(text),
         ErrorKind::Io => raise(py, &IO_ERROR, IO, text),
+        ErrorKind::BackendUnavailable => raise(py, &DEVICE_ERROR, DEVICE, text),
         _ => PyRuntimeError::new_err(text),
     }
 }
@@ -112,34 +113,47 @@ fn located(py: Python<'_>, text: String) -> String {
 struct Class {
     name: &'static str,
     doc: &'static str,
-    bases: fn(Python<'_>) -> [Bound<'_, PyType>; 2],
+    bases: fn(Python<'_>) -> Vec<Bound<'_, PyType>>,
 }
 
 const AXIS: Class = Class {
     name: "AxisError",
     doc: "An axis or an index is out of range.",
-    bases: |py| [py.get_type::<PyIndexError>(), py.get_type::<PyValueError>()],
+    bases: |py| vec![py.get_type::<PyIndexError>(), py.get_type::<PyValueError>()],
 };
 const DTYPE: Class = Class {
     name: "DtypeError",
     doc: "An operation does not take arrays of this dtype.",
-    bases: |py| [py.get_type::<PyValueError>(), py.get_type::<PyTypeError>()],
+    bases: |py| {
+        vec![
+            py.get_type::<PyValueError>(),
+            py.get_type::<PyTypeError>(),
+            py.get_type::<PyRuntimeError>(),
+        ]
+    },
 };
 const TRACE: Class = Class {
     name: "TraceError",
     doc: "A value was needed while a function was being traced.",
-    bases: |py| [py.get_type::<PyValueError>(), py.get_type::<PyRuntimeError>()],
+    bases: |py| vec![py.get_type::<PyValueError>(), py.get_type::<PyRuntimeError>()],
 };
 const IO: Class = Class {
     name: "FileError",
     doc: "A file cannot be read or written, or is not valid.",
-    bases: |py| [py.get_type::<PyRuntimeError>(), py.get_type::<PyOSError>()],
+    bases: |py| vec![py.get_type::<PyRuntimeError>(), py.get_type::<PyOSError>()],
+};
+
+const DEVICE: Class = Class {
+    name: "DeviceError",
+    doc: "There is no such device.",
+    bases: |py| vec![py.get_type::<PyRuntimeError>(), py.get_type::<PyValueError>()],
 };
 
 static AXIS_ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static DTYPE_ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static TRACE_ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static IO_ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static DEVICE_ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
 fn raise(py: Python<'_>, cell: &PyOnceLock<Py<PyType>>, class: Class, text: String) -> PyErr {
     let made = cell.get_or_try_init(py, || -> PyResult<Py<PyType>> {

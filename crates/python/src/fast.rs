@@ -6,8 +6,9 @@ use crate::device::{On, on};
 use crate::errors::{Answer, value_error};
 use crate::functions::add_functions;
 use lazulite::op::fast::{self, Frequencies, Mask};
-use lazulite::{Array, Dtype};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
 
 /// `x / sqrt(mean(x^2) + eps) * weight` along the last axis, computed in float32 at least.
 #[pyfunction]
@@ -96,22 +97,58 @@ fn scaled_dot_product_attention(
     })
 }
 
-/// `logsumexp(logits) - logits[target]` along the last axis, computed in float32 at least.
+/// `logsumexp(logits) - logits[target]` along the last axis, computed and returned in float32.
 #[pyfunction]
 #[pyo3(signature = (logits, targets, *, stream = None))]
 fn cross_entropy(logits: Arr, targets: Arr, stream: On) -> Answer<PyArray> {
-    on(stream, || {
-        let wide = match logits.0.dtype() {
-            Dtype::F16 | Dtype::BF16 => logits.0.astype(Dtype::F32)?,
-            _ => logits.0.clone(),
-        };
-        let places = targets.0.expand_dims(&[-1])?;
-        let picked: Array = wide.take_along_axis(&places, Some(-1))?.squeeze(Some(&[-1]))?;
-        wrap(wide.logsumexp(Some(&[-1]), false)?.subtract(&picked)?.astype(logits.0.dtype()))
-    })
+    on(stream, || wrap(fast::cross_entropy(&logits.0, &targets.0)))
+}
+
+/// A kernel in the language of Apple's graphics, which cannot run: there is no such device here.
+#[pyclass(module = "lazulite.core.fast", frozen)]
+struct MetalKernel {
+    name: String,
+}
+
+#[pymethods]
+impl MetalKernel {
+    #[pyo3(signature = (*args, **kwargs))]
+    fn __call__(
+        &self,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> Answer<Vec<PyArray>> {
+        let _ = (args, kwargs);
+        let message = format!("[metal_kernel] {}: no Metal device is here", self.name);
+        Err(PyRuntimeError::new_err(message).into())
+    }
+}
+
+/// A kernel for Apple's graphics. Programs may make one anywhere; calling it needs such a device,
+/// which this library does not support, and is a `RuntimeError`.
+#[pyfunction]
+#[pyo3(signature = (
+    name, input_names, output_names, source, header = "", ensure_row_contiguous = true,
+    atomic_outputs = false, compile_options = None
+))]
+#[expect(clippy::too_many_arguments, reason = "MLX's signature")]
+fn metal_kernel(
+    name: String,
+    input_names: Vec<String>,
+    output_names: Vec<String>,
+    source: &str,
+    header: &str,
+    ensure_row_contiguous: bool,
+    atomic_outputs: bool,
+    compile_options: Option<&Bound<'_, PyAny>>,
+) -> MetalKernel {
+    let _ = (input_names, output_names, source, header);
+    let _ = (ensure_row_contiguous, atomic_outputs, compile_options);
+    MetalKernel { name }
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     add_functions!(m, rms_norm, layer_norm, rope, scaled_dot_product_attention, cross_entropy);
+    add_functions!(m, metal_kernel);
     Ok(())
 }

@@ -36,7 +36,7 @@ fn update_value(array: &Array, value: &Bound<'_, PyAny>) -> Answer<Array> {
         return array_from(list, Some(array.dtype()));
     }
     Ok(match Operand::of(value)? {
-        Operand::Array(values) => values,
+        Operand::Array(values) | Operand::Foreign(values) => values,
         Operand::Scalar(scalar) => Array::literal(scalar.literal(array.dtype())),
     })
 }
@@ -108,7 +108,7 @@ fn entry(obj: &Bound<'_, PyAny>) -> Answer<Index> {
         return Ok(Index::Int(i));
     }
     match Operand::of(obj) {
-        Ok(Operand::Array(array)) => array_entry(array),
+        Ok(Operand::Array(array) | Operand::Foreign(array)) => array_entry(array),
         _ => Err(unusable()),
     }
 }

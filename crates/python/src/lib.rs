@@ -19,6 +19,7 @@ mod indexing;
 mod io;
 mod linalg;
 mod memory;
+mod namespace;
 mod print;
 mod random;
 mod transforms;
@@ -45,6 +46,7 @@ fn core_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     compile::register(m)?;
     memory::register(m)?;
     io::register(m)?;
+    namespace::register(m)?;
     submodule(m, "fast", fast::register)?;
     submodule(m, "random", random::register)?;
     submodule(m, "linalg", linalg::register)?;

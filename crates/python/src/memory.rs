@@ -7,7 +7,7 @@ use crate::trees;
 use lazulite::backend::{self, Limit, MemoryStats};
 use lazulite::device::current_stream;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyDict, PyTuple};
 
 fn stats() -> Answer<MemoryStats> {
     let device = current_stream().device;
@@ -105,6 +105,12 @@ fn start_capture(path: &str) {
 #[pyfunction]
 fn stop_capture() {}
 
+/// Facts about the device.
+#[pyfunction(name = "device_info")]
+fn metal_device_info(py: Python<'_>) -> Answer<Bound<'_, PyDict>> {
+    device_info(py, None)
+}
+
 /// True if Apple's graphics are there: never.
 #[pyfunction(name = "is_available")]
 fn metal_is_available() -> bool {
@@ -128,7 +134,8 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
 pub fn register_metal(m: &Bound<'_, PyModule>) -> PyResult<()> {
     add_functions!(m, get_active_memory, get_peak_memory, reset_peak_memory, get_cache_memory);
     add_functions!(m, clear_cache, set_memory_limit, set_cache_limit, set_wired_limit);
-    add_functions!(m, start_capture, stop_capture, device_info);
+    add_functions!(m, start_capture, stop_capture);
+    m.add_function(wrap_pyfunction!(metal_device_info, m)?)?;
     m.add_function(wrap_pyfunction!(metal_is_available, m)?)
 }
 

@@ -264,7 +264,7 @@ fn categorical(
 fn permutation(x: Operand, axis: i64, key: Option<Arr>, stream: On) -> Answer<PyArray> {
     let key = key.map(|k| k.0);
     on(stream, || match x {
-        Operand::Array(x) => wrap(random::shuffle(&x, axis, key.as_ref())),
+        Operand::Array(x) | Operand::Foreign(x) => wrap(random::shuffle(&x, axis, key.as_ref())),
         Operand::Scalar(n) => {
             let n = n.literal(Dtype::I64).to_i64().max(0) as usize;
             wrap(random::permutation(n, key.as_ref()))
@@ -272,10 +272,22 @@ fn permutation(x: Operand, axis: i64, key: Option<Arr>, stream: On) -> Answer<Py
     })
 }
 
+/// Attributes of the module that are not there: an `AttributeError`.
+#[pyfunction]
+fn __getattr__(name: &str) -> Answer<RandomState> {
+    match name {
+        "state" => Ok(RandomState),
+        _ => {
+            let message = format!("module 'lazulite.core.random' has no attribute {name:?}");
+            Err(pyo3::exceptions::PyAttributeError::new_err(message).into())
+        }
+    }
+}
+
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<RandomState>()?;
     m.add("state", Py::new(m.py(), RandomState)?)?;
     add_functions!(m, seed, key, split, uniform, normal, randint, bernoulli, truncated_normal);
-    add_functions!(m, gumbel, laplace, categorical, permutation);
+    add_functions!(m, gumbel, laplace, categorical, permutation, __getattr__);
     Ok(())
 }

@@ -245,10 +245,7 @@ impl Array {
         self.isneginf()?.select(&like(self, neginf.unwrap_or(-most)), &x)
     }
 
-    fn scaled(&self, op: &'static str, factor: f64) -> Result<Array> {
-        if self.dtype().is_complex() {
-            return Err(Error::dtype(op, &[self.dtype()], "a real type"));
-        }
+    fn scaled(&self, factor: f64) -> Result<Array> {
         let x = self.astype(self.dtype().to_inexact())?;
         x.multiply(&like(&x, factor))
     }
@@ -256,17 +253,17 @@ impl Array {
     /// Radians to degrees.
     ///
     /// # Errors
-    /// Kind `Dtype` for complex numbers.
+    /// None.
     pub fn degrees(&self) -> Result<Array> {
-        self.scaled("degrees", 180.0 / std::f64::consts::PI)
+        self.scaled(180.0 / std::f64::consts::PI)
     }
 
     /// Degrees to radians.
     ///
     /// # Errors
-    /// Kind `Dtype` for complex numbers.
+    /// None.
     pub fn radians(&self) -> Result<Array> {
-        self.scaled("radians", std::f64::consts::PI / 180.0)
+        self.scaled(std::f64::consts::PI / 180.0)
     }
 
     /// The nearest multiple of `10^-decimals`, ties to even; part by part for complex numbers.

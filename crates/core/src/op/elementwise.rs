@@ -22,7 +22,7 @@ pub enum UnaryClass {
     Inexact,
     /// As `Inexact`, but complex is refused.
     Real,
-    /// All numbers keep their type; bool is refused.
+    /// All numbers keep their type; bool is refused, except by those that leave 0 and 1 as they are.
     Number,
     /// Floating types keep their type; integers and bool are returned as they are; complex is
     /// refused.
@@ -31,9 +31,9 @@ pub enum UnaryClass {
     Bits,
     /// Any type, taken as bool; returns bool.
     Logical,
-    /// `complex64` only; returns `float32`.
+    /// `complex64` only; returns `float32`. The function takes real types too.
     Part,
-    /// `complex64` only; returns `complex64`.
+    /// `complex64` only; returns `complex64`. The function takes real types too.
     Conjugate,
 }
 
@@ -63,7 +63,8 @@ impl UnaryClass {
 /// The dtype rule of a binary op: what its inputs are converted to and what it returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BinaryClass {
-    /// The promoted type of both; on bool, sum is or, product is and, and others are refused.
+    /// The promoted type of both; on bool, sum is or, product is and, and others are computed with
+    /// the integers 0 and 1.
     Arith,
     /// The promoted type, integers and bool becoming `float32`.
     Inexact,
@@ -75,7 +76,7 @@ pub enum BinaryClass {
     Logical,
     /// The promoted type, integers and bool only.
     Bits,
-    /// The promoted type, integers only.
+    /// The promoted type, integers only; two of bool become `uint8`.
     Shift,
     /// `float32` and `float32` to `complex64`.
     Build,
@@ -98,6 +99,7 @@ impl BinaryClass {
             BinaryClass::Logical => Ok((Dtype::Bool, Dtype::Bool)),
             BinaryClass::Bits if both.is_inexact() => refuse("integer types or bool"),
             BinaryClass::Bits => Ok((both, both)),
+            BinaryClass::Shift if both == Dtype::Bool => Ok((Dtype::U8, Dtype::U8)),
             BinaryClass::Shift if !both.is_integer() => refuse("integer types"),
             BinaryClass::Shift => Ok((both, both)),
             BinaryClass::Build => Ok((Dtype::F32, Dtype::C64)),
@@ -250,16 +252,28 @@ fn power_partial_exponent(x: &Array, z: &Array) -> Result<Array> {
     z.multiply(&safe.log()?)
 }
 
-/// `op(x)`, with the conversions that the op's class asks for.
+/// `op(x)`, with the conversions that the op's class asks for. Absolute values of complex numbers
+/// are real, conjugates and parts of real numbers are those of complex numbers.
 ///
 /// # Errors
 /// Kind `Dtype` if the op does not take the array's type.
 pub fn unary(op: UnaryOp, x: &Array) -> Result<Array> {
     let info = op.info();
-    let (input, _) = info.class.resolve(info.name, x.dtype())?;
-    if info.class == UnaryClass::Rounding && !x.dtype().is_inexact() {
+    let unchanged = match op {
+        UnaryOp::Abs | UnaryOp::Sign | UnaryOp::Square => x.dtype() == Dtype::Bool,
+        UnaryOp::Conjugate | UnaryOp::Real => !x.dtype().is_complex(),
+        _ => info.class == UnaryClass::Rounding && !x.dtype().is_inexact(),
+    };
+    if unchanged {
         return Ok(x.clone());
     }
+    if op == UnaryOp::Imag && !x.dtype().is_complex() {
+        return x.zeros_like();
+    }
+    if op == UnaryOp::Abs && x.dtype().is_complex() {
+        return x.modulus();
+    }
+    let (input, _) = info.class.resolve(info.name, x.dtype())?;
     Array::apply(op, &[x.astype(input)?])
 }
 
@@ -270,12 +284,18 @@ pub fn unary(op: UnaryOp, x: &Array) -> Result<Array> {
 pub fn binary(op: BinaryOp, x: &Array, y: &Array) -> Result<Array> {
     let info = op.info();
     let (input, _) = info.class.resolve(info.name, x.dtype(), y.dtype())?;
+    if matches!(op, BinaryOp::FloorDivide | BinaryOp::Remainder) && input.is_complex() {
+        return Err(Error::dtype(info.name, &[x.dtype(), y.dtype()], "real types"));
+    }
     let op = match op {
-        op if input != Dtype::Bool || info.class != BinaryClass::Arith => op,
+        op if input != Dtype::Bool => op,
         BinaryOp::Add | BinaryOp::Maximum => BinaryOp::LogicalOr,
         BinaryOp::Multiply | BinaryOp::Minimum => BinaryOp::LogicalAnd,
         BinaryOp::Subtract => BinaryOp::BitwiseXor,
-        _ => return binary(op, &x.astype(Dtype::I32)?, &y.astype(Dtype::I32)?),
+        BinaryOp::Power | BinaryOp::FloorDivide | BinaryOp::Remainder => {
+            return binary(op, &x.astype(Dtype::I32)?, &y.astype(Dtype::I32)?)?.astype(input);
+        }
+        op => op,
     };
     Array::apply(op, &[x.astype(input)?, y.astype(input)?])
 }

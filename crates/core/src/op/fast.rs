@@ -384,6 +384,28 @@ pub fn rope(
     Array::apply(op, &inputs)
 }
 
+/// The cross entropy of classes, `logsumexp(logits) - logits[target]` along the last axis, in
+/// `float32` (`float64` if the logits are).
+///
+/// # Shapes
+/// `logits: (..., k), targets: (...) -> (...)`
+///
+/// # Dtypes
+/// Logits of half precision are read as `float32` before anything is rounded; targets are
+/// integers in `[0, k)`.
+///
+/// # Errors
+/// Kind `Axis` if the logits are a scalar, `Shape` if the shapes do not fit, `Dtype` if targets
+/// are not integers.
+pub fn cross_entropy(logits: &Array, targets: &Array) -> Result<Array> {
+    let wide = match logits.dtype() {
+        Dtype::F64 => logits.clone(),
+        _ => logits.astype(Dtype::F32)?,
+    };
+    let picked = wide.take_along_axis(&targets.expand_dims(&[-1])?, Some(-1))?;
+    wide.logsumexp(Some(&[-1]), false)?.subtract(&picked.squeeze(Some(&[-1]))?)
+}
+
 /// `x / sqrt(mean(x^2) + eps) * weight` over the last axis, in `float32` for half types.
 ///
 /// # Shapes

@@ -7,8 +7,8 @@
 
 use super::lanes::{Bit, Convert, Leave, RoundHalf, Scalar, make_complex};
 use super::space::BLOCK;
+use crate::isa::{IsaKind, PORTABLE_FMA};
 use crate::math::{Float, Real, narrow_f16, widen_f16};
-use crate::simd::{Isa, PORTABLE_FMA};
 use half::f16;
 use lazulite_core::op::{BinaryOp, ReduceOp, UnaryOp};
 use lazulite_core::{Dtype, for_each_binary, for_each_reduction, for_each_unary};
@@ -17,15 +17,20 @@ use std::marker::PhantomData;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// Kernels round counts up to a multiple of this.
-pub(super) const PAD: usize = 16;
+pub(crate) const PAD: usize = 16;
 /// The number of running results of a reduction along a block.
-pub(super) const LANES: usize = 64;
+pub(crate) const LANES: usize = 64;
 
 /// `(destination, a, b, c, count)`; sources that an instruction does not have are ignored.
-pub(super) type Kernel = unsafe fn(*mut u8, *const u8, *const u8, *const u8, usize);
+pub(crate) type Kernel = unsafe fn(*mut u8, *const u8, *const u8, *const u8, usize);
 
-/// The loop of a kernel.
+/// The loop of a kernel, and the instruction sets for which a version of its own pays.
 trait Body {
+    /// True iff vectors of 256 bits help at all.
+    const AVX2: bool = true;
+    /// True iff vectors of 512 bits do more than those of 256, or have instructions of their own.
+    const AVX512: bool = false;
+
     /// # Safety
     /// The pointers are aligned for their types and have room for `n` elements, rounded up to
     /// [`PAD`], all initialised; the destination overlaps no source.
@@ -51,15 +56,20 @@ unsafe fn avx512<B: Body>(d: *mut u8, a: *const u8, b: *const u8, c: *const u8, 
     unsafe { B::run::<true>(d, a, b, c, n) }
 }
 
-/// The version of a kernel for `isa`, which the machine must have.
-fn version<B: Body>(isa: Isa) -> Kernel {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => avx512::<B>,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => avx2::<B>,
-        _ => portable::<B>,
+/// The version of a kernel for `isa`, which the machine must have. Versions that are never chosen
+/// are not compiled.
+fn version<B: Body>(isa: IsaKind) -> Kernel {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if B::AVX512 && isa == IsaKind::Avx512 {
+            return avx512::<B>;
+        }
+        if B::AVX2 && isa >= IsaKind::Avx2 {
+            return avx2::<B>;
+        }
     }
+    let _ = isa;
+    portable::<B>
 }
 
 #[inline(always)]
@@ -85,12 +95,14 @@ unsafe fn write<'a, T>(p: *mut u8, n: usize) -> &'a mut [T] {
 
 /// A function of one element.
 trait OneArg<A: Scalar> {
+    const SETS: Sets;
     type Out: Copy;
     fn apply<const FMA: bool>(a: A::Lane<FMA>) -> Self::Out;
 }
 
 /// A function of two elements.
 trait TwoArgs<A: Scalar> {
+    const SETS: Sets;
     type Out: Copy;
     fn apply<const FMA: bool>(a: A::Lane<FMA>, b: A::Lane<FMA>) -> Self::Out;
 }
@@ -98,6 +110,9 @@ trait TwoArgs<A: Scalar> {
 struct MapOne<F, A>(PhantomData<(F, A)>);
 
 impl<F: OneArg<A>, A: Scalar> Body for MapOne<F, A> {
+    const AVX2: bool = F::SETS.avx2;
+    const AVX512: bool = F::SETS.avx512;
+
     #[inline(always)]
     unsafe fn run<const FMA: bool>(d: *mut u8, a: *const u8, _: *const u8, _: *const u8, n: usize) {
         let n = room::<A>(n);
@@ -112,6 +127,9 @@ impl<F: OneArg<A>, A: Scalar> Body for MapOne<F, A> {
 struct MapTwo<F, A>(PhantomData<(F, A)>);
 
 impl<F: TwoArgs<A>, A: Scalar> Body for MapTwo<F, A> {
+    const AVX2: bool = F::SETS.avx2;
+    const AVX512: bool = F::SETS.avx512;
+
     #[inline(always)]
     unsafe fn run<const FMA: bool>(d: *mut u8, a: *const u8, b: *const u8, _: *const u8, n: usize) {
         let n = room::<A>(n);
@@ -123,7 +141,43 @@ impl<F: TwoArgs<A>, A: Scalar> Body for MapTwo<F, A> {
     }
 }
 
-/// Expands `$then!` with the types of a class: element type, dtype, result type.
+/// The instruction sets for which an op has versions.
+#[derive(Clone, Copy)]
+struct Sets {
+    avx2: bool,
+    avx512: bool,
+}
+
+/// The sets that pay for elements of a type. Functions of complex numbers are scalar; those of
+/// integers are as wide as memory in 256 bits, but for products of 64 bits.
+const fn sets(dtype: Dtype) -> Sets {
+    let avx512 = matches!(dtype, Dtype::F32 | Dtype::U64 | Dtype::I64);
+    Sets { avx2: !matches!(dtype, Dtype::C64), avx512 }
+}
+
+const fn unary_sets(op: UnaryOp, dtype: Dtype) -> Sets {
+    match (op, dtype) {
+        (UnaryOp::Negative | UnaryOp::Conjugate, Dtype::C64) => sets(Dtype::F64),
+        _ => sets(dtype),
+    }
+}
+
+const fn binary_sets(op: BinaryOp, dtype: Dtype) -> Sets {
+    let float = matches!(dtype, Dtype::F32 | Dtype::F64);
+    match (op, dtype) {
+        // There are no vectors of quotients of integers, nor of the exact remainder.
+        (BinaryOp::Remainder, _) => Sets { avx2: false, avx512: false },
+        (BinaryOp::FloorDivide | BinaryOp::Power, _) if !float => {
+            Sets { avx2: false, avx512: false }
+        }
+        (BinaryOp::Add | BinaryOp::Subtract | BinaryOp::Multiply, Dtype::C64) => sets(Dtype::F64),
+        _ => sets(dtype),
+    }
+}
+
+/// Expands `$then!` with the types of a class for which there are kernels: element type, dtype,
+/// result type. Narrow integers are computed in 32 bits ([`super::lower`]), bits of any width as
+/// bytes.
 macro_rules! of_class {
     (Inexact $then:ident $args:tt) => {
         $then! { $args f32 F32 f32, f64 F64 f64, Complex32 C64 Complex32 }
@@ -138,29 +192,25 @@ macro_rules! of_class {
         of_class! { Arith $then $args }
     };
     (Arith $then:ident $args:tt) => {
-        $then! { $args u8 U8 u8, u16 U16 u16, u32 U32 u32, u64 U64 u64, i8 I8 i8, i16 I16 i16,
-        i32 I32 i32, i64 I64 i64, f32 F32 f32, f64 F64 f64, Complex32 C64 Complex32 }
-    };
-    (Ordered $then:ident $args:tt) => {
-        $then! { $args Bit Bool Bit, u8 U8 u8, u16 U16 u16, u32 U32 u32, u64 U64 u64, i8 I8 i8,
-        i16 I16 i16, i32 I32 i32, i64 I64 i64, f32 F32 f32, f64 F64 f64,
-        Complex32 C64 Complex32 }
-    };
-    (Additive $then:ident $args:tt) => {
         $then! { $args u32 U32 u32, u64 U64 u64, i32 I32 i32, i64 I64 i64, f32 F32 f32,
         f64 F64 f64, Complex32 C64 Complex32 }
     };
+    (Ordered $then:ident $args:tt) => {
+        of_class! { Arith $then $args }
+    };
+    (Additive $then:ident $args:tt) => {
+        $then! { $args u32 U32 u32, u64 U64 u64, f32 F32 f32, f64 F64 f64,
+        Complex32 C64 Complex32 }
+    };
     (Compare $then:ident $args:tt) => {
-        $then! { $args Bit Bool u8, u8 U8 u8, u16 U16 u8, u32 U32 u8, u64 U64 u8, i8 I8 u8,
-        i16 I16 u8, i32 I32 u8, i64 I64 u8, f32 F32 u8, f64 F64 u8, Complex32 C64 u8 }
+        $then! { $args u32 U32 u8, u64 U64 u8, i32 I32 u8, i64 I64 u8, f32 F32 u8, f64 F64 u8,
+        Complex32 C64 u8 }
     };
     (Bits $then:ident $args:tt) => {
-        $then! { $args Bit Bool Bit, u8 U8 u8, u16 U16 u16, u32 U32 u32, u64 U64 u64, i8 I8 i8,
-        i16 I16 i16, i32 I32 i32, i64 I64 i64 }
+        $then! { $args Bit Bool Bit, u8 U8 u8 }
     };
     (Shift $then:ident $args:tt) => {
-        $then! { $args u8 U8 u8, u16 U16 u16, u32 U32 u32, u64 U64 u64, i8 I8 i8,
-        i16 I16 i16, i32 I32 i32, i64 I64 i64 }
+        $then! { $args u32 U32 u32, u64 U64 u64, i32 I32 i32, i64 I64 i64 }
     };
     (Logical $then:ident $args:tt) => {
         $then! { $args Bit Bool Bit }
@@ -190,11 +240,12 @@ macro_rules! results {
         }
     )*};
 }
-results!(Bit u16 u32 u64 i8 i16 i32 i64 f32 f64 Complex32);
+results!(Bit u32 u64 i32 i64 f32 f64 Complex32);
 
 macro_rules! implement_one {
     ([Part $Op:ident $x:ident $cpu:expr] $A:ident $D:ident $Out:ident) => {
         impl OneArg<$A> for rows::$Op {
+            const SETS: Sets = unary_sets(UnaryOp::$Op, Dtype::$D);
             type Out = $Out;
             #[inline(always)]
             fn apply<const FMA: bool>($x: <$A as Scalar>::Lane<FMA>) -> $Out {
@@ -205,6 +256,7 @@ macro_rules! implement_one {
     };
     ([$class:ident $Op:ident $x:ident $cpu:expr] $($A:ident $D:ident $Out:ident),*) => {$(
         impl OneArg<$A> for rows::$Op {
+            const SETS: Sets = unary_sets(UnaryOp::$Op, Dtype::$D);
             type Out = $Out;
             #[inline(always)]
             fn apply<const FMA: bool>($x: <$A as Scalar>::Lane<FMA>) -> $Out {
@@ -231,7 +283,7 @@ macro_rules! unary_kernels {
         numpy: $numpy:literal, domain: ($low:expr, $high:expr), ulp: $ulp:literal,
     })*) => {
         mod rows {
-            $(pub(super) struct $Op;)*
+            $(pub(crate) struct $Op;)*
         }
         mod unary_rows {
             use super::*;
@@ -239,7 +291,7 @@ macro_rules! unary_kernels {
         }
 
         /// The kernel of a unary op on a compute type, or `None` if the op does not take it.
-        pub(super) fn unary(op: UnaryOp, dtype: Dtype, isa: Isa) -> Option<Kernel> {
+        pub(crate) fn unary(op: UnaryOp, dtype: Dtype, isa: IsaKind) -> Option<Kernel> {
             match op {
                 $(UnaryOp::$Op => of_class! { $class find_one [$Op dtype isa] },)*
             }
@@ -249,8 +301,10 @@ macro_rules! unary_kernels {
 for_each_unary!(unary_kernels);
 
 macro_rules! implement_two {
-    ([$rows:ident $Op:ident $x:ident $y:ident $cpu:expr] $($A:ident $D:ident $Out:ident),*) => {$(
+    ([$rows:ident $sets:expr, $Op:ident $x:ident $y:ident $cpu:expr]
+     $($A:ident $D:ident $Out:ident),*) => {$(
         impl TwoArgs<$A> for $rows::$Op {
+            const SETS: Sets = $sets(Dtype::$D);
             type Out = $Out;
             #[inline(always)]
             fn apply<const FMA: bool>(
@@ -280,15 +334,25 @@ macro_rules! binary_kernels {
         numpy: $numpy:literal, ulp: $ulp:literal,
     })*) => {
         mod pair_rows {
-            $(pub(super) struct $Op;)*
+            use super::{BinaryOp, Dtype, Sets, binary_sets};
+            $(
+                pub(crate) struct $Op;
+                impl $Op {
+                    pub(super) const fn sets(dtype: Dtype) -> Sets {
+                        binary_sets(BinaryOp::$Op, dtype)
+                    }
+                }
+            )*
         }
         mod binary_rows {
             use super::*;
-            $(of_class! { $class implement_two [pair_rows $Op $cx $cy $cpu] })*
+            $(of_class! { $class implement_two [
+                pair_rows (pair_rows::$Op::sets), $Op $cx $cy $cpu
+            ] })*
         }
 
         /// The kernel of a binary op on a compute type, or `None` if the op does not take it.
-        pub(super) fn binary(op: BinaryOp, dtype: Dtype, isa: Isa) -> Option<Kernel> {
+        pub(crate) fn binary(op: BinaryOp, dtype: Dtype, isa: IsaKind) -> Option<Kernel> {
             match op {
                 $(BinaryOp::$Op => of_class! { $class find_two [$Op dtype isa] },)*
             }
@@ -299,7 +363,7 @@ for_each_binary!(binary_kernels);
 
 /// The kernels of a reduction.
 #[derive(Clone, Copy)]
-pub(super) struct Reducer {
+pub(crate) struct Reducer {
     /// The bits of the value of an empty reduction.
     pub start: u64,
     /// Joins `a` into the destination, element by element. Here the destination is also a source.
@@ -313,6 +377,9 @@ pub(super) struct Reducer {
 struct Join<F, A>(PhantomData<(F, A)>);
 
 impl<F: TwoArgs<A, Out = A>, A: Scalar> Body for Join<F, A> {
+    const AVX2: bool = F::SETS.avx2;
+    const AVX512: bool = F::SETS.avx512;
+
     #[inline(always)]
     unsafe fn run<const FMA: bool>(d: *mut u8, a: *const u8, _: *const u8, _: *const u8, n: usize) {
         let n = room::<A>(n);
@@ -327,6 +394,9 @@ impl<F: TwoArgs<A, Out = A>, A: Scalar> Body for Join<F, A> {
 struct Lanewise<F, A>(PhantomData<(F, A)>);
 
 impl<F: TwoArgs<A, Out = A>, A: Scalar> Body for Lanewise<F, A> {
+    const AVX2: bool = F::SETS.avx2;
+    const AVX512: bool = F::SETS.avx512;
+
     #[inline(always)]
     unsafe fn run<const FMA: bool>(d: *mut u8, a: *const u8, _: *const u8, _: *const u8, n: usize) {
         // SAFETY: the caller's promise; the destination has LANES elements.
@@ -344,6 +414,8 @@ impl<F: TwoArgs<A, Out = A>, A: Scalar> Body for Lanewise<F, A> {
 struct Fold<F, A>(PhantomData<(F, A)>);
 
 impl<F: TwoArgs<A, Out = A>, A: Scalar> Body for Fold<F, A> {
+    const AVX2: bool = false;
+
     #[inline(always)]
     unsafe fn run<const FMA: bool>(d: *mut u8, _: *const u8, _: *const u8, _: *const u8, _: usize) {
         // SAFETY: the caller's promise; the destination has LANES elements.
@@ -387,15 +459,21 @@ macro_rules! reduction_kernels {
         cuda: $cuda:literal,
     })*) => {
         mod reduce_rows {
-            $(pub(super) struct $Op;)*
+            $(pub(crate) struct $Op;)*
         }
         mod reduction_rows {
             use super::*;
-            $(of_class! { $class implement_two [reduce_rows $Op $x $y $cpu] })*
+            $(of_class! { $class implement_two [reduce_rows sets, $Op $x $y $cpu] })*
         }
 
         /// The kernels of a reduction of a compute type, or `None` if the op does not take it.
-        pub(super) fn reducer(op: ReduceOp, dtype: Dtype, isa: Isa) -> Option<Reducer> {
+        pub(crate) fn reducer(op: ReduceOp, dtype: Dtype, isa: IsaKind) -> Option<Reducer> {
+            // Wrapping sums and products do not depend on the sign.
+            let dtype = match (op, dtype) {
+                (ReduceOp::Sum | ReduceOp::Prod, Dtype::I32) => Dtype::U32,
+                (ReduceOp::Sum | ReduceOp::Prod, Dtype::I64) => Dtype::U64,
+                _ => dtype,
+            };
             match op {
                 $(ReduceOp::$Op => of_class! { $class find_reducer [$Op $start dtype isa] },)*
             }
@@ -443,18 +521,21 @@ macro_rules! by_size {
 }
 
 /// `a ? b : c` on elements of `size` bytes.
-pub(super) fn select(size: usize, isa: Isa) -> Kernel {
+pub(crate) fn select(size: usize, isa: IsaKind) -> Kernel {
     by_size!(Choose, size, isa)
 }
 
 /// The first element of `a` everywhere.
-pub(super) fn splat(size: usize, isa: Isa) -> Kernel {
+pub(crate) fn splat(size: usize, isa: IsaKind) -> Kernel {
     by_size!(Splat, size, isa)
 }
 
 struct Casting<A, B>(PhantomData<(A, B)>);
 
-impl<A: Scalar + Convert<B>, B: Copy> Body for Casting<A, B> {
+impl<A: Converts + Convert<B>, B: Converts> Body for Casting<A, B> {
+    // Conversions between floats and integers of 64 bits are instructions of AVX-512 only.
+    const AVX512: bool = A::FLOAT != B::FLOAT;
+
     #[inline(always)]
     unsafe fn run<const FMA: bool>(d: *mut u8, a: *const u8, _: *const u8, _: *const u8, n: usize) {
         let n = n.next_multiple_of(PAD);
@@ -466,35 +547,35 @@ impl<A: Scalar + Convert<B>, B: Copy> Body for Casting<A, B> {
     }
 }
 
-struct ToF16<A>(PhantomData<A>);
+/// A type that casts know.
+trait Converts: Copy {
+    const FLOAT: bool;
+}
+macro_rules! converts {
+    ($($t:ident $float:literal),*) => { $(impl Converts for $t { const FLOAT: bool = $float; })* };
+}
+converts!(Bit false, u8 false, u16 false, u32 false, u64 false, i8 false, i16 false, i32 false,
+    i64 false, f32 true, f64 true, Complex32 true);
 
-impl<A: Scalar + Convert<f32>> Body for ToF16<A> {
+/// `float32` rounded to a half type.
+struct Rounded<const BRAIN: bool>;
+
+impl<const BRAIN: bool> Body for Rounded<BRAIN> {
     #[inline(always)]
     unsafe fn run<const FMA: bool>(d: *mut u8, a: *const u8, _: *const u8, _: *const u8, n: usize) {
         let n = n.next_multiple_of(PAD);
         // SAFETY: the caller's promise.
-        let (d, a) = unsafe { (write::<f32>(d, n), read::<A>(a, n)) };
-        for (d, a) in d.iter_mut().zip(a) {
-            *d = a.convert();
+        let (d, a) = unsafe { (write::<f32>(d, n), read::<f32>(a, n)) };
+        if BRAIN {
+            for (d, a) in d.iter_mut().zip(a) {
+                *d = a.round_bf16();
+            }
+            return;
         }
         let mut narrow = [f16::ZERO; BLOCK];
-        for d in d.chunks_mut(BLOCK) {
-            narrow_f16(d, &mut narrow);
+        for (d, a) in d.chunks_mut(BLOCK).zip(a.chunks(BLOCK)) {
+            narrow_f16(a, &mut narrow);
             widen_f16(&narrow, d);
-        }
-    }
-}
-
-struct ToBf16<A>(PhantomData<A>);
-
-impl<A: Scalar + Convert<f32>> Body for ToBf16<A> {
-    #[inline(always)]
-    unsafe fn run<const FMA: bool>(d: *mut u8, a: *const u8, _: *const u8, _: *const u8, n: usize) {
-        let n = n.next_multiple_of(PAD);
-        // SAFETY: the caller's promise.
-        let (d, a) = unsafe { (write::<f32>(d, n), read::<A>(a, n)) };
-        for (d, a) in d.iter_mut().zip(a) {
-            *d = a.convert().round_bf16();
         }
     }
 }
@@ -503,6 +584,8 @@ impl<A: Scalar + Convert<f32>> Body for ToBf16<A> {
 struct Wide<const BRAIN: bool>;
 
 impl<const BRAIN: bool> Body for Wide<BRAIN> {
+    const AVX2: bool = false;
+
     #[inline(always)]
     unsafe fn run<const FMA: bool>(d: *mut u8, a: *const u8, _: *const u8, _: *const u8, n: usize) {
         // SAFETY: the caller's promise.
@@ -513,42 +596,88 @@ impl<const BRAIN: bool> Body for Wide<BRAIN> {
     }
 }
 
-macro_rules! casts {
-    ($($A:ident $From:ident),*) => {
-        /// Conversion of blocks of the compute type of `from` to that of `to`, rounding to `to` if
-        /// it is a half type. `None` iff nothing changes.
-        pub(super) fn cast(from: Dtype, to: Dtype, isa: Isa) -> Option<Kernel> {
-            if from == to || from.is_half() && to == Dtype::F32 {
-                return None;
-            }
-            if from == Dtype::F64 && to.is_half() {
-                let brain = to == Dtype::BF16;
-                return Some(if brain { version::<Wide<true>>(isa) } else { version::<Wide<false>>(isa) });
-            }
-            match from.compute() {
-                $(Dtype::$From => casts!(@to $A to isa),)*
-                Dtype::F16 | Dtype::BF16 => None,
-            }
-        }
-    };
-    (@to $A:ident $to:ident $isa:ident) => {
-        Some(match $to {
-            Dtype::Bool => version::<Casting<$A, Bit>>($isa),
-            Dtype::U8 => version::<Casting<$A, u8>>($isa),
-            Dtype::U16 => version::<Casting<$A, u16>>($isa),
-            Dtype::U32 => version::<Casting<$A, u32>>($isa),
-            Dtype::U64 => version::<Casting<$A, u64>>($isa),
-            Dtype::I8 => version::<Casting<$A, i8>>($isa),
-            Dtype::I16 => version::<Casting<$A, i16>>($isa),
-            Dtype::I32 => version::<Casting<$A, i32>>($isa),
-            Dtype::I64 => version::<Casting<$A, i64>>($isa),
-            Dtype::F16 => version::<ToF16<$A>>($isa),
-            Dtype::BF16 => version::<ToBf16<$A>>($isa),
-            Dtype::F32 => version::<Casting<$A, f32>>($isa),
-            Dtype::F64 => version::<Casting<$A, f64>>($isa),
-            Dtype::C64 => version::<Casting<$A, Complex32>>($isa),
-        })
-    };
+/// How a conversion is done.
+pub(crate) enum Cast {
+    /// Nothing changes.
+    Same,
+    /// In one step.
+    Direct(Kernel),
+    /// By way of another type.
+    Via(Dtype),
 }
-casts!(Bit Bool, u8 U8, u16 U16, u32 U32, u64 U64, i8 I8, i16 I16, i32 I32, i64 I64, f32 F32,
-    f64 F64, Complex32 C64);
+
+/// Conversion of blocks of the compute type of `from` to that of `to`, rounding to `to` if it is a
+/// half type. Integers wrap, and reals are truncated to 64 bits, saturating, before they do.
+pub(crate) fn cast(from: Dtype, to: Dtype, isa: IsaKind) -> Cast {
+    use Dtype::{BF16, Bool, C64, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
+    if from == to || from.is_half() && to == F32 {
+        return Cast::Same;
+    }
+    let from = from.compute();
+    let whole = |dtype: Dtype| dtype.is_integer() || dtype == Bool;
+    let (size, to_size) = (from.size(), to.size());
+    macro_rules! casting {
+        ($A:ident, $B:ident) => {
+            Cast::Direct(version::<Casting<$A, $B>>(isa))
+        };
+    }
+    match (from, to) {
+        (F32, F16) => Cast::Direct(version::<Rounded<false>>(isa)),
+        (F32, BF16) => Cast::Direct(version::<Rounded<true>>(isa)),
+        (F64, F16) => Cast::Direct(version::<Wide<false>>(isa)),
+        (F64, BF16) => Cast::Direct(version::<Wide<true>>(isa)),
+        (F32, F64) => casting!(f32, f64),
+        (F64, F32) => casting!(f64, f32),
+        (F32, C64) => casting!(f32, Complex32),
+        (C64, F32) => casting!(Complex32, f32),
+        (F32, Bool) => casting!(f32, Bit),
+        (F64, Bool) => casting!(f64, Bit),
+        (C64, Bool) => casting!(Complex32, Bit),
+        (F32, I32 | U32) => casting!(f32, i32),
+        (F32, I64) => casting!(f32, i64),
+        (F32, U64) => casting!(f32, u64),
+        (F64, I32 | U32) => casting!(f64, i32),
+        (F64, I64) => casting!(f64, i64),
+        (F64, U64) => casting!(f64, u64),
+        (I32, F32) => casting!(i32, f32),
+        (I32, F64) => casting!(i32, f64),
+        (I64, F32) => casting!(i64, f32),
+        (I64, F64) => casting!(i64, f64),
+        (U64, F32) => casting!(u64, f32),
+        (U64, F64) => casting!(u64, f64),
+        (U32, F32 | F64) => Cast::Via(I64),
+        (F32 | F64, U8 | U16 | I8 | I16) => Cast::Via(I32),
+        (_, F32 | F64) if whole(from) => Cast::Via(I32),
+        (C64, _) | (_, F16 | BF16 | C64) => Cast::Via(F32),
+        (_, Bool) => match size {
+            1 => casting!(u8, Bit),
+            2 => casting!(u16, Bit),
+            4 => casting!(u32, Bit),
+            _ => casting!(u64, Bit),
+        },
+        // The bits of a bool are those of an unsigned integer.
+        _ if size == to_size => Cast::Same,
+        _ if size > to_size => match (size, to_size) {
+            (2, _) => casting!(u16, u8),
+            (4, 1) => casting!(u32, u8),
+            (4, _) => casting!(u32, u16),
+            (_, 1) => casting!(u64, u8),
+            (_, 2) => casting!(u64, u16),
+            _ => casting!(u64, u32),
+        },
+        _ => match (from, to_size) {
+            (I8, 2) => casting!(i8, i16),
+            (I8, 4) => casting!(i8, i32),
+            (I8, _) => casting!(i8, i64),
+            (I16, 4) => casting!(i16, i32),
+            (I16, _) => casting!(i16, i64),
+            (I32, _) => casting!(i32, i64),
+            (U16, 4) => casting!(u16, u32),
+            (U16, _) => casting!(u16, u64),
+            (U32, _) => casting!(u32, u64),
+            (_, 2) => casting!(u8, u16),
+            (_, 4) => casting!(u8, u32),
+            _ => casting!(u8, u64),
+        },
+    }
+}

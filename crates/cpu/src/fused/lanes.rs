@@ -12,20 +12,20 @@ use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Sub};
 /// An integer lane.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 #[repr(transparent)]
-pub(super) struct Whole<T>(pub T);
+pub(crate) struct Whole<T>(pub T);
 
 /// A bool lane: 0 or 1.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 #[repr(transparent)]
-pub(super) struct Truth(pub u8);
+pub(crate) struct Truth(pub u8);
 
 /// A complex lane, ordered by real part and then by imaginary part.
 #[derive(Clone, Copy, PartialEq)]
 #[repr(transparent)]
-pub(super) struct Pair(pub Complex32);
+pub(crate) struct Pair(pub Complex32);
 
 /// A compute type: how an element enters an expression of the op table.
-pub(super) trait Scalar: Copy + 'static {
+pub(crate) trait Scalar: Copy + 'static {
     /// True iff loops over whole vectors pay; complex functions are scalar.
     const PADDED: bool = true;
     /// The lane.
@@ -43,7 +43,7 @@ pub(super) trait Scalar: Copy + 'static {
 }
 
 /// What an expression of the op table gives, and the element it stands for.
-pub(super) trait Leave: Copy {
+pub(crate) trait Leave: Copy {
     /// The element.
     type Element: Copy;
     /// The lane as an element.
@@ -61,7 +61,7 @@ impl Leave for bool {
 /// Marks the element type of bool lanes, which `u8` cannot be: it is an integer's.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(super) struct Bit(pub u8);
+pub(crate) struct Bit(pub u8);
 
 impl Scalar for Bit {
     type Lane<const FMA: bool> = Truth;
@@ -119,17 +119,6 @@ impl Not for Truth {
         Truth(self.0 ^ 1)
     }
 }
-impl Truth {
-    #[inline(always)]
-    pub(super) fn maximum(self, other: Self) -> Self {
-        self | other
-    }
-    #[inline(always)]
-    pub(super) fn minimum(self, other: Self) -> Self {
-        self & other
-    }
-}
-
 macro_rules! reals {
     ($($t:ident)*) => {$(
         impl Scalar for $t {
@@ -164,7 +153,7 @@ reals!(f32 f64);
 
 /// The complex number with these parts.
 #[inline(always)]
-pub(super) fn make_complex<const FMA: bool>(re: Lane<f32, FMA>, im: Lane<f32, FMA>) -> Pair {
+pub(crate) fn make_complex<const FMA: bool>(re: Lane<f32, FMA>, im: Lane<f32, FMA>) -> Pair {
     Pair(Complex32::new(re.0, im.0))
 }
 
@@ -243,19 +232,19 @@ macro_rules! wholes {
         }
     )*};
 }
-wholes!(u8 u16 u32 u64 i8 i16 i32 i64);
+wholes!(u8 u32 u64 i32 i64);
 
 macro_rules! forward {
     ($wrapper:ident via $math:ident: $($name:ident),*; $($name2:ident),*) => {
         $(
             #[inline(always)]
-            pub(super) fn $name(self) -> Self {
+            pub(crate) fn $name(self) -> Self {
                 $wrapper(<_ as $math>::$name(self.0))
             }
         )*
         $(
             #[inline(always)]
-            pub(super) fn $name2(self, other: Self) -> Self {
+            pub(crate) fn $name2(self, other: Self) -> Self {
                 $wrapper(<_ as $math>::$name2(self.0, other.0))
             }
         )*
@@ -266,11 +255,11 @@ impl<T: Int + PartialOrd> Whole<T> {
     forward!(Whole via Int: abs, sign, square;
         power, floor_divide, remainder, shift_left, shift_right);
     #[inline(always)]
-    pub(super) fn maximum(self, other: Self) -> Self {
+    pub(crate) fn maximum(self, other: Self) -> Self {
         if self > other { self } else { other }
     }
     #[inline(always)]
-    pub(super) fn minimum(self, other: Self) -> Self {
+    pub(crate) fn minimum(self, other: Self) -> Self {
         if self < other { self } else { other }
     }
 }
@@ -350,44 +339,44 @@ impl Pair {
         expm1, log, log10, log1p, log2, reciprocal, rsqrt, sigmoid, sign, sin, sinh, sqrt, square,
         tan, tanh; power, logaddexp);
 
-    pub(super) fn conj(self) -> Self {
+    pub(crate) fn conj(self) -> Self {
         Pair(self.0.conj())
     }
-    pub(super) fn abs(self) -> Self {
+    pub(crate) fn abs(self) -> Self {
         Pair(Complex32::new(ComplexMath::modulus(self.0), 0.0))
     }
-    pub(super) fn modulus<const FMA: bool>(self) -> Lane<f32, FMA> {
+    pub(crate) fn modulus<const FMA: bool>(self) -> Lane<f32, FMA> {
         Lane(ComplexMath::modulus(self.0))
     }
-    pub(super) fn real<const FMA: bool>(self) -> Lane<f32, FMA> {
+    pub(crate) fn real<const FMA: bool>(self) -> Lane<f32, FMA> {
         Lane(self.0.re)
     }
-    pub(super) fn imag<const FMA: bool>(self) -> Lane<f32, FMA> {
+    pub(crate) fn imag<const FMA: bool>(self) -> Lane<f32, FMA> {
         Lane(self.0.im)
     }
     fn is_nan(self) -> bool {
         self.0.re.is_nan() || self.0.im.is_nan()
     }
-    pub(super) fn maximum(self, other: Self) -> Self {
+    pub(crate) fn maximum(self, other: Self) -> Self {
         if self.is_nan() || self > other { self } else { other }
     }
-    pub(super) fn minimum(self, other: Self) -> Self {
+    pub(crate) fn minimum(self, other: Self) -> Self {
         if self.is_nan() || self < other { self } else { other }
     }
     /// The quotient of each component rounded down.
-    pub(super) fn floor_divide(self, other: Self) -> Self {
+    pub(crate) fn floor_divide(self, other: Self) -> Self {
         let (a, b) = (self.0, other.0);
         Pair(Complex32::new((a.re / b.re).floor(), (a.im / b.im).floor()))
     }
     /// The remainder of each component.
-    pub(super) fn remainder(self, other: Self) -> Self {
+    pub(crate) fn remainder(self, other: Self) -> Self {
         let part = |x: f32, y: f32| Real::remainder(Lane::<f32, false>(x), Lane(y)).0;
         Pair(Complex32::new(part(self.0.re, other.0.re), part(self.0.im, other.0.im)))
     }
 }
 
 /// Conversion between compute types with the meaning of [`lazulite_core::Literal::cast`].
-pub(super) trait Convert<To> {
+pub(crate) trait Convert<To> {
     /// The converted element.
     fn convert(self) -> To;
 }
@@ -467,7 +456,7 @@ impl Convert<Complex32> for Complex32 {
 }
 
 /// A real rounded to a half type, as `float32`.
-pub(super) trait RoundHalf {
+pub(crate) trait RoundHalf {
     /// To `float16`.
     fn round_f16(self) -> f32;
     /// To `bfloat16`.

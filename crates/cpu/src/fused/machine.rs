@@ -4,7 +4,7 @@ use super::kernel::{self, Kernel, LANES, PAD};
 use super::program::{Pass, Program, slot_bytes};
 use super::space::{BLOCK, Mode, Space, Walk};
 use super::transfer::{self, PANEL, Place};
-use crate::simd::Isa;
+use crate::isa::IsaKind;
 use lazulite_core::plan::Extent;
 use smallvec::SmallVec;
 use std::cell::Cell;
@@ -19,7 +19,7 @@ const WIDEST: usize = 8;
 pub(super) struct Bound<'a> {
     pub program: &'a Program,
     pub space: Space,
-    pub isa: Isa,
+    pub isa: IsaKind,
     pub inputs: SmallVec<[Place; 6]>,
     pub outputs: SmallVec<[Place; 2]>,
     /// True iff an output has the memory of an input.
@@ -155,7 +155,7 @@ impl<'a> Machine<'a> {
             leaves: 0,
             in_leaf: 0,
             splats: [1, 2, 4, 8].map(|size| kernel::splat(size, bound.isa)),
-            line: Walk::line(),
+            line: Walk::steps(1),
             scratch,
         };
         let fill = machine.fill();
@@ -248,7 +248,10 @@ impl<'a> Machine<'a> {
     fn step(&self, step: &super::program::Step, n: usize) {
         let at = |v: u16| self.at[v as usize];
         // SAFETY: all places have room for `n` elements rounded up, and slots of one step differ.
-        unsafe { (step.kernel)(at(step.d), at(step.a), at(step.b), at(step.c), n) }
+        unsafe {
+            let n = n * usize::from(step.scale);
+            (step.kernel)(at(step.d), at(step.a), at(step.b), at(step.c), n)
+        }
     }
 
     /// Sets all running results to their start values.

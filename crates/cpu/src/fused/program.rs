@@ -5,9 +5,10 @@
 //! allows that, and computed again otherwise. All stores of whole rows happen in the last pass, so
 //! that an output may take an input's memory.
 
-use super::kernel::{self, Kernel, Reducer};
+use super::kernel::{self, Cast, Kernel, Reducer};
+use super::lower::{is_bitwise_one, is_bitwise_two};
 use super::space::BLOCK;
-use crate::simd::Isa;
+use crate::isa::IsaKind;
 use lazulite_core::plan::{Extent, Instr, Tape};
 use lazulite_core::{Dtype, Error, Result};
 
@@ -15,6 +16,8 @@ use lazulite_core::{Dtype, Error, Result};
 #[derive(Clone, Copy)]
 pub(super) struct Step {
     pub kernel: Kernel,
+    /// The kernel's elements for each element of the value.
+    pub scale: u8,
     pub d: u16,
     pub a: u16,
     pub b: u16,
@@ -93,11 +96,11 @@ fn roots(tape: &Tape) -> Vec<u16> {
     let mut root: Vec<u16> = Vec::with_capacity(tape.values.len());
     for (v, value) in tape.values.iter().enumerate() {
         root.push(match value.instr {
-            Instr::Cast(a)
-                if kernel::cast(tape.values[a as usize].dtype, value.dtype, Isa::Portable)
-                    .is_none() =>
-            {
-                root[a as usize]
+            Instr::Cast(a) => {
+                match kernel::cast(tape.values[a as usize].dtype, value.dtype, IsaKind::Portable) {
+                    Cast::Same => root[a as usize],
+                    Cast::Direct(_) | Cast::Via(_) => v as u16,
+                }
             }
             _ => v as u16,
         });
@@ -146,7 +149,7 @@ impl Program {
     ///
     /// # Errors
     /// Kind `Dtype` if an op does not take its operand's type.
-    pub(super) fn new(tape: &Tape, direct: u64, keep: bool, isa: Isa) -> Result<Program> {
+    pub(super) fn new(tape: &Tape, direct: u64, keep: bool, isa: IsaKind) -> Result<Program> {
         let count = tape.values.len();
         let root = roots(tape);
         let at = |v: u16| root[v as usize];
@@ -294,7 +297,7 @@ impl Program {
         needed: &[bool],
         buffered: &[bool],
         ends: &[u16],
-        isa: Isa,
+        isa: IsaKind,
     ) -> Result<Pass> {
         let mut out = Pass::default();
         let at = |v: u16| root[v as usize];
@@ -384,26 +387,35 @@ impl Program {
 }
 
 /// The kernel of value `v` with its operands, or `None` for what is not computed.
-fn step(tape: &Tape, root: &[u16], v: u16, isa: Isa) -> Result<Option<Step>> {
+fn step(tape: &Tape, root: &[u16], v: u16, isa: IsaKind) -> Result<Option<Step>> {
     let value = &tape.values[v as usize];
     let of = |a: u16| tape.values[a as usize].dtype;
     let refuse = |op, a| Error::dtype(op, &[of(a)], "a type that the op takes");
+    // Bits of integers are bits of bytes.
+    let bytes = |alike: bool, a: u16| match of(a) {
+        dtype if alike && dtype.is_integer() => (Dtype::U8, dtype.size() as u8),
+        dtype => (dtype.compute(), 1),
+    };
+    let mut scale = 1;
     let (kernel, [a, b, c]) = match value.instr {
         Instr::Load { .. } | Instr::Const(_) | Instr::Reduce(..) => return Ok(None),
         Instr::Unary(op, a) => {
-            let found = kernel::unary(op, of(a).compute(), isa);
-            (found.ok_or_else(|| refuse(op.name(), a))?, [a, a, a])
+            let (dtype, size) = bytes(is_bitwise_one(op), a);
+            scale = size;
+            (kernel::unary(op, dtype, isa).ok_or_else(|| refuse(op.name(), a))?, [a, a, a])
         }
         Instr::Binary(op, a, b) => {
-            let found = kernel::binary(op, of(a).compute(), isa);
-            (found.ok_or_else(|| refuse(op.name(), a))?, [a, b, b])
+            let (dtype, size) = bytes(is_bitwise_two(op), a);
+            scale = size;
+            (kernel::binary(op, dtype, isa).ok_or_else(|| refuse(op.name(), a))?, [a, b, b])
         }
         Instr::Select(c, a, b) => (kernel::select(value.dtype.compute().size(), isa), [c, a, b]),
         Instr::Cast(a) => match kernel::cast(of(a), value.dtype, isa) {
-            Some(found) => (found, [a, a, a]),
-            None => return Ok(None),
+            Cast::Direct(found) => (found, [a, a, a]),
+            Cast::Same => return Ok(None),
+            Cast::Via(_) => return Err(refuse("astype", a)),
         },
     };
     let at = |v: u16| root[v as usize];
-    Ok(Some(Step { kernel, d: v, a: at(a), b: at(b), c: at(c) }))
+    Ok(Some(Step { kernel, scale, d: v, a: at(a), b: at(b), c: at(c) }))
 }

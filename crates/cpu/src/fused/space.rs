@@ -15,7 +15,7 @@ use lazulite_core::shape::{Layout, Strides, contiguous_strides};
 use smallvec::SmallVec;
 
 /// The most elements of a block: four kernels' operands of eight bytes fit the L1 cache.
-pub(super) const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 /// Elements below which a call stays on its caller's thread, and the least work of a task.
 pub(super) const GRAIN: usize = 1 << 15;
 /// Bytes of row buffers of one task, which should stay in the L2 cache.
@@ -27,7 +27,7 @@ const SHORT: usize = 128;
 
 /// How an operand lies along a list of axes: sizes and strides, outermost first, merged.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Walk {
+pub(crate) struct Walk {
     dims: SmallVec<[(usize, isize); 4]>,
 }
 
@@ -44,9 +44,9 @@ impl Walk {
         Walk { dims }
     }
 
-    /// One element after another.
-    pub(super) fn line() -> Walk {
-        Walk { dims: SmallVec::from_slice(&[(usize::MAX, 1)]) }
+    /// Elements that lie `step` apart.
+    pub(crate) fn steps(step: isize) -> Walk {
+        Walk { dims: SmallVec::from_slice(&[(usize::MAX, step)]) }
     }
 
     /// True iff all indices lead to the same element.

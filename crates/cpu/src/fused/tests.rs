@@ -1,7 +1,7 @@
 //! Tapes against an interpreter that computes one element at a time in wide types.
 
 use super::execute_on;
-use crate::simd::Isa;
+use crate::isa::IsaKind;
 use lazulite_core::backend::{Buffer, Memory, Operand};
 use lazulite_core::op::{BinaryOp, ReduceOp, UnaryOp};
 use lazulite_core::plan::{Extent, Instr, Tape, TapeValue};
@@ -252,7 +252,7 @@ fn outputs_of(tape: &Tape, shape: &[usize]) -> Vec<Operand> {
 /// functions differ in the last places.
 fn check(what: &str, tape: &Tape, inputs: &[Operand], shape: &[usize], tolerance: f64) {
     let want = interpreter::run(tape, inputs, shape);
-    for isa in Isa::available() {
+    for isa in IsaKind::available() {
         let outputs = outputs_of(tape, shape);
         execute_on(isa, tape, inputs, &outputs, shape).unwrap();
         for (s, (out, want)) in outputs.iter().zip(&want).enumerate() {
@@ -363,7 +363,7 @@ fn large_rows_and_threads_give_equal_bits() {
             let bits = [1, 2, 5].map(|threads| {
                 crate::pool::set_num_threads(threads);
                 let outputs = outputs_of(&tape, shape);
-                execute_on(Isa::detect(), &tape, std::slice::from_ref(&x), &outputs, shape)
+                execute_on(IsaKind::widest(), &tape, std::slice::from_ref(&x), &outputs, shape)
                     .unwrap();
                 outputs[0].buffer.memory().host_bytes().unwrap().to_vec()
             });
@@ -382,9 +382,9 @@ fn outputs_may_take_an_inputs_memory() {
             let mut tape = if axes == 0 { gelu(dtype) } else { softmax(dtype) };
             tape.axes = axes;
             let apart = outputs_of(&tape, shape);
-            execute_on(Isa::detect(), &tape, std::slice::from_ref(&x), &apart, shape).unwrap();
+            execute_on(IsaKind::widest(), &tape, std::slice::from_ref(&x), &apart, shape).unwrap();
             let over = [x.clone()];
-            execute_on(Isa::detect(), &tape, &[x], &over, shape).unwrap();
+            execute_on(IsaKind::widest(), &tape, &[x], &over, shape).unwrap();
             let bytes = |o: &Operand| o.buffer.memory().host_bytes().unwrap().to_vec();
             assert_eq!(bytes(&apart[0]), bytes(&over[0]), "{shape:?} {dtype}");
         }
@@ -407,7 +407,7 @@ fn empty_reductions_give_start_values() {
         b.store(r);
         b.0.axes = 2;
         let out = outputs_of(&b.0, &[3, 0]);
-        execute_on(Isa::detect(), &b.0, &[x], &out, &[3, 0]).unwrap();
+        execute_on(IsaKind::widest(), &b.0, &[x], &out, &[3, 0]).unwrap();
         let got = interpreter::read(&out[0]);
         assert_eq!(got.len(), 3);
         assert!(got.iter().all(|g| g.is_near(interpreter::Wide::Real(want), 0.0)), "{op:?}");

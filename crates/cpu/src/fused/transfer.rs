@@ -10,7 +10,7 @@ use lazulite_core::Dtype;
 use std::mem::MaybeUninit;
 
 /// An operand: its first element, its type and how it lies.
-pub(super) struct Place {
+pub(crate) struct Place {
     pub first: *mut u8,
     pub dtype: Dtype,
     pub kept: Walk,
@@ -69,7 +69,7 @@ unsafe fn scatter<T: Copy>(dst: *mut T, walk: &Walk, start: usize, count: usize,
 /// # Safety
 /// `src` points to the walk's first element, which is of type `dtype`; the walk's elements lie in
 /// live memory; `dst` has room and overlaps none of them; `count` is at most [`BLOCK`].
-pub(super) unsafe fn load(
+pub(crate) unsafe fn load(
     src: *const u8,
     dtype: Dtype,
     walk: &Walk,
@@ -109,7 +109,7 @@ pub(super) unsafe fn load(
 ///
 /// # Safety
 /// As [`load`], with the roles exchanged, and no other thread touches the elements.
-pub(super) unsafe fn store(
+pub(crate) unsafe fn store(
     dst: *mut u8,
     dtype: Dtype,
     walk: &Walk,
@@ -149,7 +149,7 @@ pub(super) unsafe fn store(
 }
 
 /// Blocks that are transposed at once: a cache line of `float32`.
-pub(super) const PANEL: usize = 16;
+pub(crate) const PANEL: usize = 16;
 /// Lanes of the small squares in which panels are transposed.
 const SQUARE: usize = 8;
 
@@ -258,7 +258,7 @@ macro_rules! by_size {
 /// # Safety
 /// The elements, of `size` bytes, lie in live memory; the panel has room and overlaps none of them.
 #[allow(clippy::too_many_arguments)]
-pub(super) unsafe fn load_panel(
+pub(crate) unsafe fn load_panel(
     src: *const u8,
     size: usize,
     walk: &Walk,
@@ -277,7 +277,7 @@ pub(super) unsafe fn load_panel(
 /// # Safety
 /// As there, and no other thread touches the elements.
 #[allow(clippy::too_many_arguments)]
-pub(super) unsafe fn store_panel(
+pub(crate) unsafe fn store_panel(
     dst: *mut u8,
     size: usize,
     walk: &Walk,

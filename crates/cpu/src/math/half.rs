@@ -6,7 +6,7 @@ use half::{bf16, f16};
 /// Converts float16 to float32, exactly, up to the shorter length.
 pub fn widen_f16(x: &[f16], out: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
-    if crate::simd::isa() >= crate::simd::Isa::Avx2 {
+    if crate::isa::isa() >= crate::isa::IsaKind::Avx2 {
         // SAFETY: that instruction set includes F16C and AVX.
         return unsafe { f16c::widen(x, out) };
     }
@@ -18,7 +18,7 @@ pub fn widen_f16(x: &[f16], out: &mut [f32]) {
 /// Converts float32 to float16, up to the shorter length.
 pub fn narrow_f16(x: &[f32], out: &mut [f16]) {
     #[cfg(target_arch = "x86_64")]
-    if crate::simd::isa() >= crate::simd::Isa::Avx2 {
+    if crate::isa::isa() >= crate::isa::IsaKind::Avx2 {
         // SAFETY: that instruction set includes F16C and AVX.
         return unsafe { f16c::narrow(x, out) };
     }

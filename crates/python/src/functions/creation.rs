@@ -61,8 +61,8 @@ fn empty_like(a: Arr, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
 fn filled(shape: &[usize], vals: Operand, dtype: Option<Dtype>) -> Answer<PyArray> {
     let values = match (vals, dtype) {
         (Operand::Scalar(s), _) => Array::literal(s.literal(dtype.unwrap_or_else(|| s.dtype()))),
-        (Operand::Array(a), Some(dtype)) => a.astype(dtype)?,
-        (Operand::Array(a), None) => a,
+        (Operand::Array(a) | Operand::Foreign(a), Some(dtype)) => a.astype(dtype)?,
+        (Operand::Array(a) | Operand::Foreign(a), None) => a,
     };
     wrap(values.broadcast_to(shape))
 }
@@ -135,7 +135,7 @@ fn diagonal(a: Arr, offset: i64, axis1: i64, axis2: i64, stream: On) -> Answer<P
 fn bound(py: Python<'_>, value: Operand) -> Answer<Scalar> {
     match value {
         Operand::Scalar(scalar) => Ok(scalar),
-        Operand::Array(array) => {
+        Operand::Array(array) | Operand::Foreign(array) => {
             let number = crate::convert::item(py, &array)?;
             Scalar::of(number.bind(py))?.ok_or_else(|| type_error("[arange] not a number"))
         }

@@ -9,8 +9,7 @@ use lazulite::{Array, Dtype, for_each_binary, for_each_unary};
 use pyo3::prelude::*;
 
 /// Rows of the unary table that are no function of MLX, or have another signature below.
-const NOT_UNARY: [&str; 6] =
-    ["modulus", "round_half_even", "conjugate", "bitwise_invert", "real", "imag"];
+const NOT_UNARY: [&str; 4] = ["modulus", "round_half_even", "conjugate", "bitwise_invert"];
 /// Rows of the binary table that are no function of MLX.
 const NOT_BINARY: [&str; 1] = ["make_complex"];
 /// Rows of the binary table whose operands are positional only.
@@ -158,33 +157,13 @@ conversions! {
     positive: |a| Ok(a);
     /// Rounded towards zero.
     trunc: |a| {
-        if a.dtype().is_floating() {
+        if a.dtype().is_inexact() {
             let negative = a.less(&Array::literal(lazulite::Literal::from_f64(0.0, a.dtype())))?;
             negative.select(&a.ceil()?, &a.floor()?)
         } else {
             Ok(a)
         }
     };
-}
-
-/// The real part; a real array itself.
-#[pyfunction]
-#[pyo3(signature = (a, /, *, stream = None))]
-fn real(a: Operand, stream: On) -> Answer<PyArray> {
-    on(stream, || {
-        let a = a.array();
-        if a.dtype().is_complex() { wrap(a.real()) } else { Ok(a.into()) }
-    })
-}
-
-/// The imaginary part; zeros for a real array.
-#[pyfunction]
-#[pyo3(signature = (a, /, *, stream = None))]
-fn imag(a: Operand, stream: On) -> Answer<PyArray> {
-    on(stream, || {
-        let a = a.array();
-        if a.dtype().is_complex() { wrap(a.imag()) } else { wrap(a.zeros_like()) }
-    })
 }
 
 /// Rounded to a number of decimals, halves to even.
@@ -316,7 +295,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     binary::register(m)?;
     positional::register(m)?;
     add_functions!(m, conjugate, bitwise_invert, isfinite, isinf, isnan, isneginf, isposinf);
-    add_functions!(m, degrees, radians, positive, trunc, real, imag, round, nan_to_num, divmod);
+    add_functions!(m, degrees, radians, positive, trunc, round, nan_to_num, divmod);
     add_functions!(m, logical_xor, where_, clip, array_equal, isclose, allclose, astype);
     add_functions!(m, stop_gradient);
     add_aliases(
