@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use lazulite_core::backend::{Buffer, Limit, Memory, MemoryStats};
 use lazulite_core::{Device, Error, ErrorKind, Result};
@@ -94,6 +95,7 @@ pub(crate) struct Allocator {
     device: Device,
     context: Context,
     state: Mutex<State>,
+    poisoned: AtomicBool,
 }
 
 /// The size of the block for a request: a multiple of an eighth of its power of two, so that arrays
@@ -110,7 +112,7 @@ impl Allocator {
         let limit = total / 20 * 19;
         let state =
             State { memory_limit: limit, cache_limit: limit, wired_limit: 0, ..State::default() };
-        Allocator { device, context, state: Mutex::new(state) }
+        Allocator { device, context, state: Mutex::new(state), poisoned: AtomicBool::new(false) }
     }
 
     /// Uninitialised memory.
@@ -120,6 +122,9 @@ impl Allocator {
     pub fn allocate(self: &Arc<Allocator>, bytes: usize) -> Result<DeviceMemory> {
         let block = block_size(bytes);
         let (at, block, uses) = self.block(bytes, block)?;
+        if self.poisoned.load(Ordering::Relaxed) {
+            driver::fill_ones(at, block)?;
+        }
         Ok(DeviceMemory {
             device: self.device,
             at,
@@ -128,6 +133,11 @@ impl Allocator {
             uses: Mutex::new(uses),
             home: Arc::clone(self),
         })
+    }
+
+    /// From now on new blocks are full of ones, so that a test sees elements that no kernel wrote.
+    pub fn poison(&self) {
+        self.poisoned.store(true, Ordering::Relaxed);
     }
 
     /// As [`Allocator::allocate`], as a handle.

@@ -75,8 +75,6 @@ pub(crate) fn gather(
         return Ok(());
     }
     let (src, lists) = (&inputs[0], &inputs[1..]);
-    let lists: Vec<Operand> =
-        lists.iter().map(|x| wide_indices(launch, x)).collect::<Result<_>>()?;
     let merged = fused::merge(&op.slice, &[&src.layout.strides]);
     let (mut sizes, mut strides) = (merged.sizes, merged.strides[0].clone());
     let (from, to) = (launch.read(src)?, launch.write(out)?);
@@ -97,6 +95,27 @@ pub(crate) fn gather(
     strides[..last].iter_mut().chain(&mut indexed).for_each(|s| *s /= unit as isize);
     let slice: usize = sizes.iter().product();
     let count = out.layout.len() / unit;
+    if let ([axis], [list]) = (&op.axes[..], lists)
+        && sizes.len() == 1
+        && (strides[0] == 1 || sizes[0] == 1)
+    {
+        let list = copy::as_contiguous(launch, list)?;
+        let lanes = slice.div_ceil(4).next_power_of_two().clamp(1, 256);
+        let (t, i) = (mover(size * unit), storage(list.dtype));
+        let defines = format!("T={t};I={i};LANES={lanes};GATHER_ROWS");
+        let modules = &launch.gpu.modules;
+        let kernel = modules.kernel(SOURCE, "gather_rows", &defines, Rounding::Separate)?;
+        let (n, rows) = (src.shape()[*axis], count / slice);
+        let mut args = Args::new();
+        args.word(from).word(to).word(launch.read(&list)?).size(rows).size(slice);
+        args.word(indexed[0] as u64).size(n - op.slice[*axis]).size(n).size(*axis);
+        args.word(launch.queue.fault_address()).size(number("gather"));
+        let grid = [rows.div_ceil(256 / lanes) as u32, 1, 1];
+        // SAFETY: the kernel has these parameters; indices are checked against the axis before use.
+        return unsafe { args.launch(kernel, grid, [256, 1, 1], 0, launch.queue.raw()) };
+    }
+    let lists: Vec<Operand> =
+        lists.iter().map(|x| wide_indices(launch, x)).collect::<Result<_>>()?;
     let mut g = vec![count as i64, slice as i64, sizes.len() as i64, op.axes.len() as i64];
     (0..sizes.len()).for_each(|a| g.extend([sizes[a] as i64, strides[a] as i64]));
     for (i, &a) in op.axes.iter().enumerate() {
@@ -127,19 +146,33 @@ pub(crate) fn gather_axis(
     }
     let (src, indices) = (&inputs[0], &inputs[1]);
     let shape = out.shape();
-    let n = src.shape()[op.axis];
-    let mut g = vec![out.layout.len() as i64, shape.len() as i64, op.axis as i64, n as i64];
-    for a in 0..shape.len() {
-        let at = if a != op.axis && src.shape()[a] == 1 { 0 } else { src.layout.strides[a] };
-        let from = if indices.shape()[a] == 1 { 0 } else { indices.layout.strides[a] };
-        g.extend([shape[a] as i64, at as i64, from as i64]);
+    let (n, last) = (src.shape()[op.axis], shape.len() - 1);
+    let (from, to) = (launch.read(indices)?, launch.write(out)?);
+    // Packs of 16 bytes where the last axis is made of them.
+    let mut pack = 16 / src.dtype.size();
+    let whole =
+        |pack: usize| shape[last].is_multiple_of(pack) && fused::aligned(to, &[], out.dtype, pack);
+    while pack > 1 && !whole(pack) {
+        pack /= 2;
     }
-    let defines = format!("T={};I={};GATHER_AXIS", mover(src.dtype.size()), storage(indices.dtype));
+    let count = out.layout.len() / pack;
+    let mut g = vec![count as i64, shape.len() as i64, op.axis as i64, n as i64];
+    for a in 0..shape.len() {
+        let size = if a == last { shape[a] / pack } else { shape[a] };
+        let fixed = a != op.axis && src.shape()[a] == 1;
+        let at = if fixed { 0 } else { src.layout.strides[a] };
+        let along = if indices.shape()[a] == 1 { 0 } else { indices.layout.strides[a] };
+        g.extend([size as i64, at as i64, along as i64]);
+    }
+    let wide = fused::needs_wide(out.layout.len(), &[inputs]);
+    let places = if wide { "i64" } else { "i32" };
+    let (t, i) = (mover(src.dtype.size()), storage(indices.dtype));
+    let defines = format!("T={t};I={i};N={places};V={pack};GATHER_AXIS");
     let kernel = launch.gpu.modules.kernel(SOURCE, "gather_axis", &defines, Rounding::Separate)?;
     let mut args = Args::new();
-    args.word(launch.read(src)?).word(launch.read(indices)?).word(launch.write(out)?);
+    args.word(launch.read(src)?).word(from).word(to);
     args.words(&padded(g)).word(launch.queue.fault_address()).size(number("take_along_axis"));
-    let grid = blocks(out.layout.len());
+    let grid = blocks(count);
     // SAFETY: the kernel has these parameters; indices are checked against the axis before use.
     unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue.raw()) }
 }
@@ -334,11 +367,14 @@ pub(crate) fn random_bits(
     let whole = words * 4 == len * op.width;
     let to = launch.write(out)?;
     let scratch = if whole { None } else { Some(launch.scratch(streams * words * 4)?) };
-    let kernel = launch.gpu.modules.kernel(SOURCE, "random", "RANDOM", Rounding::Separate)?;
+    let pack = if words.is_multiple_of(8) && scratch.is_none() { 4 } else { 1 };
+    let pack = if to.is_multiple_of(16) { pack } else { 1 };
+    let defines = format!("V={pack};RANDOM");
+    let kernel = launch.gpu.modules.kernel(SOURCE, "random", &defines, Rounding::Separate)?;
     let mut args = Args::new();
     args.word(launch.read(&keys)?).word(scratch.as_ref().map_or(to, |s| s.address()));
     args.size(words).size(streams);
-    let grid = blocks((words / 2 + words % 2) * streams);
+    let grid = blocks((words / 2 + words % 2) / pack * streams);
     // SAFETY: the kernel has these parameters and writes `words` words for every key.
     unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue.raw())? };
     if let Some(scratch) = &scratch {

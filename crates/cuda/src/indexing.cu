@@ -45,22 +45,53 @@ extern "C" __global__ void gather(const T* src, T* out, const i64* i0, const i64
 }
 #endif
 
-#ifdef GATHER_AXIS
-// out[i] = src[i with indices[i] along axis]. G: count, axes, axis, size; for each axis (size, stride of
-// src, stride of indices). I is the type of the indices.
-extern "C" __global__ void gather_axis(const T* src, const I* indices, T* out, G g, u64* fault, i64 op) {
-  i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= g.v[0]) return;
-  i64 rest = i, at = 0, from = 0;
-  for (int a = (int)g.v[1] - 1; a >= 0; a--) {
-    i64 n = g.v[4 + 3 * a], next = rest / n, p = rest - next * n;
-    if (a != (int)g.v[2]) at += p * g.v[5 + 3 * a];
-    from += p * g.v[6 + 3 * a]; rest = next;
+#ifdef GATHER_ROWS
+// out (rows, units) = src[list], whole rows of neighbouring units: LANES threads for each row, four units at
+// a time each. I is the type of the indices.
+extern "C" __global__ void __launch_bounds__(256) gather_rows(const T* src, T* out, const I* list, i64 rows, i64 units,
+    i64 stride, i64 last, i64 size, i64 axis, u64* fault, i64 op) {
+  const i64 row = (i64)blockIdx.x * (256 / LANES) + threadIdx.x / LANES;
+  if (row >= rows) return;
+  i64 k = (i64)list[row], given = k;
+  if (k < 0) k += size;
+  if (k < 0 || k > last) { report(fault, (int)op, given, axis, size); return; }
+  const T* from = src + k * stride;
+  T* to = out + row * units;
+  for (i64 j = threadIdx.x % LANES; j < units; j += 4 * LANES) {
+    T x[4];
+#pragma unroll
+    for (int e = 0; e < 4; e++) if (j + e * LANES < units) x[e] = from[j + e * LANES];
+#pragma unroll
+    for (int e = 0; e < 4; e++) if (j + e * LANES < units) to[j + e * LANES] = x[e];
   }
-  i64 k = (i64)indices[from], given = k;
-  if (k < 0) k += g.v[3];
-  if (k < 0 || k >= g.v[3]) { report(fault, (int)op, given, g.v[2], g.v[3]); return; }
-  out[i] = src[at + k * g.v[5 + 3 * (int)g.v[2]]];
+}
+#endif
+
+#ifdef GATHER_AXIS
+// out[i] = src[i with indices[i] along axis], for V neighbours of the last axis at once. G: count of such
+// packs, axes, axis, size; for each axis (size, stride of src, stride of indices); the size of the last one
+// counts packs. I is the type of the indices, N that of places.
+extern "C" __global__ void __launch_bounds__(256) gather_axis(const T* src, const I* indices, T* out, G g, u64* fault, i64 op) {
+  N i = (N)((i64)blockIdx.x * blockDim.x + threadIdx.x);
+  if (i >= (N)g.v[0]) return;
+  const int axes = (int)g.v[1], axis = (int)g.v[2];
+  N rest = i, at = 0, from = 0;
+  for (int a = axes - 1; a >= 0; a--) {
+    N n = (N)g.v[4 + 3 * a], next = rest / n, p = rest - next * n;
+    if (a == axes - 1) p *= V;
+    if (a != axis) at += p * (N)g.v[5 + 3 * a];
+    from += p * (N)g.v[6 + 3 * a]; rest = next;
+  }
+  const N along = axis == axes - 1 ? 0 : (N)g.v[2 + 3 * axes], step = (N)g.v[3 + 3 * axes];
+  Pack<T, V> x;
+#pragma unroll
+  for (int e = 0; e < V; e++) {
+    i64 k = (i64)indices[from + e * step], given = k;
+    if (k < 0) k += g.v[3];
+    if (k < 0 || k >= g.v[3]) { report(fault, (int)op, given, axis, g.v[3]); k = 0; }
+    x.v[e] = src[at + e * along + (N)k * (N)g.v[5 + 3 * axis]];
+  }
+  *(Pack<T, V>*)(out + (i64)i * V) = x;
 }
 #endif
 
@@ -173,23 +204,29 @@ extern "C" __global__ void scatter_axis(T* dst, u32* last, const T* updates, con
 
 #ifdef RANDOM
 // Threefry-2x32, 20 rounds (Salmon et al., 2011): words i and i + h + n % 2 of a key's n words are the
-// halves of the hash of the counters (i, i + h + n % 2). One thread for each pair; keys (blocks, 2).
-extern "C" __global__ void random(const u32* keys, u32* out, i64 n, i64 streams) {
-  i64 half = n / 2, odd = n % 2, each = half + odd;
+// halves of the hash of the counters (i, i + h + n % 2). One thread for V neighbouring pairs, where V divides
+// h; keys (blocks, 2).
+extern "C" __global__ void __launch_bounds__(256) random(const u32* keys, u32* out, i64 n, i64 streams) {
+  const i64 half = n / 2, each = half + n % 2, packs = each / V;
   i64 t = (i64)blockIdx.x * blockDim.x + threadIdx.x;
-  if (t >= each * streams) return;
-  i64 s = t / each, i = t - s * each;
+  if (t >= packs * streams) return;
+  const i64 s = streams == 1 ? 0 : t / packs, i = (t - s * packs) * V;
   u32 k[3] = {keys[2 * s], keys[2 * s + 1], 0};
   k[2] = k[0] ^ k[1] ^ 0x1BD11BDAu;
-  u32 a = (u32)i + k[0], b = (i < half ? (u32)(i + each) : 0u) + k[1];
   const int turns[2][4] = {{13, 15, 26, 6}, {17, 29, 16, 24}};
+  Pack<u32, V> first, second;
 #pragma unroll
-  for (int round = 0; round < 5; round++) {
+  for (int e = 0; e < V; e++) {
+    u32 a = (u32)(i + e) + k[0], b = (i + e < half ? (u32)(i + e + each) : 0u) + k[1];
 #pragma unroll
-    for (int j = 0; j < 4; j++) { a += b; int r = turns[round % 2][j]; b = ((b << r) | (b >> (32 - r))) ^ a; }
-    a += k[(round + 1) % 3]; b += k[(round + 2) % 3] + round + 1;
+    for (int round = 0; round < 5; round++) {
+#pragma unroll
+      for (int j = 0; j < 4; j++) { a += b; b = __funnelshift_l(b, b, turns[round % 2][j]) ^ a; }
+      a += k[(round + 1) % 3]; b += k[(round + 2) % 3] + round + 1;
+    }
+    first.v[e] = a; second.v[e] = b;
   }
-  out[s * n + i] = a;
-  if (i < half) out[s * n + each + i] = b;
+  *(Pack<u32, V>*)(out + s * n + i) = first;
+  if (i < half) *(Pack<u32, V>*)(out + s * n + each + i) = second;
 }
 #endif

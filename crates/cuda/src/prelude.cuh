@@ -355,6 +355,31 @@ template <class R, class T> __forceinline__ T block_join(T x) {
   x = lane < warps ? parts[lane] : R::start();
   return warp_join<R>(x);
 }
+#if __CUDA_ARCH__ >= 900
+__forceinline__ void cluster_barrier() {
+  asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
+}
+__forceinline__ u32 cluster_rank() { u32 r; asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(r)); return r; }
+// The join over all threads of a cluster of C blocks, on every thread. A barrier must follow the last one.
+template <class R, int C, class T> __forceinline__ T cluster_join(T x) {
+  __shared__ union { T t; u32 w[2]; } own;
+  x = block_join<R>(x);
+  cluster_barrier();
+  if (threadIdx.x == 0) own.t = x;
+  cluster_barrier();
+  const int lane = threadIdx.x & 31;
+  union { T t; u32 w[2]; } other;
+  other.t = R::start();
+  if (lane < C) {
+    u32 at = (u32)__cvta_generic_to_shared(own.w), there;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(at), "r"(lane));
+#pragma unroll
+    for (int i = 0; i < (int)(sizeof(T) + 3) / 4; i++)
+      asm volatile("ld.shared::cluster.u32 %0, [%1];" : "=r"(other.w[i]) : "r"(there + 4 * i) : "memory");
+  }
+  return warp_join<R>(other.t);
+}
+#endif
 // The join over threadIdx.y, for blocks of 32 columns; on every thread.
 template <class R, class T> __forceinline__ T column_join(T x) {
   __shared__ T parts[32][33];

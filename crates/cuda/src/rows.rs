@@ -60,6 +60,8 @@ pub(crate) struct Variant {
     pub along: SmallVec<[Along; 8]>,
     pub wide: bool,
     pub threads: usize,
+    /// Blocks that share a row and join through each other's memory; 1 for none.
+    pub cluster: usize,
     /// With rows that are cut: the pass, from 1.
     pub stage: Option<usize>,
 }
@@ -190,7 +192,7 @@ pub(crate) fn execute(
         let parts = if stage == Some(last + 1) && only_rows { 1 } else { parts };
         let (grid, block) = match variant.team {
             Team::Warp => ([f.rows.div_ceil(4), parts, 1], [32, 4, 1]),
-            Team::Block => ([f.rows, parts, 1], [variant.threads, 1, 1]),
+            Team::Block => ([f.rows * variant.cluster, parts, 1], [variant.threads, 1, 1]),
             Team::Column => ([f.rows.div_ceil(32), parts, 1], [32, variant.threads / 32, 1]),
         };
         let mut args = Args::new();
@@ -206,6 +208,10 @@ pub(crate) fn execute(
 /// Packs of a row that a thread may keep in registers, and the registers that they may take.
 const MOST_ITEMS: usize = 4;
 const MOST_KEPT_BYTES: usize = 256;
+
+/// Registers of packs that each thread of a cluster may keep, and threads of its blocks.
+const MOST_CLUSTER_WORDS: usize = 32;
+const CLUSTER_THREADS: usize = 512;
 
 /// The team for a call, and into how many parts rows are cut.
 fn choose(
@@ -257,6 +263,7 @@ fn choose(
     let room = |items: usize| keeps && items * kept_bytes <= MOST_KEPT_BYTES;
 
     let processors = launch.gpu.facts.multiprocessors as usize;
+    let mut cluster = 1;
     let (team, threads, items) = if column {
         (Team::Column, 512, 0)
     } else if packs <= 32 * MOST_ITEMS && f.rows >= 4 * processors {
@@ -270,6 +277,18 @@ fn choose(
             false => (Team::Block, packs.next_multiple_of(32).min(512), 0),
         }
     };
+    // Rows too long for the registers of one block, where blocks can share them: read once.
+    if team == Team::Block && items == 0 && keeps && launch.gpu.facts.capability.0 == 9 {
+        let words: usize = (0..inputs.len())
+            .filter(|&i| full[i])
+            .map(|i| (inputs[i].dtype.size() * pack).div_ceil(4))
+            .sum();
+        let each = |blocks: usize| packs.div_ceil(blocks * CLUSTER_THREADS);
+        cluster = [2, 4, 8].into_iter().find(|&c| each(c) <= 4).unwrap_or(8);
+        if each(cluster) * words > MOST_CLUSTER_WORDS {
+            cluster = 1;
+        }
+    }
     // Rows are cut where their teams would leave most of the device idle.
     let teams = match team {
         Team::Warp => f.rows.div_ceil(4),
@@ -282,15 +301,21 @@ fn choose(
         true => longest.min((4 * processors).div_ceil(teams)),
         false => 1,
     };
+    let shared = cluster > 1 && parts == 1;
     let variant = Variant {
         team,
         pack,
-        items: if parts > 1 { 0 } else { items },
+        items: match parts {
+            1 if shared => packs.div_ceil(cluster * CLUSTER_THREADS),
+            1 => items,
+            _ => 0,
+        },
         kept_axes: kd,
         reduced_axes: rd,
         along: (0..operands.len()).map(along).collect(),
         wide: needs_wide(f.rows.saturating_mul(f.length), &[inputs, outputs]),
-        threads: if parts > 1 && team == Team::Block { 512 } else { threads },
+        threads: if (parts > 1 || shared) && team == Team::Block { 512 } else { threads },
+        cluster: if shared { cluster } else { 1 },
         stage: None,
     };
     (variant, parts)
@@ -333,11 +358,15 @@ impl Printer<'_> {
         (format!("{}<{t}>", reducer(op)), t)
     }
 
-    fn combine(&self) -> &'static str {
+    /// The function that joins `join` over the team.
+    fn combine(&self, join: &str) -> String {
         match self.variant.team {
-            Team::Warp => "warp_join",
-            Team::Block => "block_join",
-            Team::Column => "column_join",
+            Team::Warp => format!("warp_join<{join}>"),
+            Team::Block if self.variant.cluster > 1 => {
+                format!("cluster_join<{join}, {}>", self.variant.cluster)
+            }
+            Team::Block => format!("block_join<{join}>"),
+            Team::Column => format!("column_join<{join}>"),
         }
     }
 
@@ -351,12 +380,23 @@ impl Printer<'_> {
         let _ = write!(
             self.out,
             "struct P {{ u64 at[{}]; }};\nstruct G {{ i64 v[{geometry}]; }};\ntypedef {} I;\n\
-             extern \"C\" __global__ void __launch_bounds__({}) tape(P p, G g) {{\n",
+             extern \"C\" __global__ void {}__launch_bounds__({}) tape(P p, G g) {{\n",
             operands + if v.stage.is_some() { reduced.len() } else { 0 },
             if v.wide { "i64" } else { "i32" },
+            if v.cluster > 1 {
+                format!("__cluster_dims__({}, 1, 1) ", v.cluster)
+            } else {
+                String::new()
+            },
             v.threads,
         );
+        let shared = format!(
+            "  const I row = blockIdx.x / {c}; const bool live = true;\n  \
+             const I lane = cluster_rank() * blockDim.x + threadIdx.x, lanes = blockDim.x * {c};",
+            c = v.cluster
+        );
         self.line(match v.team {
+            Team::Block if v.cluster > 1 => &shared,
             Team::Warp => {
                 "  const I row = (I)blockIdx.x * 4 + threadIdx.y; const bool live = true;\n  \
                  if (row >= (I)g.v[0]) return;\n  const I lane = threadIdx.x, lanes = 32;"
@@ -403,7 +443,8 @@ impl Printer<'_> {
             self.row_values(level);
         }
         self.stores(loads.len());
-        self.line("}");
+        // A block's memory outlasts its neighbours' reads.
+        self.line(if v.cluster > 1 { "  cluster_barrier();\n}" } else { "}" });
         self.out
     }
 
@@ -577,8 +618,8 @@ impl Printer<'_> {
         self.over_row(&roots, "", &body, "");
         for &(_, v) in &here {
             let (join, t) = self.join(v);
-            let combine = self.combine();
-            self.line(format!("  const {t} v{v} = {combine}<{join}>(a{v});"));
+            let combine = self.combine(&join);
+            self.line(format!("  const {t} v{v} = {combine}(a{v});"));
         }
     }
 
@@ -586,11 +627,11 @@ impl Printer<'_> {
     fn join_parts(&mut self, level: usize, reduced: &[usize], operands: usize) {
         for (r, v) in self.at_level(level, reduced) {
             let (join, t) = self.join(v);
-            let combine = self.combine();
+            let combine = self.combine(&join);
             self.line(format!(
                 "  {t} a{v} = {join}::start();\n  for (I s = lane; s < (I)g.v[2]; s += lanes) \
                  a{v} = {join}::join(a{v}, ((const {t}*)p.at[{}])[row * (I)g.v[2] + s]);\n  \
-                 const {t} v{v} = {combine}<{join}>(a{v});",
+                 const {t} v{v} = {combine}(a{v});",
                 operands + r
             ));
         }

@@ -4,6 +4,7 @@
 //! the tickets that use them. Only a step that meets a use on another stream makes its stream wait,
 //! through an event recorded at that moment; steps of one stream cost no events.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lazulite_core::backend::{Buffer, Operand};
@@ -48,7 +49,12 @@ pub(crate) struct Queue {
     /// For each other stream, the ticket up to which this one has waited for it.
     seen: Mutex<FxHashMap<u32, u64>>,
     fault: *mut Fault,
+    /// Zeros, which kernels that count their blocks leave as they found them.
+    counters: OnceLock<CUdeviceptr>,
 }
+
+/// How many counters a stream has.
+pub(crate) const COUNTERS: usize = 1 << 14;
 
 // SAFETY: CUDA streams may be used from any thread, and the fault record is only read and written
 // through volatile accesses.
@@ -63,7 +69,29 @@ impl Queue {
         let fault = driver::allocate_pinned(size_of::<Fault>())?.cast::<Fault>();
         // SAFETY: the allocation is large enough and aligned, and nobody else has it yet.
         unsafe { fault.write_volatile(Fault { code: 0, index: 0, axis: 0, size: 0 }) };
-        Ok(Queue { index, raw, tickets: AtomicU64::new(0), seen: Mutex::default(), fault })
+        Ok(Queue {
+            index,
+            raw,
+            tickets: AtomicU64::new(0),
+            seen: Mutex::default(),
+            fault,
+            counters: OnceLock::new(),
+        })
+    }
+
+    /// The address of [`COUNTERS`] words that are zero between kernels.
+    ///
+    /// # Errors
+    /// Kind `OutOfMemory`.
+    pub fn counters(&self) -> Result<CUdeviceptr> {
+        if let Some(&at) = self.counters.get() {
+            return Ok(at);
+        }
+        let at = driver::allocate(COUNTERS * 4)?;
+        // SAFETY: the block was just made, with this size.
+        unsafe { driver::fill_zero(at, COUNTERS * 4, self.raw)? };
+        // Another thread may have been first; then this block stays unused until the process ends.
+        Ok(*self.counters.get_or_init(|| at))
     }
 
     /// The driver's handle.
