@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lazulite_core::backend::{Buffer, Limit, Memory, MemoryStats};
+use lazulite_core::backend::{Buffer, Limit, Memory, MemoryStats, Operand};
 use lazulite_core::{Device, Error, ErrorKind, Result};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -37,6 +37,18 @@ impl Uses {
     }
 }
 
+/// Random words that are not written yet: whoever reads the memory makes them, and a kernel that only
+/// needs them once makes them in registers.
+#[derive(Clone)]
+pub(crate) struct RandomWords {
+    /// One key, contiguous.
+    pub key: Operand,
+    /// How many words there are; the memory holds no more.
+    pub words: usize,
+    /// The stream that is to write them where no stream reads them.
+    pub stream: u32,
+}
+
 /// A buffer in device memory.
 pub(crate) struct DeviceMemory {
     device: Device,
@@ -44,6 +56,8 @@ pub(crate) struct DeviceMemory {
     size: usize,
     block: usize,
     pub uses: Mutex<Uses>,
+    /// What is to be written before anything reads.
+    pub pending: Mutex<Option<RandomWords>>,
     home: Arc<Allocator>,
 }
 
@@ -131,6 +145,7 @@ impl Allocator {
             size: bytes,
             block,
             uses: Mutex::new(uses),
+            pending: Mutex::new(None),
             home: Arc::clone(self),
         })
     }

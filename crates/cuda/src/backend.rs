@@ -12,7 +12,9 @@ use crate::device::Gpu;
 use crate::driver::{self, DeviceFacts};
 use crate::module::ModuleStats;
 use crate::stream::Launch;
-use crate::{attention, fast, fused, gather, host, indexing, matmul, quantized, scan, sort};
+use crate::{
+    attention, fast, fused, gather, host, indexing, matmul, quantized, random, scan, sort,
+};
 
 /// All CUDA devices that the driver shows.
 struct Cuda {
@@ -200,7 +202,7 @@ fn execute(
             gather::scatter(launch, s, inputs, out)
         }
         Primitive::ScatterAxis(s) => gather::scatter_axis(launch, s, inputs, out),
-        Primitive::RandomBits(r) => gather::random_bits(launch, r, &inputs[0], out),
+        Primitive::RandomBits(r) => random::random_bits(launch, r, &inputs[0], out),
         Primitive::ArgReduce(a) if scan::fits(&inputs[0]) => {
             scan::arg_reduce(launch, a, &inputs[0], out)
         }

@@ -157,6 +157,94 @@ __forceinline__ void put(T* dst, u32* last, i64 at, i64 number, T x) {
 }
 #endif
 
+#ifdef SCATTER_ROWS
+// As SCATTER for whole rows of neighbouring units of T, LANES threads for each row. Places are numbered by
+// index; where elements are replaced, `last` notes for each place the last update that goes to it.
+#ifdef MARK
+extern "C" __global__ void __launch_bounds__(256) mark_rows(const I* list, u32* last, i64 rows, i64 limit, i64 size,
+    i64 axis, u64* fault, i64 op) {
+  const i64 row = (i64)blockIdx.x * 256 + threadIdx.x;
+  if (row >= rows) return;
+  i64 k = (i64)list[row], given = k;
+  if (k < 0) k += size;
+  if (k < 0 || k > limit) { report(fault, (int)op, given, axis, size); return; }
+  atomicMax(&last[k], (u32)row + 1);
+}
+extern "C" __global__ void __launch_bounds__(256) set_rows(T* dst, const u32* last, const T* updates, const I* list,
+    i64 rows, i64 units, i64 stride, i64 limit, i64 size) {
+  const i64 row = (i64)blockIdx.x * (256 / LANES) + threadIdx.x / LANES;
+  if (row >= rows) return;
+  i64 k = (i64)list[row];
+  if (k < 0) k += size;
+  if (k < 0 || k > limit || last[k] != (u32)row + 1) return;
+  const T* from = updates + row * units;
+  T* to = dst + k * stride;
+  for (i64 j = threadIdx.x % LANES; j < units; j += 4 * LANES) {
+    T x[4];
+#pragma unroll
+    for (int e = 0; e < 4; e++) if (j + e * LANES < units) x[e] = from[j + e * LANES];
+#pragma unroll
+    for (int e = 0; e < 4; e++) if (j + e * LANES < units) to[j + e * LANES] = x[e];
+  }
+}
+#else
+// Adds four words to memory at once: of float, or of pairs of a 16-bit type.
+__forceinline__ void add_words(u32* at, const u32* x) {
+#if __CUDA_ARCH__ >= 900
+#if defined(ADD_F32)
+  asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" :: "l"(at), "f"(__uint_as_float(x[0])),
+               "f"(__uint_as_float(x[1])), "f"(__uint_as_float(x[2])), "f"(__uint_as_float(x[3])) : "memory");
+#elif defined(ADD_F16)
+  asm volatile("red.global.add.noftz.v4.f16x2 [%0], {%1, %2, %3, %4};" :: "l"(at), "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]) : "memory");
+#else
+  asm volatile("red.global.add.noftz.v4.bf16x2 [%0], {%1, %2, %3, %4};" :: "l"(at), "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]) : "memory");
+#endif
+#endif
+}
+extern "C" __global__ void __launch_bounds__(256) add_rows(T* dst, const T* updates, const I* list, i64 rows, i64 units,
+    i64 stride, i64 limit, i64 size, i64 axis, u64* fault, i64 op) {
+  const i64 row = (i64)blockIdx.x * (256 / LANES) + threadIdx.x / LANES;
+  if (row >= rows) return;
+  i64 k = (i64)list[row], given = k;
+  if (k < 0) k += size;
+  if (k < 0 || k > limit) { report(fault, (int)op, given, axis, size); return; }
+  const T* from = updates + row * units;
+  T* to = dst + k * stride;
+  for (i64 j = threadIdx.x % LANES; j < units; j += LANES) {
+    const T x = from[j];
+    add_words((u32*)(to + j), (const u32*)&x);
+  }
+}
+#endif
+#endif
+
+#ifdef PUT_ROW
+// out = dst with updates at the places of indices along the last axis: a block for each row, whose last
+// updates by place are found in shared memory. dst, updates and indices lie in rows of n and m.
+extern "C" __global__ void __launch_bounds__(512) put_row(const T* dst, const T* updates, const I* indices, T* out,
+    i64 n, i64 m, i64 axis, u64* fault, i64 op) {
+  extern __shared__ __align__(16) u8 memory[];
+  u32* last = (u32*)memory;
+  const i64 row = blockIdx.x;
+  for (int k = threadIdx.x; k < n; k += 512) last[k] = 0;
+  __syncthreads();
+  const I* places = indices + row * m;
+#pragma unroll 4
+  for (int j = threadIdx.x; j < m; j += 512) {
+    i64 k = (i64)places[j], given = k;
+    if (k < 0) k += n;
+    if (k < 0 || k >= n) report(fault, (int)op, given, axis, n);
+    else atomicMax(&last[k], (u32)j + 1);
+  }
+  __syncthreads();
+  const T* from = updates + row * m;
+  const T* old = dst + row * n;
+  T* to = out + row * n;
+#pragma unroll 4
+  for (int k = threadIdx.x; k < n; k += 512) { u32 j = last[k]; to[k] = j ? from[j - 1] : old[k]; }
+}
+#endif
+
 #ifdef SCATTER
 // updates (I + slice) go to dst[s + index(i)], dst contiguous. G as in gather, of dst, then the strides of
 // updates: for the position in I one (contiguous), for each slice axis one.
@@ -203,28 +291,18 @@ extern "C" __global__ void scatter_axis(T* dst, u32* last, const T* updates, con
 #endif
 
 #ifdef RANDOM
-// Threefry-2x32, 20 rounds (Salmon et al., 2011): words i and i + h + n % 2 of a key's n words are the
-// halves of the hash of the counters (i, i + h + n % 2). One thread for V neighbouring pairs, where V divides
-// h; keys (blocks, 2).
+// Words i and i + h + n % 2 of a key's n words (h = n / 2) are the halves of the hash of the counters
+// (i, i + h + n % 2). One thread for V neighbouring pairs, where V divides h; keys (blocks, 2).
 extern "C" __global__ void __launch_bounds__(256) random(const u32* keys, u32* out, i64 n, i64 streams) {
   const i64 half = n / 2, each = half + n % 2, packs = each / V;
   i64 t = (i64)blockIdx.x * blockDim.x + threadIdx.x;
   if (t >= packs * streams) return;
   const i64 s = streams == 1 ? 0 : t / packs, i = (t - s * packs) * V;
-  u32 k[3] = {keys[2 * s], keys[2 * s + 1], 0};
-  k[2] = k[0] ^ k[1] ^ 0x1BD11BDAu;
-  const int turns[2][4] = {{13, 15, 26, 6}, {17, 29, 16, 24}};
   Pack<u32, V> first, second;
 #pragma unroll
   for (int e = 0; e < V; e++) {
-    u32 a = (u32)(i + e) + k[0], b = (i + e < half ? (u32)(i + e + each) : 0u) + k[1];
-#pragma unroll
-    for (int round = 0; round < 5; round++) {
-#pragma unroll
-      for (int j = 0; j < 4; j++) { a += b; b = __funnelshift_l(b, b, turns[round % 2][j]) ^ a; }
-      a += k[(round + 1) % 3]; b += k[(round + 2) % 3] + round + 1;
-    }
-    first.v[e] = a; second.v[e] = b;
+    first.v[e] = (u32)(i + e); second.v[e] = i + e < half ? (u32)(i + e + each) : 0u;
+    threefry(keys[2 * s], keys[2 * s + 1], first.v[e], second.v[e]);
   }
   *(Pack<u32, V>*)(out + s * n + i) = first;
   if (i < half) *(Pack<u32, V>*)(out + s * n + each + i) = second;

@@ -28,6 +28,7 @@ mod matmul;
 mod module;
 mod print;
 mod quantized;
+mod random;
 mod rows;
 mod scan;
 mod sort;

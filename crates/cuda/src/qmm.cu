@@ -8,6 +8,7 @@
 // arrive adds them in order; `counters`, one for each tile, are zero before and after.
 #define BN 128
 #define STAGES 4
+#define MOST_SPLITS 8
 #define XROW 72
 #define WORDS (BITS * 2)
 #if BM >= 64
@@ -64,7 +65,7 @@ __forceinline__ void inputs(const u32* x, int step, u32* a) {
 #endif
 }
 
-extern "C" __global__ void __launch_bounds__(256, BM * BITS > 256 ? 1 : 2) qmm(const T* x, const u32* w, const T* scales, const T* biases, T* out,
+extern "C" __global__ void __launch_bounds__(256, BM > 32 ? 1 : 2) qmm(const T* x, const u32* w, const T* scales, const T* biases, T* out,
     float* parts, u32* counters, i64 m_, i64 n_, i64 k_, i64 splits) {
   extern __shared__ __align__(128) u8 memory[];
   __shared__ u32 arrived;
@@ -162,11 +163,17 @@ extern "C" __global__ void __launch_bounds__(256, BM * BITS > 256 ? 1 : 2) qmm(c
 #pragma unroll
     for (int j = 0; j < NT; j++)
 #pragma unroll
-      for (int e = 0; e < 4; e++) {
-        int r = m0 + wm * (MT * 16) + i * 16 + lane / 4 + e / 2 * 8, c = n0 + wn * (NT * 8) + j * 8 + lane % 4 * 2 + e % 2;
-        if (r < m && c < n) {
-          if (splits == 1) out[(i64)r * n + c] = convert<T>(acc[i][j][e]);
-          else parts[((i64)blockIdx.z * m + r) * n + c] = acc[i][j][e];
+      for (int e = 0; e < 4; e += 2) {
+        int r = m0 + wm * (MT * 16) + i * 16 + lane / 4 + e * 4, c = n0 + wn * (NT * 8) + j * 8 + lane % 4 * 2;
+        if (r >= m || c >= n) continue;
+        float* part = parts + ((i64)blockIdx.z * m + r) * n + c;
+        T* to = out + (i64)r * n + c;
+        if (n % 2 == 0) {
+          if (splits == 1) *(u32*)to = Unit<T>::pair(acc[i][j][e], acc[i][j][e + 1]);
+          else *(float2*)part = make_float2(acc[i][j][e], acc[i][j][e + 1]);
+        } else {
+          if (splits == 1) to[0] = convert<T>(acc[i][j][e]); else part[0] = acc[i][j][e];
+          if (c + 1 < n) { if (splits == 1) to[1] = convert<T>(acc[i][j][e + 1]); else part[1] = acc[i][j][e + 1]; }
         }
       }
   if (splits == 1) return;
@@ -177,13 +184,31 @@ extern "C" __global__ void __launch_bounds__(256, BM * BITS > 256 ? 1 : 2) qmm(c
   __syncthreads();
   if (arrived + 1 != splits) return;
   __threadfence();
+  if (threadIdx.x == 0) *counter = 0;
+  const i64 apart = (i64)m * n;
+  if (n % 4 == 0) {
+#pragma unroll 2
+    for (int i = threadIdx.x; i < BM * BN / 4; i += 256) {
+      int r = m0 + i / (BN / 4), c = n0 + i % (BN / 4) * 4;
+      if (r >= m || c >= n) continue;
+      const float* part = parts + (i64)r * n + c;
+      float4 x[MOST_SPLITS];
+#pragma unroll
+      for (int p = 0; p < MOST_SPLITS; p++) if (p < (int)splits) x[p] = __ldcg((const float4*)(part + p * apart));
+      float4 sum = x[0];
+#pragma unroll
+      for (int p = 1; p < MOST_SPLITS; p++)
+        if (p < (int)splits) { sum.x += x[p].x; sum.y += x[p].y; sum.z += x[p].z; sum.w += x[p].w; }
+      u32* to = (u32*)(out + (i64)r * n + c);
+      to[0] = Unit<T>::pair(sum.x, sum.y); to[1] = Unit<T>::pair(sum.z, sum.w);
+    }
+    return;
+  }
   for (int i = threadIdx.x; i < BM * BN; i += 256) {
     int r = m0 + i / BN, c = n0 + i % BN;
-    if (r >= m) break;
-    if (c >= n) continue;
+    if (r >= m || c >= n) continue;
     float sum = 0.f;
-    for (int p = 0; p < (int)splits; p++) sum += __ldcg(parts + ((i64)p * m + r) * n + c);
+    for (int p = 0; p < (int)splits; p++) sum += __ldcg(parts + p * apart + (i64)r * n + c);
     out[(i64)r * n + c] = convert<T>(sum);
   }
-  if (threadIdx.x == 0) *counter = 0;
 }

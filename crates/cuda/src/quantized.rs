@@ -25,6 +25,8 @@ const FEW_ROWS_WITHOUT_UNITS: usize = 16;
 /// The most rows of x for which weights are unpacked on the way to the matrix units: with more, every
 /// weight is unpacked too often, and the matrix is written out first.
 const MANY_ROWS: usize = 128;
+/// The most parts into which it cuts k.
+const MOST_SPLITS: usize = 8;
 /// Rows of w of a block of the product on the matrix units.
 const BLOCK: usize = 128;
 
@@ -119,12 +121,11 @@ fn tiled(
     let rows = m.next_power_of_two().clamp(16, 128);
     let (across, down) = (n.div_ceil(BLOCK), m.div_ceil(rows));
     let tiles = k / 64;
-    // All blocks that fit at once, of at least four tiles of k each; the kernel's bound says how
-    // many fit a multiprocessor.
-    let resident = if rows * format.bits > 256 { 1 } else { 2 };
-    let slots = resident * launch.gpu.facts.multiprocessors as usize;
-    let most = if across * down <= COUNTERS { tiles / 4 } else { 1 };
-    let splits = (slots / (across * down)).clamp(1, most.max(1));
+    // Two blocks of few rows for each multiprocessor, one of many (whose partial sums weigh), of at
+    // least four tiles of k each.
+    let slots = if rows > 32 { 1 } else { 2 } * launch.gpu.facts.multiprocessors as usize;
+    let most = if across * down <= COUNTERS { (tiles / 4).clamp(1, MOST_SPLITS) } else { 1 };
+    let splits = (slots / (across * down)).clamp(1, most);
     let splits = tiles.div_ceil(tiles.div_ceil(splits));
     let scratch = match splits {
         1 => None,

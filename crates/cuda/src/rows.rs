@@ -82,12 +82,12 @@ pub(crate) fn levels(tape: &Tape) -> Vec<usize> {
     out
 }
 
-/// The full values that `roots` need, in order; row values end the walk.
-fn needed(tape: &Tape, roots: &[u16]) -> Vec<usize> {
+/// The full values that `roots` need, in order; row values and those of `held` end the walk.
+fn needed(tape: &Tape, roots: &[u16], held: &[usize]) -> Vec<usize> {
     let mut wanted = vec![false; tape.values.len()];
     roots.iter().for_each(|&r| wanted[r as usize] = true);
     for v in (0..tape.values.len()).rev() {
-        if !wanted[v] || tape.values[v].extent == Extent::Row {
+        if !wanted[v] || tape.values[v].extent == Extent::Row || held.contains(&v) {
             continue;
         }
         match tape.values[v].instr {
@@ -98,6 +98,44 @@ fn needed(tape: &Tape, roots: &[u16]) -> Vec<usize> {
         }
     }
     (0..tape.values.len()).filter(|&v| wanted[v] && tape.values[v].extent == Extent::Full).collect()
+}
+
+/// Registers of a thread that hold values from one pass over the row to the next.
+const MOST_HELD_WORDS: usize = 32;
+
+/// Full values that cost a function call and that several passes need: they stay in registers after
+/// the first one, as far as there is room.
+fn worth_holding(tape: &Tape, variant: &Variant, levels: &[usize]) -> Vec<usize> {
+    let last = levels.iter().copied().max().unwrap_or(0);
+    let mut uses = vec![0; tape.values.len()];
+    for level in 1..=last + 1 {
+        let roots: Vec<u16> = match level > last {
+            true => tape.stores.iter().copied().collect(),
+            false => reductions(tape)
+                .into_iter()
+                .filter(|&r| levels[r] == level)
+                .filter_map(|r| match tape.values[r].instr {
+                    Instr::Reduce(_, a) => Some(a),
+                    _ => None,
+                })
+                .collect(),
+        };
+        needed(tape, &roots, &[]).into_iter().for_each(|v| uses[v] += 1);
+    }
+    let dear = |v: usize| match tape.values[v].instr {
+        Instr::Unary(op, _) => op.info().cuda.contains('('),
+        _ => false,
+    };
+    let each = variant.items * variant.pack;
+    let room = if each == 0 { 0 } else { MOST_HELD_WORDS / each };
+    let fits = |&v: &usize| {
+        uses[v] > 1
+            && dear(v)
+            && tape.values[v].extent == Extent::Full
+            && tape.values[v].dtype.compute().size() == 4
+    };
+    // The last ones have most of the work behind them.
+    (0..tape.values.len()).rev().filter(fits).take(room).collect()
 }
 
 fn reductions(tape: &Tape) -> Vec<usize> {
@@ -323,7 +361,12 @@ fn choose(
 
 /// The source of the kernel of a variant.
 pub(crate) fn print(tape: &Tape, variant: &Variant) -> String {
-    Printer { tape, variant, out: String::new(), levels: levels(tape) }.kernel()
+    let levels = levels(tape);
+    let hold = match variant.stage {
+        None => worth_holding(tape, variant, &levels),
+        Some(_) => Vec::new(),
+    };
+    Printer { tape, variant, out: String::new(), levels, hold, held: Vec::new() }.kernel()
 }
 
 struct Printer<'a> {
@@ -331,6 +374,9 @@ struct Printer<'a> {
     variant: &'a Variant,
     out: String,
     levels: Vec<usize>,
+    /// Values that stay in registers once they are computed, and those that are.
+    hold: Vec<usize>,
+    held: Vec<usize>,
 }
 
 impl Printer<'_> {
@@ -358,12 +404,12 @@ impl Printer<'_> {
         (format!("{}<{t}>", reducer(op)), t)
     }
 
-    /// The function that joins `join` over the team.
-    fn combine(&self, join: &str) -> String {
+    /// The function that joins value `value` by `join` over the team.
+    fn combine(&self, join: &str, value: usize) -> String {
         match self.variant.team {
             Team::Warp => format!("warp_join<{join}>"),
             Team::Block if self.variant.cluster > 1 => {
-                format!("cluster_join<{join}, {}>", self.variant.cluster)
+                format!("cluster_join<{join}, {}, {value}>", self.variant.cluster)
             }
             Team::Block => format!("block_join<{join}>"),
             Team::Column => format!("column_join<{join}>"),
@@ -428,6 +474,9 @@ impl Printer<'_> {
                 self.keep(l, storage(dtype));
             }
         }
+        if v.cluster > 1 {
+            self.line("  cluster_barrier();");
+        }
         let last = self.levels.iter().copied().max().unwrap_or(0);
         self.row_values(0);
         for level in 1..=last {
@@ -443,8 +492,7 @@ impl Printer<'_> {
             self.row_values(level);
         }
         self.stores(loads.len());
-        // A block's memory outlasts its neighbours' reads.
-        self.line(if v.cluster > 1 { "  cluster_barrier();\n}" } else { "}" });
+        self.line("}");
         self.out
     }
 
@@ -512,7 +560,16 @@ impl Printer<'_> {
     fn over_row(&mut self, roots: &[u16], before: &str, body: &str, after: &str) {
         let v = self.variant;
         let pack = v.pack;
-        let values = needed(self.tape, roots);
+        let values = needed(self.tape, roots, &self.held);
+        let fresh: Vec<usize> = values
+            .iter()
+            .copied()
+            .filter(|x| self.hold.contains(x) && !self.held.contains(x))
+            .collect();
+        for &x in &fresh {
+            let t = compute(self.tape.values[x].dtype);
+            self.line(format!("  {t} hv{x}[{}][{pack}];", v.items));
+        }
         if v.items > 0 {
             self.line(format!(
                 "#pragma unroll\n  for (int it = 0; it < {}; it++) {{ \
@@ -567,6 +624,7 @@ impl Printer<'_> {
         for &x in &values {
             let value = &self.tape.values[x];
             let text = match value.instr {
+                _ if self.held.contains(&x) => format!("hv{x}[it][e]"),
                 Instr::Const(_) => continue,
                 Instr::Load { operand } => match v.along[operand as usize] {
                     Along::Fixed => continue,
@@ -578,7 +636,11 @@ impl Printer<'_> {
             };
             let t = compute(value.dtype);
             self.line(format!("      const {t} v{x} = {text};"));
+            if fresh.contains(&x) {
+                self.line(format!("      hv{x}[it][e] = v{x};"));
+            }
         }
+        self.held.extend(fresh);
         self.line(body);
         self.line("    }");
         self.line(after);
@@ -618,7 +680,7 @@ impl Printer<'_> {
         self.over_row(&roots, "", &body, "");
         for &(_, v) in &here {
             let (join, t) = self.join(v);
-            let combine = self.combine(&join);
+            let combine = self.combine(&join, v);
             self.line(format!("  const {t} v{v} = {combine}(a{v});"));
         }
     }
@@ -627,7 +689,7 @@ impl Printer<'_> {
     fn join_parts(&mut self, level: usize, reduced: &[usize], operands: usize) {
         for (r, v) in self.at_level(level, reduced) {
             let (join, t) = self.join(v);
-            let combine = self.combine(&join);
+            let combine = self.combine(&join, v);
             self.line(format!(
                 "  {t} a{v} = {join}::start();\n  for (I s = lane; s < (I)g.v[2]; s += lanes) \
                  a{v} = {join}::join(a{v}, ((const {t}*)p.at[{}])[row * (I)g.v[2] + s]);\n  \

@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 use crate::allocator::DeviceMemory;
 use crate::device::Gpu;
 use crate::driver::{self, CUdeviceptr, CUstream};
+use crate::random;
 
 /// The number of the stream that copies from the host; no stream of the engine has it.
 pub(crate) const TRANSFER: u32 = u32::MAX;
@@ -169,6 +170,7 @@ impl<'a> Launch<'a> {
     /// The address of the first element of an input.
     pub fn read(&self, operand: &Operand) -> Result<CUdeviceptr> {
         let memory = operand.buffer.downcast::<DeviceMemory>().ok_or_else(foreign)?;
+        self.settle(memory)?;
         let mut uses = memory.uses.lock();
         if let Some(writer) = uses.writer {
             self.follow(writer)?;
@@ -180,8 +182,21 @@ impl<'a> Launch<'a> {
     /// The address of an output.
     pub fn write(&self, operand: &Operand) -> Result<CUdeviceptr> {
         let memory = operand.buffer.downcast::<DeviceMemory>().ok_or_else(foreign)?;
+        self.settle(memory)?;
         self.own(memory)?;
         Ok(memory.address() + (operand.layout.offset * operand.dtype.size()) as u64)
+    }
+
+    /// Writes what is pending for a block.
+    pub fn settle(&self, memory: &DeviceMemory) -> Result<()> {
+        let pending = memory.pending.lock().take();
+        match pending {
+            None => Ok(()),
+            Some(random) => {
+                self.own(memory)?;
+                random::fill(self, &random.key, random.words, memory.address())
+            }
+        }
     }
 
     /// Makes this step the writer of a block.
