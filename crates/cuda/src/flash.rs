@@ -37,7 +37,7 @@ fn in_pieces(launch: &Launch<'_>, x: &Operand) -> Result<Operand> {
 pub(crate) fn attention(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<bool> {
     let &[b, h, t, d] = call.q.shape() else { return Ok(false) };
     let (g, s, e) = (call.k.shape()[1], call.k.shape()[2], call.v.shape()[3]);
-    let fits = |n: usize| n % 8 == 0 && n <= 256;
+    let fits = |n: usize| n.is_multiple_of(8) && n <= 256;
     let small = b <= 65_535 && h <= 65_535 && s < 1 << 30 && t < 1 << 30;
     if !out.dtype.is_half() || !fits(d) || !fits(e) || !small || s == 0 {
         return Ok(false);

@@ -348,7 +348,7 @@ fn scatter_rows(
         && merged.strides[0][0] == 1
         && slice[axis] == 1
         && each.is_multiple_of(unit)
-        && strides[axis] as usize % unit == 0
+        && (strides[axis] as usize).is_multiple_of(unit)
         && (from | to).is_multiple_of(16);
     let add = match out.dtype {
         Dtype::F32 => Some("ADD_F32"),

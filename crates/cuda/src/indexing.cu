@@ -45,18 +45,9 @@ extern "C" __global__ void gather(const T* src, T* out, const i64* i0, const i64
 }
 #endif
 
-#ifdef GATHER_ROWS
-// out (rows, units) = src[list], whole rows of neighbouring units: LANES threads for each row, four units at
-// a time each. I is the type of the indices.
-extern "C" __global__ void __launch_bounds__(256) gather_rows(const T* src, T* out, const I* list, i64 rows, i64 units,
-    i64 stride, i64 last, i64 size, i64 axis, u64* fault, i64 op) {
-  const i64 row = (i64)blockIdx.x * (256 / LANES) + threadIdx.x / LANES;
-  if (row >= rows) return;
-  i64 k = (i64)list[row], given = k;
-  if (k < 0) k += size;
-  if (k < 0 || k > last) { report(fault, (int)op, given, axis, size); return; }
-  const T* from = src + k * stride;
-  T* to = out + row * units;
+#ifdef LANES
+// A row by LANES threads, four units at a time each.
+__forceinline__ void copy_row(const T* from, T* to, i64 units) {
   for (i64 j = threadIdx.x % LANES; j < units; j += 4 * LANES) {
     T x[4];
 #pragma unroll
@@ -64,6 +55,19 @@ extern "C" __global__ void __launch_bounds__(256) gather_rows(const T* src, T* o
 #pragma unroll
     for (int e = 0; e < 4; e++) if (j + e * LANES < units) to[j + e * LANES] = x[e];
   }
+}
+#endif
+
+#ifdef GATHER_ROWS
+// out (rows, units) = src[list], whole rows of neighbouring units. I is the type of the indices.
+extern "C" __global__ void __launch_bounds__(256) gather_rows(const T* src, T* out, const I* list, i64 rows, i64 units,
+    i64 stride, i64 last, i64 size, i64 axis, u64* fault, i64 op) {
+  const i64 row = (i64)blockIdx.x * (256 / LANES) + threadIdx.x / LANES;
+  if (row >= rows) return;
+  i64 k = (i64)list[row], given = k;
+  if (k < 0) k += size;
+  if (k < 0 || k > last) { report(fault, (int)op, given, axis, size); return; }
+  copy_row(src + k * stride, out + row * units, units);
 }
 #endif
 
@@ -177,15 +181,7 @@ extern "C" __global__ void __launch_bounds__(256) set_rows(T* dst, const u32* la
   i64 k = (i64)list[row];
   if (k < 0) k += size;
   if (k < 0 || k > limit || last[k] != (u32)row + 1) return;
-  const T* from = updates + row * units;
-  T* to = dst + k * stride;
-  for (i64 j = threadIdx.x % LANES; j < units; j += 4 * LANES) {
-    T x[4];
-#pragma unroll
-    for (int e = 0; e < 4; e++) if (j + e * LANES < units) x[e] = from[j + e * LANES];
-#pragma unroll
-    for (int e = 0; e < 4; e++) if (j + e * LANES < units) to[j + e * LANES] = x[e];
-  }
+  copy_row(updates + row * units, dst + k * stride, units);
 }
 #else
 // Adds four words to memory at once: of float, or of pairs of a 16-bit type.

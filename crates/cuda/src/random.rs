@@ -30,14 +30,15 @@ pub(crate) fn random_bits(
     let keys = copy::as_contiguous(launch, key)?;
     let streams = keys.layout.len() / 2;
     let words = (len * op.width).div_ceil(4);
-    if op.width == 4 && streams == 1 && words >= MANY && !out.buffer.same(&keys.buffer) {
-        if let Some(memory) = out.buffer.downcast::<DeviceMemory>() {
-            let stream = launch.queue.index;
-            // Nobody may read what was there before.
-            launch.own(memory)?;
-            *memory.pending.lock() = Some(RandomWords { key: keys, words, stream });
-            return Ok(());
-        }
+    let put_off = op.width == 4 && streams == 1 && words >= MANY;
+    if put_off
+        && !out.buffer.same(&keys.buffer)
+        && let Some(memory) = out.buffer.downcast::<DeviceMemory>()
+    {
+        let stream = launch.queue.index;
+        launch.own(memory)?;
+        *memory.pending.lock() = Some(RandomWords { key: keys, words, stream });
+        return Ok(());
     }
     let bytes = len * op.width;
     if words * 4 == bytes {

@@ -110,7 +110,7 @@ fn worth_holding(tape: &Tape, variant: &Variant, levels: &[usize]) -> Vec<usize>
     let mut uses = vec![0; tape.values.len()];
     for level in 1..=last + 1 {
         let roots: Vec<u16> = match level > last {
-            true => tape.stores.iter().copied().collect(),
+            true => tape.stores.to_vec(),
             false => reductions(tape)
                 .into_iter()
                 .filter(|&r| levels[r] == level)
@@ -127,7 +127,7 @@ fn worth_holding(tape: &Tape, variant: &Variant, levels: &[usize]) -> Vec<usize>
         _ => false,
     };
     let each = variant.items * variant.pack;
-    let room = if each == 0 { 0 } else { MOST_HELD_WORDS / each };
+    let room = MOST_HELD_WORDS.checked_div(each).unwrap_or(0);
     let fits = |&v: &usize| {
         uses[v] > 1
             && dear(v)
