@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use lazulite_core::backend::{Buffer, Limit, Memory, MemoryStats};
+use lazulite_core::backend::{Buffer, Limit, Memory, MemoryStats, Operand};
 use lazulite_core::{Device, Error, ErrorKind, Result};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -36,6 +37,18 @@ impl Uses {
     }
 }
 
+/// Random words that are not written yet: whoever reads the memory makes them, and a kernel that only
+/// needs them once makes them in registers.
+#[derive(Clone)]
+pub(crate) struct RandomWords {
+    /// One key, contiguous.
+    pub key: Operand,
+    /// How many words there are; the memory holds no more.
+    pub words: usize,
+    /// The stream that is to write them where no stream reads them.
+    pub stream: u32,
+}
+
 /// A buffer in device memory.
 pub(crate) struct DeviceMemory {
     device: Device,
@@ -43,6 +56,8 @@ pub(crate) struct DeviceMemory {
     size: usize,
     block: usize,
     pub uses: Mutex<Uses>,
+    /// What is to be written before anything reads.
+    pub pending: Mutex<Option<RandomWords>>,
     home: Arc<Allocator>,
 }
 
@@ -94,6 +109,7 @@ pub(crate) struct Allocator {
     device: Device,
     context: Context,
     state: Mutex<State>,
+    poisoned: AtomicBool,
 }
 
 /// The size of the block for a request: a multiple of an eighth of its power of two, so that arrays
@@ -110,7 +126,7 @@ impl Allocator {
         let limit = total / 20 * 19;
         let state =
             State { memory_limit: limit, cache_limit: limit, wired_limit: 0, ..State::default() };
-        Allocator { device, context, state: Mutex::new(state) }
+        Allocator { device, context, state: Mutex::new(state), poisoned: AtomicBool::new(false) }
     }
 
     /// Uninitialised memory.
@@ -120,14 +136,23 @@ impl Allocator {
     pub fn allocate(self: &Arc<Allocator>, bytes: usize) -> Result<DeviceMemory> {
         let block = block_size(bytes);
         let (at, block, uses) = self.block(bytes, block)?;
+        if self.poisoned.load(Ordering::Relaxed) {
+            driver::fill_ones(at, block)?;
+        }
         Ok(DeviceMemory {
             device: self.device,
             at,
             size: bytes,
             block,
             uses: Mutex::new(uses),
+            pending: Mutex::new(None),
             home: Arc::clone(self),
         })
+    }
+
+    /// From now on new blocks are full of ones, so that a test sees elements that no kernel wrote.
+    pub fn poison(&self) {
+        self.poisoned.store(true, Ordering::Relaxed);
     }
 
     /// As [`Allocator::allocate`], as a handle.

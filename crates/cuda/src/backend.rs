@@ -12,7 +12,9 @@ use crate::device::Gpu;
 use crate::driver::{self, DeviceFacts};
 use crate::module::ModuleStats;
 use crate::stream::Launch;
-use crate::{fast, fused, gather, host, indexing, matmul, quantized, scan};
+use crate::{
+    attention, fast, fused, gather, host, indexing, matmul, quantized, random, scan, sort,
+};
 
 /// All CUDA devices that the driver shows.
 struct Cuda {
@@ -41,6 +43,16 @@ pub fn host_steps() -> u64 {
     let Some(cuda) = instance() else { return 0 };
     let count = |gpu: &Gpu| gpu.host_steps.load(std::sync::atomic::Ordering::Relaxed);
     cuda.gpus.iter().filter_map(|g| g.get()?.as_ref().ok()).map(count).sum()
+}
+
+/// For tests: fills all memory with ones before it is handed out, on device 0.
+///
+/// # Errors
+/// Kind `BackendUnavailable` if there is no device.
+pub fn poison_allocations() -> Result<()> {
+    let none = || Error::new(ErrorKind::BackendUnavailable, "device", "no GPU");
+    instance().ok_or_else(none)?.gpu(Device::GPU)?.allocator.poison();
+    Ok(())
 }
 
 /// How many modules were compiled, and how many found on disk, for device 0.
@@ -190,7 +202,7 @@ fn execute(
             gather::scatter(launch, s, inputs, out)
         }
         Primitive::ScatterAxis(s) => gather::scatter_axis(launch, s, inputs, out),
-        Primitive::RandomBits(r) => gather::random_bits(launch, r, &inputs[0], out),
+        Primitive::RandomBits(r) => random::random_bits(launch, r, &inputs[0], out),
         Primitive::ArgReduce(a) if scan::fits(&inputs[0]) => {
             scan::arg_reduce(launch, a, &inputs[0], out)
         }
@@ -199,9 +211,15 @@ fn execute(
         Primitive::QuantizedMatmul(q) if matmul::supports(out.dtype) => {
             quantized::quantized_matmul(launch, q, inputs, out)
         }
+        Primitive::Sort(s) if sort::fits(&inputs[0], s.axis) => {
+            sort::sort(launch, s.axis, false, &inputs[0], out)
+        }
+        Primitive::ArgSort(s) if sort::fits(&inputs[0], s.axis) => {
+            sort::sort(launch, s.axis, true, &inputs[0], out)
+        }
         Primitive::Rope(r) => fast::rope(launch, r, inputs, out),
-        Primitive::Attention(a) if fast::supports(inputs, out) => {
-            fast::attention(launch, a, inputs, out)
+        Primitive::Attention(a) if attention::supports(inputs, out) => {
+            attention::attention(launch, a, inputs, out)
         }
         Primitive::Gather(_)
         | Primitive::Scatter(_)

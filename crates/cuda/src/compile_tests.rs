@@ -46,7 +46,7 @@ fn load(operand: u16, dtype: Dtype) -> TapeValue {
 }
 
 fn elementwise(ndim: usize, pack: usize, steps: &[Step]) -> fused::Variant {
-    fused::Variant { ndim, pack, steps: steps.into(), into: None, wide: false }
+    fused::Variant { ndim, pack, steps: steps.into(), into: None, random: None, wide: false }
 }
 
 #[test]
@@ -120,6 +120,29 @@ fn elementwise_variants_compile() {
     }
 }
 
+#[test]
+fn random_words_are_made_where_they_are_read() {
+    if !compiler() {
+        return;
+    }
+    let f = |instr, dtype| TapeValue { instr, dtype, extent: Extent::Full };
+    let tape = Tape {
+        values: vec![
+            load(0, Dtype::BF16),
+            load(1, Dtype::U32),
+            f(Instr::Cast(1), Dtype::F32),
+            f(Instr::Cast(0), Dtype::F32),
+            f(Instr::Binary(BinaryOp::Multiply, 2, 3), Dtype::F32),
+        ],
+        stores: vec![4],
+        inputs: 2,
+        axes: 0,
+    };
+    let variant = elementwise(1, 4, &[Step::Same, Step::Unit]);
+    let text = fused::print(&tape, &fused::Variant { random: Some(1), ..variant });
+    assert_eq!(check("random", &text, Rounding::Separate), 0);
+}
+
 /// A softmax: two reductions, and a store of the whole row and of its sum.
 fn softmax(dtype: Dtype) -> Tape {
     let f = |instr, dtype| TapeValue { instr, dtype, extent: Extent::Full };
@@ -156,6 +179,7 @@ fn row_variants_compile() {
         along: smallvec![Along::Unit, Along::Unit, Along::Fixed],
         wide: false,
         threads: 256,
+        cluster: 1,
         stage: None,
     };
     let any = smallvec![Along::Any, Along::Any, Along::Fixed];
@@ -178,9 +202,34 @@ fn row_variants_compile() {
         rows::Variant { items: 0, stage: Some(3), threads: 512, wide: true, ..base.clone() },
         rows::Variant { items: 0, pack: 1, along: any, reduced_axes: 2, ..base.clone() },
     ];
+    // Clusters of blocks need compute capability 9.0.
+    let cluster = rows::Variant { items: 4, threads: 512, cluster: 8, ..base };
+    let made = compile(&rows::print(&tape, &cluster), "sm_90a", Rounding::Separate);
+    let made = made.unwrap_or_else(|e| panic!("{e}"));
+    assert!(made.log.contains(" 0 bytes spill stores"), "{}", made.log);
     for variant in variants {
         let spilled = check("rows", &rows::print(&tape, &variant), Rounding::Separate);
         assert_eq!(spilled, 0, "{variant:?}");
+    }
+}
+
+#[test]
+fn attention_by_warpgroups_compiles_without_spills() {
+    if !compiler() {
+        return;
+    }
+    for defines in [
+        "T=bf16;D=128;E=128;FLAGS=0",
+        "T=bf16;D=128;E=128;FLAGS=1",
+        "T=f16;D=64;E=64;FLAGS=3;HALF",
+        "T=bf16;D=96;E=80;FLAGS=9",
+    ] {
+        let text = crate::module::defined(defines, crate::flash::SOURCE_90);
+        let made = compile(&text, "sm_90a", Rounding::Contracted);
+        let log = made.unwrap_or_else(|e| panic!("{defines}: {e}")).log;
+        assert!(log.contains(" 0 bytes spill stores"), "{defines}: {log}");
+        // The compiler says so where it makes products wait for each other.
+        assert!(!log.contains("serialized"), "{defines}: {log}");
     }
 }
 
@@ -194,29 +243,61 @@ fn every_kernel_compiles_without_spills() {
         "T=i64;ARANGE",
         "T=Wide;GATHER",
         "T=u8;GATHER",
-        "T=u32;I=u64;GATHER_AXIS",
+        "T=Wide;I=i32;LANES=128;GATHER_ROWS",
+        "T=u16;I=i32;N=i32;V=8;GATHER_AXIS",
+        "T=u32;I=u64;N=i64;V=1;GATHER_AXIS",
         "T=u16;DYNAMIC;READ",
         "T=u64;DYNAMIC",
+        "T=Wide;I=i32;LANES=128;SCATTER_ROWS;MARK",
+        "T=Wide;I=u32;LANES=1;SCATTER_ROWS;ADD_BF16",
+        "T=u16;I=i32;PUT_ROW",
         "T=u16;SCATTER;MARK",
         "T=u16;SCATTER;SET",
         "T=bf16;SCATTER;MODE=JoinAdd",
         "T=u8;SCATTER;MODE=JoinMax",
         "T=c64;SCATTER_AXIS;MODE=JoinMultiply",
         "T=bool;SCATTER_AXIS;MODE=JoinMin",
-        "RANDOM",
+        "V=4;RANDOM",
+        "V=1;RANDOM",
     ];
-    let scan = ["T=f32;R=Sum;SCAN", "T=c64;R=LogAddExp;SCAN", "T=bf16;R=Max;SCAN", "T=i8;ARG=-1"];
+    let scan = [
+        "T=f32;R=Sum;SCAN;UNIT",
+        "T=i32;R=Sum;SCAN;REVERSE",
+        "T=c64;R=Prod;SCAN",
+        "T=bf16;R=Max;SCAN",
+        "T=i8;ARG=-1",
+    ];
     let quantized = [
         "T=bf16;BITS=3;GROUP=32;MODE=0;O=bf16;DEQUANTIZE",
         "T=f32;BITS=8;GROUP=32;MODE=3;O=f32;DEQUANTIZE",
-        "T=bf16;BITS=4;GROUP=64;MODE=0;M=1;QMV",
-        "T=bf16;BITS=4;GROUP=64;MODE=0;M=16;QMV",
-        "T=f32;BITS=6;GROUP=128;MODE=0;M=4;QMV",
-        "T=f16;BITS=4;GROUP=16;MODE=2;M=2;QMV",
+        "T=bf16;BITS=4;GROUP=64;MODE=0;M=1;R=2;QMV",
+        "T=bf16;BITS=4;GROUP=64;MODE=0;M=4;R=2;QMV",
+        "T=f32;BITS=6;GROUP=128;MODE=0;M=16;R=1;QMV",
+        "T=f16;BITS=4;GROUP=16;MODE=2;M=2;R=2;QMV",
     ];
-    let fast = [
-        "T=bf16;ROPE",
-        "T=f64;ROPE",
+    let units = [
+        "T=bf16;BITS=4;GROUP=64;BM=16",
+        "T=bf16;BITS=4;GROUP=64;BM=64",
+        "T=f16;BITS=4;GROUP=32;BM=128",
+        "T=bf16;BITS=8;GROUP=64;BM=64",
+    ];
+    let flash = [
+        "T=bf16;D=128;E=128;FLAGS=0;BN=64;PREFILL",
+        "T=f16;D=72;E=72;FLAGS=3;BN=64;PREFILL",
+        "T=bf16;D=256;E=256;FLAGS=13;BN=32;PREFILL",
+        "T=bf16;D=128;E=128;FLAGS=0;STAGES=3;DECODE",
+        "T=f16;D=256;E=256;FLAGS=1;STAGES=2;DECODE",
+    ];
+    let sort = [
+        "T=bf16;U=u16;FLOATING;ITEMS=16;ROWS",
+        "T=f32;U=u32;FLOATING;PLACES;ITEMS=16;ROWS",
+        "T=i64;U=u64;SIGNED;PLACES;ITEMS=8;ROWS",
+        "T=bool;U=u8;ITEMS=1;ROWS",
+        "T=bf16;U=u16;FLOATING;ITEMS=16;COUNT;SWEEP",
+        "T=f64;U=u64;FLOATING;PLACES;ITEMS=8;COUNT;SWEEP",
+    ];
+    let fast = ["T=bf16;ROPE", "T=f64;ROPE"];
+    let attention = [
         "T=bf16;WEIGHTS",
         "T=bf16;D=128;E=128;ROWS=8;ATTENTION",
         "T=bf16;D=128;E=128;ROWS=1;ATTENTION",
@@ -226,7 +307,11 @@ fn every_kernel_compiles_without_spills() {
         (crate::indexing::SOURCE, &indexing[..]),
         (crate::scan::SOURCE, &scan[..]),
         (crate::quantized::SOURCE, &quantized[..]),
+        (crate::quantized::UNITS, &units[..]),
+        (crate::sort::SOURCE, &sort[..]),
         (crate::fast::SOURCE, &fast[..]),
+        (crate::attention::SOURCE, &attention[..]),
+        (crate::flash::SOURCE, &flash[..]),
     ];
     for (source, cases) in all {
         for defines in cases {

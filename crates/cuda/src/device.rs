@@ -127,6 +127,11 @@ impl Gpu {
     pub fn download(&self, memory: &DeviceMemory) -> Result<Vec<u8>> {
         use lazulite_core::backend::Memory;
         self.context.bind()?;
+        let pending = memory.pending.lock().as_ref().map(|p| p.stream);
+        if let Some(stream) = pending {
+            let queue = self.queue(stream)?;
+            Launch::new(self, &queue).settle(memory)?;
+        }
         let writer = memory.uses.lock().writer;
         let queue = self.queue(writer.map_or(TRANSFER, |w| w.0))?;
         let mut bytes = vec![0u8; memory.size()];

@@ -26,6 +26,8 @@ pub struct DeviceFacts {
     pub memory: usize,
     /// The size of the second-level cache in bytes.
     pub cache: usize,
+    /// Bytes of shared memory that a block may have.
+    pub shared: usize,
     ordinal: c_int,
 }
 
@@ -131,6 +133,7 @@ fn facts(ordinal: c_int) -> Option<DeviceFacts> {
         multiprocessors: attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
         memory,
         cache: attribute(A::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)? as usize,
+        shared: attribute(A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)? as usize,
         ordinal,
     })
 }
@@ -354,6 +357,53 @@ pub(crate) unsafe fn fill_zero(to: CUdeviceptr, bytes: usize, stream: CUstream) 
     check(unsafe { sys::cuMemsetD8Async(to, 0, bytes, stream) }, "fill")
 }
 
+/// How many elements of two bytes lie side by side in a tile that the copy engine brings.
+const TILE_COLUMNS: u32 = 64;
+
+/// The map of an array of four axes for the copy engine, the innermost one first and contiguous:
+/// elements of two bytes, strides in bytes, tiles of 64 columns and `rows` rows, with the swizzle of
+/// 128 bytes.
+///
+/// # Errors
+/// Kind `Kernel` if the driver refuses the strides.
+pub(crate) fn tensor_map(
+    at: CUdeviceptr,
+    sizes: [u64; 4],
+    strides: [u64; 3],
+    rows: u32,
+) -> Result<[u64; 16]> {
+    let mut map = sys::CUtensorMap { opaque: [0; 16] };
+    // SAFETY: the pointers are to locals of the sizes that the rank says.
+    let code = unsafe {
+        sys::cuTensorMapEncodeTiled(
+            &mut map,
+            sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_UINT16,
+            4,
+            at as *mut c_void,
+            sizes.as_ptr(),
+            strides.as_ptr(),
+            [TILE_COLUMNS, rows, 1, 1].as_ptr(),
+            [1, 1, 1, 1].as_ptr(),
+            sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
+            sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+            sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+            sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+        )
+    };
+    check(code, "tensor map")?;
+    Ok(map.opaque)
+}
+
+/// Waits for all work of the device, and fills a block with ones.
+pub(crate) fn fill_ones(at: CUdeviceptr, bytes: usize) -> Result<()> {
+    // SAFETY: a context is current.
+    check(unsafe { sys::cuCtxSynchronize() }, "fill")?;
+    // SAFETY: the caller owns the block, and nothing uses it now.
+    check(unsafe { sys::cuMemsetD8_v2(at, 0xff, bytes) }, "fill")?;
+    // SAFETY: as above.
+    check(unsafe { sys::cuCtxSynchronize() }, "fill")
+}
+
 /// A kernel of a loaded module. Modules are never unloaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kernel(CUfunction);
@@ -380,6 +430,9 @@ pub(crate) fn load_module(code: &[u8], names: &[&str]) -> Result<Vec<Kernel>> {
     names.iter().map(find).collect()
 }
 
+/// Bytes of shared memory that a kernel gets without asking.
+const UNASKED_SHARED: usize = 48 << 10;
+
 impl Kernel {
     /// Queues the kernel.
     ///
@@ -394,6 +447,13 @@ impl Kernel {
         stream: CUstream,
         args: &mut [*mut c_void],
     ) -> Result<()> {
+        if shared > UNASKED_SHARED {
+            let attribute =
+                sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function is of a loaded module.
+            let code = unsafe { sys::cuFuncSetAttribute(self.0, attribute, shared as c_int) };
+            check(code, "launch")?;
+        }
         // SAFETY: the caller's promise.
         let code = unsafe {
             sys::cuLaunchKernel(

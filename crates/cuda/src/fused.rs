@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::SmallVec;
 
+use crate::allocator::{DeviceMemory, RandomWords};
 use crate::args::Args;
 use crate::driver::Kernel;
 use crate::module::Rounding;
@@ -43,6 +44,9 @@ pub(crate) struct Variant {
     pub steps: SmallVec<[Step; 8]>,
     /// How the only store moves, where it is not contiguous from its buffer's start.
     pub into: Option<Step>,
+    /// The load whose elements are random words that the kernel makes: each thread then has two
+    /// packs, half the array apart. Its address is the key's.
+    pub random: Option<usize>,
     /// True iff offsets need 64 bits.
     pub wide: bool,
 }
@@ -202,14 +206,33 @@ fn run(
     let ndim = merged.sizes.len();
     let inner = merged.sizes[ndim - 1];
 
+    let mut pack = widest_pack(inputs.iter().chain(outputs));
+    let made = match into {
+        false if ndim == 1 && count.is_multiple_of(2 * pack) => {
+            inputs.iter().zip(&merged.strides).enumerate().find_map(|(i, (o, s))| {
+                pending_words(o, count).filter(|_| s[0] == 1).map(|words| (i, words))
+            })
+        }
+        _ => None,
+    };
+    let random = made.as_ref().map(|m| m.0);
     let mut addresses: SmallVec<[u64; 8]> = SmallVec::new();
-    for input in inputs {
-        addresses.push(launch.read(input)?);
+    for (i, input) in inputs.iter().enumerate() {
+        addresses.push(match &made {
+            Some((place, words)) if *place == i => launch.read(&words.key)?,
+            _ => launch.read(input)?,
+        });
     }
     for output in outputs {
+        if let Some((place, _)) = &made
+            && inputs[*place].buffer.same(&output.buffer)
+        {
+            // The words would be overwritten, and this is their last reader.
+            let memory = output.buffer.downcast::<DeviceMemory>();
+            memory.map(|m| m.pending.lock().take());
+        }
         addresses.push(launch.write(output)?);
     }
-    let mut pack = widest_pack(inputs.iter().chain(outputs));
     // With one axis the last pack may be cut; with several all packs of a row must be whole.
     while pack > 1
         && ((ndim > 1 && !inner.is_multiple_of(pack))
@@ -224,6 +247,7 @@ fn run(
     let step = |i: usize| {
         let s = &merged.strides[i];
         match s[ndim - 1] {
+            _ if random == Some(i) => Step::Unit,
             _ if s.iter().all(|&s| s == 0) => Step::Same,
             0 => Step::Zero,
             1 if aligned(addresses[i], &s[..ndim - 1], inputs[i].dtype, pack) => Step::Unit,
@@ -240,6 +264,7 @@ fn run(
             let unit = s[ndim - 1] == 1 && aligned(at, &s[..ndim - 1], outputs[0].dtype, pack);
             if unit { Step::Unit } else { Step::Any }
         }),
+        random,
         wide: needs_wide(count, &[inputs, outputs]),
     };
 
@@ -248,7 +273,11 @@ fn run(
         KERNELS.get_or_init(KernelCache::new).get(launch.gpu.index(), tape, &variant, || {
             launch.gpu.modules.load(&print(tape, &variant), "tape", Rounding::Separate)
         })?;
-    let packs = if ndim == 1 { count.div_ceil(pack) } else { count / pack };
+    let packs = match random {
+        Some(_) if count.is_multiple_of(2 * pack) => count / 2 / pack,
+        _ if ndim == 1 => count.div_ceil(pack),
+        _ => count / pack,
+    };
     let mut args = Args::new();
     args.words(&addresses);
     let mut geometry: SmallVec<[u64; 32]> = SmallVec::new();
@@ -263,6 +292,14 @@ fn run(
     // SAFETY: the kernel was printed for this tape and variant; addresses cover the operands'
     // extents, which core bound, and reads and writes are ordered on the stream.
     unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue.raw()) }
+}
+
+/// The random words that are pending for an operand, if it is all of them.
+fn pending_words(operand: &Operand, count: usize) -> Option<RandomWords> {
+    let memory = operand.buffer.downcast::<DeviceMemory>()?;
+    let words = memory.pending.lock().clone()?;
+    let all = operand.dtype == Dtype::U32 && operand.layout.offset == 0;
+    (all && operand.layout.len() == count && words.words == count).then_some(words)
 }
 
 /// The types of the loads and stores as the tape has them.
@@ -292,10 +329,13 @@ pub(crate) fn print(tape: &Tape, variant: &Variant) -> String {
         n + stores.len()
     );
     let offsets: String = (0..n).map(|l| format!("I o{l}, ")).collect();
-    let _ = writeln!(w, "template <int W> void body(const P& p, const G& g, {offsets}I out) {{");
+    let words = if variant.random.is_some() { ", const Pack<u32, W>& words" } else { "" };
+    let _ =
+        writeln!(w, "template <int W> void body(const P& p, const G& g, {offsets}I out{words}) {{");
     for (l, &dtype) in loads.iter().enumerate() {
         let t = storage(dtype);
         let _ = match variant.steps[l] {
+            _ if variant.random == Some(l) => writeln!(w, "  const Pack<{t}, W>& l{l} = words;"),
             Step::Unit => writeln!(
                 w,
                 "  const Pack<{t}, W> l{l} = *(const Pack<{t}, W>*)((const {t}*)p.at[{l}] + o{l});"
@@ -377,7 +417,23 @@ pub(crate) fn print(tape: &Tape, variant: &Variant) -> String {
         (Some(_), "") => format!("o{n}"),
         (Some(_), _) => format!("o{n} + {extra} * {}", inner_stride(n)),
     };
-    if d == 1 {
+    if variant.random.is_some() {
+        // A thread makes a pack of words of the first half of the array and one of the second.
+        let key = variant.random.unwrap_or_default();
+        let _ = write!(
+            w,
+            "  const u32* key = (const u32*)p.at[{key}];\n  const I half = (I)(g.v[1] / 2);\n  \
+             Pack<u32, {pack}> words[2];\n#pragma unroll\n  for (int e = 0; e < {pack}; e++) {{ \
+             words[0].v[e] = (u32)(at + e); words[1].v[e] = (u32)(at + e + half); \
+             threefry(key[0], key[1], words[0].v[e], words[1].v[e]); }}\n#pragma unroll\n  \
+             for (int h = 0; h < 2; h++) {{\n    const I to = at + h * half;\n",
+            pack = variant.pack
+        );
+        for &l in &moving {
+            let _ = writeln!(w, "    const I o{l} = to * (I)g.v[{}];", 1 + d + l * d);
+        }
+        let _ = write!(w, "    body<{}>(p, g, {}to, words[h]);\n  }}\n", variant.pack, passed(""));
+    } else if d == 1 {
         for &l in &moving {
             let _ = writeln!(w, "  const I o{l} = at * (I)g.v[{}];", 1 + d + l * d);
         }

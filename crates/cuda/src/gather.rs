@@ -3,7 +3,6 @@
 
 use lazulite_core::backend::Operand;
 use lazulite_core::op::gather::{DynamicSlice, Gather, GatherAxis};
-use lazulite_core::op::random::RandomBits;
 use lazulite_core::op::scatter::{DynamicSliceUpdate, Scatter, ScatterAxis, UpdateMode};
 use lazulite_core::plan::{Extent, Instr, Tape, TapeValue};
 use lazulite_core::shape::contiguous_strides;
@@ -75,8 +74,6 @@ pub(crate) fn gather(
         return Ok(());
     }
     let (src, lists) = (&inputs[0], &inputs[1..]);
-    let lists: Vec<Operand> =
-        lists.iter().map(|x| wide_indices(launch, x)).collect::<Result<_>>()?;
     let merged = fused::merge(&op.slice, &[&src.layout.strides]);
     let (mut sizes, mut strides) = (merged.sizes, merged.strides[0].clone());
     let (from, to) = (launch.read(src)?, launch.write(out)?);
@@ -97,6 +94,27 @@ pub(crate) fn gather(
     strides[..last].iter_mut().chain(&mut indexed).for_each(|s| *s /= unit as isize);
     let slice: usize = sizes.iter().product();
     let count = out.layout.len() / unit;
+    if let ([axis], [list]) = (&op.axes[..], lists)
+        && sizes.len() == 1
+        && (strides[0] == 1 || sizes[0] == 1)
+    {
+        let list = copy::as_contiguous(launch, list)?;
+        let lanes = slice.div_ceil(4).next_power_of_two().clamp(1, 256);
+        let (t, i) = (mover(size * unit), storage(list.dtype));
+        let defines = format!("T={t};I={i};LANES={lanes};GATHER_ROWS");
+        let modules = &launch.gpu.modules;
+        let kernel = modules.kernel(SOURCE, "gather_rows", &defines, Rounding::Separate)?;
+        let (n, rows) = (src.shape()[*axis], count / slice);
+        let mut args = Args::new();
+        args.word(from).word(to).word(launch.read(&list)?).size(rows).size(slice);
+        args.word(indexed[0] as u64).size(n - op.slice[*axis]).size(n).size(*axis);
+        args.word(launch.queue.fault_address()).size(number("gather"));
+        let grid = [rows.div_ceil(256 / lanes) as u32, 1, 1];
+        // SAFETY: the kernel has these parameters; indices are checked against the axis before use.
+        return unsafe { args.launch(kernel, grid, [256, 1, 1], 0, launch.queue.raw()) };
+    }
+    let lists: Vec<Operand> =
+        lists.iter().map(|x| wide_indices(launch, x)).collect::<Result<_>>()?;
     let mut g = vec![count as i64, slice as i64, sizes.len() as i64, op.axes.len() as i64];
     (0..sizes.len()).for_each(|a| g.extend([sizes[a] as i64, strides[a] as i64]));
     for (i, &a) in op.axes.iter().enumerate() {
@@ -127,19 +145,33 @@ pub(crate) fn gather_axis(
     }
     let (src, indices) = (&inputs[0], &inputs[1]);
     let shape = out.shape();
-    let n = src.shape()[op.axis];
-    let mut g = vec![out.layout.len() as i64, shape.len() as i64, op.axis as i64, n as i64];
-    for a in 0..shape.len() {
-        let at = if a != op.axis && src.shape()[a] == 1 { 0 } else { src.layout.strides[a] };
-        let from = if indices.shape()[a] == 1 { 0 } else { indices.layout.strides[a] };
-        g.extend([shape[a] as i64, at as i64, from as i64]);
+    let (n, last) = (src.shape()[op.axis], shape.len() - 1);
+    let (from, to) = (launch.read(indices)?, launch.write(out)?);
+    // Packs of 16 bytes where the last axis is made of them.
+    let mut pack = 16 / src.dtype.size();
+    let whole =
+        |pack: usize| shape[last].is_multiple_of(pack) && fused::aligned(to, &[], out.dtype, pack);
+    while pack > 1 && !whole(pack) {
+        pack /= 2;
     }
-    let defines = format!("T={};I={};GATHER_AXIS", mover(src.dtype.size()), storage(indices.dtype));
+    let count = out.layout.len() / pack;
+    let mut g = vec![count as i64, shape.len() as i64, op.axis as i64, n as i64];
+    for a in 0..shape.len() {
+        let size = if a == last { shape[a] / pack } else { shape[a] };
+        let fixed = a != op.axis && src.shape()[a] == 1;
+        let at = if fixed { 0 } else { src.layout.strides[a] };
+        let along = if indices.shape()[a] == 1 { 0 } else { indices.layout.strides[a] };
+        g.extend([size as i64, at as i64, along as i64]);
+    }
+    let wide = fused::needs_wide(out.layout.len(), &[inputs]);
+    let places = if wide { "i64" } else { "i32" };
+    let (t, i) = (mover(src.dtype.size()), storage(indices.dtype));
+    let defines = format!("T={t};I={i};N={places};V={pack};GATHER_AXIS");
     let kernel = launch.gpu.modules.kernel(SOURCE, "gather_axis", &defines, Rounding::Separate)?;
     let mut args = Args::new();
-    args.word(launch.read(src)?).word(launch.read(indices)?).word(launch.write(out)?);
+    args.word(launch.read(src)?).word(from).word(to);
     args.words(&padded(g)).word(launch.queue.fault_address()).size(number("take_along_axis"));
-    let grid = blocks(out.layout.len());
+    let grid = blocks(count);
     // SAFETY: the kernel has these parameters; indices are checked against the axis before use.
     unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue.raw()) }
 }
@@ -262,6 +294,11 @@ pub(crate) fn scatter(
         return Ok(());
     }
     let updates = copy::as_contiguous(launch, &inputs[1])?;
+    if let [list] = lists
+        && scatter_rows(launch, op, list, &updates, out)?
+    {
+        return Ok(());
+    }
     let lists: Vec<Operand> =
         lists.iter().map(|x| wide_indices(launch, x)).collect::<Result<_>>()?;
     let slice = &updates.shape()[updates.shape().len() - out.shape().len()..];
@@ -291,6 +328,116 @@ pub(crate) fn scatter(
     })
 }
 
+/// Whole rows written or added at the places of one index array, where they are made of pieces of
+/// 16 bytes; says whether it did. `out` holds the destination already.
+fn scatter_rows(
+    launch: &Launch<'_>,
+    op: &Scatter,
+    list: &Operand,
+    updates: &Operand,
+    out: &Operand,
+) -> Result<bool> {
+    let axis = op.axes[0];
+    let strides = contiguous_strides(out.shape());
+    let slice = &updates.shape()[updates.shape().len() - out.shape().len()..];
+    let merged = fused::merge(slice, &[&strides]);
+    let (each, size) = (slice.iter().product::<usize>(), out.dtype.size());
+    let unit = 16 / size;
+    let (from, to) = (launch.read(updates)?, launch.write(out)?);
+    let whole = merged.sizes.len() == 1
+        && merged.strides[0][0] == 1
+        && slice[axis] == 1
+        && each.is_multiple_of(unit)
+        && (strides[axis] as usize).is_multiple_of(unit)
+        && (from | to).is_multiple_of(16);
+    let add = match out.dtype {
+        Dtype::F32 => Some("ADD_F32"),
+        Dtype::F16 => Some("ADD_F16"),
+        Dtype::BF16 => Some("ADD_BF16"),
+        _ => None,
+    };
+    let add = add.filter(|_| launch.gpu.facts.capability.0 == 9);
+    let set = op.mode == UpdateMode::Set;
+    let adds = op.mode == UpdateMode::Add && add.is_some();
+    let rows = updates.layout.len() / each;
+    if !whole || !(set || adds) || rows >= u32::MAX as usize || size > 8 {
+        return Ok(false);
+    }
+    let list = copy::as_contiguous(launch, list)?;
+    let (n, units) = (out.shape()[axis], each / unit);
+    let lanes = units.div_ceil(4).next_power_of_two().clamp(1, 256);
+    let (stride, limit) = (strides[axis] as usize / unit, n - slice[axis]);
+    let mode = if set { "MARK" } else { add.unwrap_or_default() };
+    let i = storage(list.dtype);
+    let defines = format!("T=Wide;I={i};LANES={lanes};SCATTER_ROWS;{mode}");
+    let (modules, stream) = (&launch.gpu.modules, launch.queue.raw());
+    let (places, fault) = (launch.read(&list)?, launch.queue.fault_address());
+    let grid = [rows.div_ceil(256 / lanes) as u32, 1, 1];
+    if !set {
+        let kernel = modules.kernel(SOURCE, "add_rows", &defines, Rounding::Separate)?;
+        let mut args = Args::new();
+        args.word(to).word(from).word(places).size(rows).size(units).size(stride).size(limit);
+        args.size(n).size(axis).word(fault).size(number("scatter"));
+        // SAFETY: the kernel has these parameters; indices are checked against the axis before use.
+        unsafe { args.launch(kernel, grid, [256, 1, 1], 0, stream)? };
+        return Ok(true);
+    }
+    let marks = launch.scratch(n * 4)?;
+    // SAFETY: the scratch block has this size.
+    unsafe { driver::fill_zero(marks.address(), n * 4, stream)? };
+    let kernel = modules.kernel(SOURCE, "mark_rows", &defines, Rounding::Separate)?;
+    let mut args = Args::new();
+    args.word(places).word(marks.address()).size(rows).size(limit).size(n).size(axis).word(fault);
+    args.size(number("scatter"));
+    // SAFETY: as above.
+    unsafe { args.launch(kernel, blocks(rows), [256, 1, 1], 0, stream)? };
+    let kernel = modules.kernel(SOURCE, "set_rows", &defines, Rounding::Separate)?;
+    let mut args = Args::new();
+    args.word(to).word(marks.address()).word(from).word(places).size(rows).size(units);
+    args.size(stride).size(limit).size(n);
+    // SAFETY: as above.
+    unsafe { args.launch(kernel, grid, [256, 1, 1], 0, stream)? };
+    Ok(true)
+}
+
+/// Elements replaced along the last axis, for rows whose places fit shared memory; says whether it
+/// did.
+fn put_rows(
+    launch: &Launch<'_>,
+    op: &ScatterAxis,
+    inputs: &[Operand],
+    out: &Operand,
+) -> Result<bool> {
+    let (last, n) = (out.shape().len() - 1, out.shape()[op.axis]);
+    let m = inputs[2].shape()[last];
+    let same = |x: &Operand| x.shape()[..last] == out.shape()[..last];
+    let fits = op.mode == UpdateMode::Set
+        && op.axis == last
+        && n > 0
+        && n * 4 <= launch.gpu.facts.shared.min(64 << 10)
+        && m < 1 << 31
+        && inputs[0].layout.is_contiguous()
+        && same(&inputs[1])
+        && same(&inputs[2]);
+    if !fits || inputs[1].shape()[last] != m {
+        return Ok(false);
+    }
+    let indices = copy::as_contiguous(launch, &inputs[1])?;
+    let updates = copy::as_contiguous(launch, &inputs[2])?;
+    let (t, i) = (mover(out.dtype.size()), storage(indices.dtype));
+    let defines = format!("T={t};I={i};PUT_ROW");
+    let kernel = launch.gpu.modules.kernel(SOURCE, "put_row", &defines, Rounding::Separate)?;
+    let mut args = Args::new();
+    args.word(launch.read(&inputs[0])?).word(launch.read(&updates)?);
+    args.word(launch.read(&indices)?).word(launch.write(out)?).size(n).size(m).size(op.axis);
+    args.word(launch.queue.fault_address()).size(number("put_along_axis"));
+    let grid = [(out.layout.len() / n) as u32, 1, 1];
+    // SAFETY: the kernel has these parameters, and reads an element of the destination before the
+    // same thread writes it; indices are checked against the axis before use.
+    unsafe { args.launch(kernel, grid, [512, 1, 1], n * 4, launch.queue.raw())? };
+    Ok(true)
+}
+
 /// Elements written or joined along one axis.
 pub(crate) fn scatter_axis(
     launch: &Launch<'_>,
@@ -298,6 +445,9 @@ pub(crate) fn scatter_axis(
     inputs: &[Operand],
     out: &Operand,
 ) -> Result<()> {
+    if !inputs[2].layout.is_empty() && put_rows(launch, op, inputs, out)? {
+        return Ok(());
+    }
     begin(launch, &inputs[0], out)?;
     if inputs[2].layout.is_empty() {
         return Ok(());
@@ -315,40 +465,4 @@ pub(crate) fn scatter_axis(
     put(launch, ("scatter_axis", "SCATTER_AXIS"), op.mode, out, count, |args| {
         args.word(from).word(places).words(&g).word(fault).size(number("put_along_axis"));
     })
-}
-
-/// Random words; narrow ones are the bytes of whole words.
-pub(crate) fn random_bits(
-    launch: &Launch<'_>,
-    op: &RandomBits,
-    key: &Operand,
-    out: &Operand,
-) -> Result<()> {
-    let len: usize = op.shape.iter().product();
-    if len == 0 || out.layout.is_empty() {
-        return Ok(());
-    }
-    let keys = copy::as_contiguous(launch, key)?;
-    let streams = keys.layout.len() / 2;
-    let words = (len * op.width).div_ceil(4);
-    let whole = words * 4 == len * op.width;
-    let to = launch.write(out)?;
-    let scratch = if whole { None } else { Some(launch.scratch(streams * words * 4)?) };
-    let kernel = launch.gpu.modules.kernel(SOURCE, "random", "RANDOM", Rounding::Separate)?;
-    let mut args = Args::new();
-    args.word(launch.read(&keys)?).word(scratch.as_ref().map_or(to, |s| s.address()));
-    args.size(words).size(streams);
-    let grid = blocks((words / 2 + words % 2) * streams);
-    // SAFETY: the kernel has these parameters and writes `words` words for every key.
-    unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue.raw())? };
-    if let Some(scratch) = &scratch {
-        let bytes = len * op.width;
-        for s in 0..streams as u64 {
-            let from = scratch.address() + s * words as u64 * 4;
-            let at = to + s * bytes as u64;
-            // SAFETY: both ranges lie in their blocks.
-            unsafe { driver::copy_within(at, from, bytes, launch.queue.raw())? };
-        }
-    }
-    Ok(())
 }

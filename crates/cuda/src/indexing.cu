@@ -45,22 +45,57 @@ extern "C" __global__ void gather(const T* src, T* out, const i64* i0, const i64
 }
 #endif
 
-#ifdef GATHER_AXIS
-// out[i] = src[i with indices[i] along axis]. G: count, axes, axis, size; for each axis (size, stride of
-// src, stride of indices). I is the type of the indices.
-extern "C" __global__ void gather_axis(const T* src, const I* indices, T* out, G g, u64* fault, i64 op) {
-  i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= g.v[0]) return;
-  i64 rest = i, at = 0, from = 0;
-  for (int a = (int)g.v[1] - 1; a >= 0; a--) {
-    i64 n = g.v[4 + 3 * a], next = rest / n, p = rest - next * n;
-    if (a != (int)g.v[2]) at += p * g.v[5 + 3 * a];
-    from += p * g.v[6 + 3 * a]; rest = next;
+#ifdef LANES
+// A row by LANES threads, four units at a time each.
+__forceinline__ void copy_row(const T* from, T* to, i64 units) {
+  for (i64 j = threadIdx.x % LANES; j < units; j += 4 * LANES) {
+    T x[4];
+#pragma unroll
+    for (int e = 0; e < 4; e++) if (j + e * LANES < units) x[e] = from[j + e * LANES];
+#pragma unroll
+    for (int e = 0; e < 4; e++) if (j + e * LANES < units) to[j + e * LANES] = x[e];
   }
-  i64 k = (i64)indices[from], given = k;
-  if (k < 0) k += g.v[3];
-  if (k < 0 || k >= g.v[3]) { report(fault, (int)op, given, g.v[2], g.v[3]); return; }
-  out[i] = src[at + k * g.v[5 + 3 * (int)g.v[2]]];
+}
+#endif
+
+#ifdef GATHER_ROWS
+// out (rows, units) = src[list], whole rows of neighbouring units. I is the type of the indices.
+extern "C" __global__ void __launch_bounds__(256) gather_rows(const T* src, T* out, const I* list, i64 rows, i64 units,
+    i64 stride, i64 last, i64 size, i64 axis, u64* fault, i64 op) {
+  const i64 row = (i64)blockIdx.x * (256 / LANES) + threadIdx.x / LANES;
+  if (row >= rows) return;
+  i64 k = (i64)list[row], given = k;
+  if (k < 0) k += size;
+  if (k < 0 || k > last) { report(fault, (int)op, given, axis, size); return; }
+  copy_row(src + k * stride, out + row * units, units);
+}
+#endif
+
+#ifdef GATHER_AXIS
+// out[i] = src[i with indices[i] along axis], for V neighbours of the last axis at once. G: count of such
+// packs, axes, axis, size; for each axis (size, stride of src, stride of indices); the size of the last one
+// counts packs. I is the type of the indices, N that of places.
+extern "C" __global__ void __launch_bounds__(256) gather_axis(const T* src, const I* indices, T* out, G g, u64* fault, i64 op) {
+  N i = (N)((i64)blockIdx.x * blockDim.x + threadIdx.x);
+  if (i >= (N)g.v[0]) return;
+  const int axes = (int)g.v[1], axis = (int)g.v[2];
+  N rest = i, at = 0, from = 0;
+  for (int a = axes - 1; a >= 0; a--) {
+    N n = (N)g.v[4 + 3 * a], next = rest / n, p = rest - next * n;
+    if (a == axes - 1) p *= V;
+    if (a != axis) at += p * (N)g.v[5 + 3 * a];
+    from += p * (N)g.v[6 + 3 * a]; rest = next;
+  }
+  const N along = axis == axes - 1 ? 0 : (N)g.v[2 + 3 * axes], step = (N)g.v[3 + 3 * axes];
+  Pack<T, V> x;
+#pragma unroll
+  for (int e = 0; e < V; e++) {
+    i64 k = (i64)indices[from + e * step], given = k;
+    if (k < 0) k += g.v[3];
+    if (k < 0 || k >= g.v[3]) { report(fault, (int)op, given, axis, g.v[3]); k = 0; }
+    x.v[e] = src[at + e * along + (N)k * (N)g.v[5 + 3 * axis]];
+  }
+  *(Pack<T, V>*)(out + (i64)i * V) = x;
 }
 #endif
 
@@ -126,6 +161,86 @@ __forceinline__ void put(T* dst, u32* last, i64 at, i64 number, T x) {
 }
 #endif
 
+#ifdef SCATTER_ROWS
+// As SCATTER for whole rows of neighbouring units of T, LANES threads for each row. Places are numbered by
+// index; where elements are replaced, `last` notes for each place the last update that goes to it.
+#ifdef MARK
+extern "C" __global__ void __launch_bounds__(256) mark_rows(const I* list, u32* last, i64 rows, i64 limit, i64 size,
+    i64 axis, u64* fault, i64 op) {
+  const i64 row = (i64)blockIdx.x * 256 + threadIdx.x;
+  if (row >= rows) return;
+  i64 k = (i64)list[row], given = k;
+  if (k < 0) k += size;
+  if (k < 0 || k > limit) { report(fault, (int)op, given, axis, size); return; }
+  atomicMax(&last[k], (u32)row + 1);
+}
+extern "C" __global__ void __launch_bounds__(256) set_rows(T* dst, const u32* last, const T* updates, const I* list,
+    i64 rows, i64 units, i64 stride, i64 limit, i64 size) {
+  const i64 row = (i64)blockIdx.x * (256 / LANES) + threadIdx.x / LANES;
+  if (row >= rows) return;
+  i64 k = (i64)list[row];
+  if (k < 0) k += size;
+  if (k < 0 || k > limit || last[k] != (u32)row + 1) return;
+  copy_row(updates + row * units, dst + k * stride, units);
+}
+#else
+// Adds four words to memory at once: of float, or of pairs of a 16-bit type.
+__forceinline__ void add_words(u32* at, const u32* x) {
+#if __CUDA_ARCH__ >= 900
+#if defined(ADD_F32)
+  asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" :: "l"(at), "f"(__uint_as_float(x[0])),
+               "f"(__uint_as_float(x[1])), "f"(__uint_as_float(x[2])), "f"(__uint_as_float(x[3])) : "memory");
+#elif defined(ADD_F16)
+  asm volatile("red.global.add.noftz.v4.f16x2 [%0], {%1, %2, %3, %4};" :: "l"(at), "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]) : "memory");
+#else
+  asm volatile("red.global.add.noftz.v4.bf16x2 [%0], {%1, %2, %3, %4};" :: "l"(at), "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]) : "memory");
+#endif
+#endif
+}
+extern "C" __global__ void __launch_bounds__(256) add_rows(T* dst, const T* updates, const I* list, i64 rows, i64 units,
+    i64 stride, i64 limit, i64 size, i64 axis, u64* fault, i64 op) {
+  const i64 row = (i64)blockIdx.x * (256 / LANES) + threadIdx.x / LANES;
+  if (row >= rows) return;
+  i64 k = (i64)list[row], given = k;
+  if (k < 0) k += size;
+  if (k < 0 || k > limit) { report(fault, (int)op, given, axis, size); return; }
+  const T* from = updates + row * units;
+  T* to = dst + k * stride;
+  for (i64 j = threadIdx.x % LANES; j < units; j += LANES) {
+    const T x = from[j];
+    add_words((u32*)(to + j), (const u32*)&x);
+  }
+}
+#endif
+#endif
+
+#ifdef PUT_ROW
+// out = dst with updates at the places of indices along the last axis: a block for each row, whose last
+// updates by place are found in shared memory. dst, updates and indices lie in rows of n and m.
+extern "C" __global__ void __launch_bounds__(512) put_row(const T* dst, const T* updates, const I* indices, T* out,
+    i64 n, i64 m, i64 axis, u64* fault, i64 op) {
+  extern __shared__ __align__(16) u8 memory[];
+  u32* last = (u32*)memory;
+  const i64 row = blockIdx.x;
+  for (int k = threadIdx.x; k < n; k += 512) last[k] = 0;
+  __syncthreads();
+  const I* places = indices + row * m;
+#pragma unroll 4
+  for (int j = threadIdx.x; j < m; j += 512) {
+    i64 k = (i64)places[j], given = k;
+    if (k < 0) k += n;
+    if (k < 0 || k >= n) report(fault, (int)op, given, axis, n);
+    else atomicMax(&last[k], (u32)j + 1);
+  }
+  __syncthreads();
+  const T* from = updates + row * m;
+  const T* old = dst + row * n;
+  T* to = out + row * n;
+#pragma unroll 4
+  for (int k = threadIdx.x; k < n; k += 512) { u32 j = last[k]; to[k] = j ? from[j - 1] : old[k]; }
+}
+#endif
+
 #ifdef SCATTER
 // updates (I + slice) go to dst[s + index(i)], dst contiguous. G as in gather, of dst, then the strides of
 // updates: for the position in I one (contiguous), for each slice axis one.
@@ -172,24 +287,20 @@ extern "C" __global__ void scatter_axis(T* dst, u32* last, const T* updates, con
 #endif
 
 #ifdef RANDOM
-// Threefry-2x32, 20 rounds (Salmon et al., 2011): words i and i + h + n % 2 of a key's n words are the
-// halves of the hash of the counters (i, i + h + n % 2). One thread for each pair; keys (blocks, 2).
-extern "C" __global__ void random(const u32* keys, u32* out, i64 n, i64 streams) {
-  i64 half = n / 2, odd = n % 2, each = half + odd;
+// Words i and i + h + n % 2 of a key's n words (h = n / 2) are the halves of the hash of the counters
+// (i, i + h + n % 2). One thread for V neighbouring pairs, where V divides h; keys (blocks, 2).
+extern "C" __global__ void __launch_bounds__(256) random(const u32* keys, u32* out, i64 n, i64 streams) {
+  const i64 half = n / 2, each = half + n % 2, packs = each / V;
   i64 t = (i64)blockIdx.x * blockDim.x + threadIdx.x;
-  if (t >= each * streams) return;
-  i64 s = t / each, i = t - s * each;
-  u32 k[3] = {keys[2 * s], keys[2 * s + 1], 0};
-  k[2] = k[0] ^ k[1] ^ 0x1BD11BDAu;
-  u32 a = (u32)i + k[0], b = (i < half ? (u32)(i + each) : 0u) + k[1];
-  const int turns[2][4] = {{13, 15, 26, 6}, {17, 29, 16, 24}};
+  if (t >= packs * streams) return;
+  const i64 s = streams == 1 ? 0 : t / packs, i = (t - s * packs) * V;
+  Pack<u32, V> first, second;
 #pragma unroll
-  for (int round = 0; round < 5; round++) {
-#pragma unroll
-    for (int j = 0; j < 4; j++) { a += b; int r = turns[round % 2][j]; b = ((b << r) | (b >> (32 - r))) ^ a; }
-    a += k[(round + 1) % 3]; b += k[(round + 2) % 3] + round + 1;
+  for (int e = 0; e < V; e++) {
+    first.v[e] = (u32)(i + e); second.v[e] = i + e < half ? (u32)(i + e + each) : 0u;
+    threefry(keys[2 * s], keys[2 * s + 1], first.v[e], second.v[e]);
   }
-  out[s * n + i] = a;
-  if (i < half) out[s * n + each + i] = b;
+  *(Pack<u32, V>*)(out + s * n + i) = first;
+  if (i < half) *(Pack<u32, V>*)(out + s * n + each + i) = second;
 }
 #endif

@@ -11,6 +11,7 @@
 
 mod allocator;
 mod args;
+mod attention;
 pub mod backend;
 #[cfg(test)]
 mod compile_tests;
@@ -18,6 +19,7 @@ mod copy;
 mod device;
 mod driver;
 mod fast;
+mod flash;
 mod fused;
 mod gather;
 mod host;
@@ -26,8 +28,10 @@ mod matmul;
 mod module;
 mod print;
 mod quantized;
+mod random;
 mod rows;
 mod scan;
+mod sort;
 mod stream;
 
 pub use driver::{DeviceFacts, availability};

@@ -355,6 +355,33 @@ template <class R, class T> __forceinline__ T block_join(T x) {
   x = lane < warps ? parts[lane] : R::start();
   return warp_join<R>(x);
 }
+#if __CUDA_ARCH__ >= 900
+__forceinline__ void cluster_barrier() {
+  asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
+}
+__forceinline__ u32 cluster_rank() { u32 r; asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(r)); return r; }
+// The join over all threads of a cluster of C blocks of at most 16 warps, on every thread. Each call of a
+// kernel has a number K and memory of its own, into which all blocks write; a barrier of the cluster must
+// come before the first one, so that all blocks run.
+template <class R, int C, int K, class T> __forceinline__ T cluster_join(T x) {
+  union Slot { T t; u32 w[(sizeof(T) + 3) / 4]; };
+  __shared__ Slot slots[C * 16];
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
+  Slot own;
+  own.t = warp_join<R>(x);
+  if (lane < C) {
+    u32 at = (u32)__cvta_generic_to_shared(&slots[cluster_rank() * warps + warp]), there;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(at), "r"(lane));
+#pragma unroll
+    for (int i = 0; i < (int)(sizeof(T) + 3) / 4; i++)
+      asm volatile("st.shared::cluster.u32 [%0], %1;" :: "r"(there + 4 * i), "r"(own.w[i]) : "memory");
+  }
+  cluster_barrier();
+  T sum = R::start();
+  for (int i = lane; i < C * warps; i += 32) sum = R::join(sum, slots[i].t);
+  return warp_join<R>(sum);
+}
+#endif
 // The join over threadIdx.y, for blocks of 32 columns; on every thread.
 template <class R, class T> __forceinline__ T column_join(T x) {
   __shared__ T parts[32][33];
@@ -364,6 +391,21 @@ template <class R, class T> __forceinline__ T column_join(T x) {
   x = parts[0][threadIdx.x];
   for (int y = 1; y < (int)blockDim.y; y++) x = R::join(x, parts[y][threadIdx.x]);
   return x;
+}
+
+// ---- random words ----
+// Threefry-2x32, 20 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011): both halves
+// of the hash of the counters (a, b).
+__forceinline__ void threefry(u32 k0, u32 k1, u32& a, u32& b) {
+  const u32 k[3] = {k0, k1, k0 ^ k1 ^ 0x1BD11BDAu};
+  const int turns[2][4] = {{13, 15, 26, 6}, {17, 29, 16, 24}};
+  a += k[0]; b += k[1];
+#pragma unroll
+  for (int round = 0; round < 5; round++) {
+#pragma unroll
+    for (int j = 0; j < 4; j++) { a += b; b = __funnelshift_l(b, b, turns[round % 2][j]) ^ a; }
+    a += k[(round + 1) % 3]; b += k[(round + 2) % 3] + round + 1;
+  }
 }
 
 // ---- bad data ----

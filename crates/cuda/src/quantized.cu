@@ -33,95 +33,114 @@ __forceinline__ float scale_of(S s) {
 }
 __forceinline__ float value_of(u32 q) {
 #if MODE == 0
-  return (float)q;
+  // Conversions are slow; below 2^23 the bits of a float do it.
+  return __uint_as_float(0x4B000000u | q) - 8388608.f;
 #elif MODE == 3
   return e4m3(q);
 #else
   return e2m1(q);
 #endif
 }
-// Element j of a row of words.
-__forceinline__ u32 element(const u32* row, i64 j) {
-  i64 bit = j * BITS; i64 word = bit >> 5; int shift = (int)(bit & 31);
-  u32 lo = row[word] >> shift;
-#if BITS == 3 || BITS == 5 || BITS == 6
-  if (shift + BITS > 32) lo |= row[word + 1] << (32 - shift);
+// Eight neighbouring elements are BITS bytes.
+#if BITS == 8
+typedef u64 Eight;
+#elif BITS == 4
+typedef u32 Eight;
+#elif BITS == 2
+typedef u16 Eight;
+#else
+struct Eight { u8 v[BITS]; };
 #endif
-  return lo & ((1u << BITS) - 1);
+__forceinline__ u64 bits_of(Eight e) {
+#if BITS == 3 || BITS == 5 || BITS == 6
+  u64 x = 0;
+#pragma unroll
+  for (int i = 0; i < BITS; i++) x |= (u64)e.v[i] << (8 * i);
+  return x;
+#else
+  return e;
+#endif
 }
+__forceinline__ float eighth(Eight e, int j) { return value_of((u32)(bits_of(e) >> (j * BITS)) & ((1u << BITS) - 1)); }
 
 #ifdef DEQUANTIZE
-// out (rows, k) = scale * q + bias; one thread for each element. O is the type of the result.
-extern "C" __global__ void dequantize(const u32* w, const S* scales, const T* biases, O* out, i64 n, i64 k) {
+// out (rows, k) = scale * q + bias; one thread for every eight elements. O is the type of the result. n and
+// k count eights.
+extern "C" __global__ void dequantize(const Eight* w, const S* scales, const T* biases, O* out, i64 n, i64 k) {
   i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= n) return;
-  i64 row = i / k, j = i - row * k, group = row * (k / GROUP) + j / GROUP;
-  float x = scale_of(scales[group]) * value_of(element(w + row * (k * BITS / 32), j));
+  i64 row = i / k, j = i - row * k, group = row * (k * 8 / GROUP) + j * 8 / GROUP;
+  const Eight e = w[i];
+  const float scale = scale_of(scales[group]);
 #if MODE == 0
-  x = x + widen(biases[group]);
+  const float bias = widen(biases[group]);
+#else
+  const float bias = 0.f;
 #endif
-  out[i] = convert<O>(x);
+  Pack<O, 8> r;
+#pragma unroll
+  for (int j = 0; j < 8; j++) r.v[j] = convert<O>(scale * eighth(e, j) + bias);
+  *(Pack<O, 8>*)(out + i * 8) = r;
 }
 #endif
 
 #ifdef QMV
-// out (m, n) = x (m, k) w^T, w (n, k), m <= M: one warp for each row of w. A lane takes 32 elements of
-// the row at a time (BITS words, in one group), so that weights are read once, in whole words, and each
-// row of x meets them in registers. sum(x) of the 32 elements carries the bias: s * sum(x q) + b * sum(x).
-extern "C" __global__ void __launch_bounds__(256) qmv(const T* x, const u32* w, const S* scales,
+// out (m, n) = x (m, k) w^T, w (n, k), m <= M: a warp for every R rows of w. A lane takes eight neighbouring
+// elements at a time, so that weights and x are read in whole lines, and each row of x meets R rows of
+// weights in registers. sum(x) of the eight carries the bias: s * sum(x q) + b * sum(x).
+extern "C" __global__ void __launch_bounds__(256) qmv(const T* x, const Eight* w, const S* scales,
                                                       const T* biases, T* out, i64 m, i64 n, i64 k) {
-  i64 row = (i64)blockIdx.x * 8 + (threadIdx.x >> 5);
+  const i64 row = ((i64)blockIdx.x * 8 + (threadIdx.x >> 5)) * R;
   if (row >= n) return;
-  int lane = threadIdx.x & 31;
-  const u32* weights = w + row * (k / 32 * BITS);
-  float sums[M];
+  const int lane = threadIdx.x & 31, eights = (int)(k / 8);
+  i64 rows[R];
+  float sums[R][M];
 #pragma unroll
-  for (int i = 0; i < M; i++) sums[i] = 0.f;
-  for (i64 c = lane; c < k / 32; c += 32) {
-    u32 words[BITS + 1];
+  for (int r = 0; r < R; r++) {
+    rows[r] = row + r < n ? row + r : row;
 #pragma unroll
-    for (int b = 0; b < BITS; b++) words[b] = weights[c * BITS + b];
-    words[BITS] = 0;
-    i64 group = row * (k / GROUP) + c * 32 / GROUP;
-    float scale = scale_of(scales[group]), bias = 0.f;
-#if GROUP == 16
-    float second = scale_of(scales[group + 1]), bias2 = 0.f;
-#endif
+    for (int i = 0; i < M; i++) sums[r][i] = 0.f;
+  }
+#pragma unroll (M * R > 4 ? 1 : 4)
+  for (int c = lane; c < eights; c += 32) {
+    Eight e[R];
+    float scale[R], bias[R];
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+      e[r] = w[rows[r] * eights + c];
+      i64 group = rows[r] * (k / GROUP) + c * 8 / GROUP;
+      scale[r] = scale_of(scales[group]);
 #if MODE == 0
-    bias = widen(biases[group]);
-#if GROUP == 16
-    bias2 = widen(biases[group + 1]);
+      bias[r] = widen(biases[group]);
+#else
+      bias[r] = 0.f;
 #endif
-#endif
+    }
 #pragma unroll
     for (int i = 0; i < M; i++) {
       if (i < m) {
-        const T* xs = x + i * k + c * 32;
-        float dot[2] = {0.f, 0.f}, sum[2] = {0.f, 0.f};
+        const Pack<T, 8> p = *(const Pack<T, 8>*)(x + i * k + c * 8);
+        float sum = 0.f;
+#if MODE == 0
 #pragma unroll
-        for (int h = 0; h < 32; h += 8) {
-          Pack<T, 8> p = *(const Pack<T, 8>*)(xs + h);
-#pragma unroll
-          for (int e = 0; e < 8; e++) {
-            const int at = (h + e) * BITS, word = at / 32, shift = at % 32;
-            u32 q = words[word] >> shift;
-            if (shift + BITS > 32) q |= words[word + 1] << (32 - shift);
-            float v = widen(p.v[e]);
-            dot[h / 16] += v * value_of(q & ((1u << BITS) - 1)); sum[h / 16] += v;
-          }
-        }
-#if GROUP == 16
-        sums[i] += scale * dot[0] + bias * sum[0] + second * dot[1] + bias2 * sum[1];
-#else
-        sums[i] += scale * (dot[0] + dot[1]) + bias * (sum[0] + sum[1]);
+        for (int j = 0; j < 8; j++) sum += widen(p.v[j]);
 #endif
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+          float dot = 0.f;
+#pragma unroll
+          for (int j = 0; j < 8; j++) dot += widen(p.v[j]) * eighth(e[r], j);
+          sums[r][i] += scale[r] * dot + bias[r] * sum;
+        }
       }
     }
   }
 #pragma unroll
-  for (int i = 0; i < M; i++) {
-    float sum = warp_join<Sum<float>>(sums[i]);
-    if (lane == 0 && i < m) out[i * n + row] = convert<T>(sum);
-  }
+  for (int r = 0; r < R; r++)
+#pragma unroll
+    for (int i = 0; i < M; i++) {
+      float sum = warp_join<Sum<float>>(sums[r][i]);
+      if (lane == 0 && i < m && row + r < n) out[i * n + row + r] = convert<T>(sum);
+    }
 }
 #endif

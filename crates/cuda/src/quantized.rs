@@ -1,7 +1,8 @@
 //! Quantised matrices: their values, and products with them.
 //!
-//! Products of few rows read the packed weights once, in a kernel of one warp for each row of the
-//! matrix; others write the matrix out in x's type and multiply as usual.
+//! Products of few rows read the packed weights once, in a kernel of one warp for two rows of the
+//! matrix; those of more rows unpack them on the way to the matrix units; those of many write the
+//! matrix out in x's type and multiply as usual.
 
 use lazulite_core::backend::Operand;
 use lazulite_core::op::quantized::{Dequantize, QuantFormat, QuantMode, QuantizedMatmul};
@@ -11,12 +12,23 @@ use crate::args::Args;
 use crate::indexing::{THREADS, blocks};
 use crate::module::Rounding;
 use crate::print::storage;
-use crate::stream::Launch;
+use crate::stream::{COUNTERS, Launch};
 use crate::{copy, matmul};
 
 pub(crate) const SOURCE: &str = include_str!("quantized.cu");
-/// The most rows of x for the kernel that reads packed weights.
-const FEW_ROWS: usize = 16;
+/// The source of the product on the matrix units.
+pub(crate) const UNITS: &str = concat!(include_str!("mma.cuh"), include_str!("qmm.cu"));
+/// The most rows of x for the kernel of plain arithmetic, where the matrix units take more and where
+/// they do not.
+const FEW_ROWS: usize = 4;
+const FEW_ROWS_WITHOUT_UNITS: usize = 16;
+/// The most rows of x for which weights are unpacked on the way to the matrix units: with more, every
+/// weight is unpacked too often, and the matrix is written out first.
+const MANY_ROWS: usize = 128;
+/// The most parts into which it cuts k.
+const MOST_SPLITS: usize = 8;
+/// Rows of w of a block of the product on the matrix units.
+const BLOCK: usize = 128;
 
 fn defines(format: QuantFormat, dtype: Dtype) -> String {
     let mode = match format.mode {
@@ -29,11 +41,17 @@ fn defines(format: QuantFormat, dtype: Dtype) -> String {
     format!("T={};BITS={bits};GROUP={group};MODE={mode}", storage(dtype))
 }
 
+/// A contiguous operand at a multiple of 16 bytes.
+fn aligned(launch: &Launch<'_>, x: &Operand) -> Result<Operand> {
+    let x = copy::as_contiguous(launch, x)?;
+    if launch.read(&x)?.is_multiple_of(16) { Ok(x) } else { copy::contiguous(launch, &x) }
+}
+
 /// The contiguous parts of a matrix: words, scales and biases (the scales again where there are
 /// none).
 fn parts(launch: &Launch<'_>, inputs: &[Operand]) -> Result<[Operand; 3]> {
     let part = |i: usize| copy::as_contiguous(launch, &inputs[i.min(inputs.len() - 1)]);
-    Ok([part(0)?, part(1)?, part(2)?])
+    Ok([aligned(launch, &inputs[0])?, part(1)?, part(2)?])
 }
 
 /// The values of a quantised matrix.
@@ -60,12 +78,71 @@ fn expand(
     let dtype = if format.mode == QuantMode::Affine { scales.dtype } else { out.dtype };
     let defines = format!("{};O={};DEQUANTIZE", defines(format, dtype), storage(out.dtype));
     let kernel = launch.gpu.modules.kernel(SOURCE, "dequantize", &defines, Rounding::Separate)?;
-    let (count, k) = (out.layout.len(), out.shape()[out.shape().len() - 1]);
+    let (count, k) = (out.layout.len() / 8, out.shape()[out.shape().len() - 1] / 8);
     let mut args = Args::new();
     args.word(launch.read(&words)?).word(launch.read(&scales)?).word(launch.read(&biases)?);
     args.word(launch.write(out)?).size(count).size(k);
     // SAFETY: the kernel has these parameters; core checked the sizes of the parts.
     unsafe { args.launch(kernel, blocks(count), [THREADS as u32, 1, 1], 0, launch.queue.raw()) }
+}
+
+/// A product of few rows, in one pass over the packed weights by plain arithmetic.
+fn few(
+    launch: &Launch<'_>,
+    format: QuantFormat,
+    inputs: &[Operand],
+    out: &Operand,
+    (m, n, k): (usize, usize, usize),
+) -> Result<()> {
+    let x = aligned(launch, &inputs[0])?;
+    let [words, scales, biases] = parts(launch, &inputs[1..])?;
+    let most = m.next_power_of_two();
+    let rows = if most <= 4 { 2 } else { 1 };
+    let defines = format!("{};M={most};R={rows};QMV", defines(format, x.dtype));
+    let kernel = launch.gpu.modules.kernel(SOURCE, "qmv", &defines, Rounding::Contracted)?;
+    let mut args = Args::new();
+    args.word(launch.read(&x)?).word(launch.read(&words)?).word(launch.read(&scales)?);
+    args.word(launch.read(&biases)?).word(launch.write(out)?).size(m).size(n).size(k);
+    let grid = [n.div_ceil(8 * rows) as u32, 1, 1];
+    // SAFETY: the kernel has these parameters; core checked the sizes of the parts.
+    unsafe { args.launch(kernel, grid, [256, 1, 1], 0, launch.queue.raw()) }
+}
+
+/// A product on the matrix units, which unpacks weights on their way there.
+fn tiled(
+    launch: &Launch<'_>,
+    format: QuantFormat,
+    inputs: &[Operand],
+    out: &Operand,
+    (m, n, k): (usize, usize, usize),
+) -> Result<()> {
+    let x = aligned(launch, &inputs[0])?;
+    let [words, scales, biases] = parts(launch, &inputs[1..])?;
+    let rows = m.next_power_of_two().clamp(16, 128);
+    let (across, down) = (n.div_ceil(BLOCK), m.div_ceil(rows));
+    let tiles = k / 64;
+    // Two blocks of few rows for each multiprocessor, one of many (whose partial sums weigh), of at
+    // least four tiles of k each.
+    let slots = if rows > 32 { 1 } else { 2 } * launch.gpu.facts.multiprocessors as usize;
+    let most = if across * down <= COUNTERS { (tiles / 4).clamp(1, MOST_SPLITS) } else { 1 };
+    let splits = (slots / (across * down)).clamp(1, most);
+    let splits = tiles.div_ceil(tiles.div_ceil(splits));
+    let scratch = match splits {
+        1 => None,
+        _ => Some(launch.scratch(splits * m * n * 4)?),
+    };
+    let shared = 4 * (rows * 72 * 2 + BLOCK * format.bits * 8);
+    let dtype = storage(x.dtype);
+    let defines = format!("T={dtype};BITS={};GROUP={};BM={rows}", format.bits, format.group);
+    let kernel = launch.gpu.modules.kernel(UNITS, "qmm", &defines, Rounding::Contracted)?;
+    let mut args = Args::new();
+    args.word(launch.read(&x)?).word(launch.read(&words)?).word(launch.read(&scales)?);
+    args.word(launch.read(&biases)?).word(launch.write(out)?);
+    args.word(scratch.as_ref().map_or(0, |s| s.address())).word(launch.queue.counters()?);
+    args.size(m).size(n).size(k).size(splits);
+    let grid = [across as u32, down as u32, splits as u32];
+    // SAFETY: the kernel has these parameters; core checked the sizes of the parts.
+    unsafe { args.launch(kernel, grid, [256, 1, 1], shared, launch.queue.raw()) }
 }
 
 /// A product with a quantised matrix.
@@ -83,31 +160,17 @@ pub(crate) fn quantized_matmul(
     let (n, ndim) = (out.shape()[out.shape().len() - 1], w.shape().len());
     let m = out.layout.len() / n;
     let one_matrix = w.shape()[..ndim - 2].iter().all(|&b| b == 1);
-    if op.transpose
-        && one_matrix
-        && m <= FEW_ROWS
-        && k % 32 == 0
-        && k > 0
-        && !x.dtype.is_complex()
-        && x.dtype != Dtype::F64
-    {
-        let x = copy::as_contiguous(launch, x)?;
-        // Packs of 8 elements want 16 bytes' alignment (32 for float32: two accesses).
-        let x = match launch.read(&x)?.is_multiple_of(16) {
-            true => x,
-            false => copy::contiguous(launch, &x)?,
-        };
-        let [words, scales, biases] = parts(launch, &inputs[1..])?;
-        let most = m.next_power_of_two();
-        let defines = format!("{};M={most};QMV", defines(op.format, x.dtype));
-        let modules = &launch.gpu.modules;
-        let kernel = modules.kernel(SOURCE, "qmv", &defines, Rounding::Contracted)?;
-        let mut args = Args::new();
-        args.word(launch.read(&x)?).word(launch.read(&words)?).word(launch.read(&scales)?);
-        args.word(launch.read(&biases)?).word(launch.write(out)?).size(m).size(n).size(k);
-        let grid = [n.div_ceil(8) as u32, 1, 1];
-        // SAFETY: the kernel has these parameters; core checked the sizes of the parts.
-        return unsafe { args.launch(kernel, grid, [256, 1, 1], 0, launch.queue.raw()) };
+    if op.transpose && one_matrix && k > 0 && !x.dtype.is_complex() && x.dtype != Dtype::F64 {
+        let units = x.dtype.is_half()
+            && op.format.mode == QuantMode::Affine
+            && matches!(op.format.bits, 4 | 8)
+            && k % 64 == 0;
+        if units && m > FEW_ROWS && m <= MANY_ROWS {
+            return tiled(launch, op.format, inputs, out, (m, n, k));
+        }
+        if m <= FEW_ROWS || !units && m <= FEW_ROWS_WITHOUT_UNITS {
+            return few(launch, op.format, inputs, out, (m, n, k));
+        }
     }
     let mut shape = w.shape().to_vec();
     shape[ndim - 1] = shape[ndim - 1] * 32 / op.format.bits;

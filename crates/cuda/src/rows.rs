@@ -60,6 +60,8 @@ pub(crate) struct Variant {
     pub along: SmallVec<[Along; 8]>,
     pub wide: bool,
     pub threads: usize,
+    /// Blocks that share a row and join through each other's memory; 1 for none.
+    pub cluster: usize,
     /// With rows that are cut: the pass, from 1.
     pub stage: Option<usize>,
 }
@@ -80,12 +82,12 @@ pub(crate) fn levels(tape: &Tape) -> Vec<usize> {
     out
 }
 
-/// The full values that `roots` need, in order; row values end the walk.
-fn needed(tape: &Tape, roots: &[u16]) -> Vec<usize> {
+/// The full values that `roots` need, in order; row values and those of `held` end the walk.
+fn needed(tape: &Tape, roots: &[u16], held: &[usize]) -> Vec<usize> {
     let mut wanted = vec![false; tape.values.len()];
     roots.iter().for_each(|&r| wanted[r as usize] = true);
     for v in (0..tape.values.len()).rev() {
-        if !wanted[v] || tape.values[v].extent == Extent::Row {
+        if !wanted[v] || tape.values[v].extent == Extent::Row || held.contains(&v) {
             continue;
         }
         match tape.values[v].instr {
@@ -96,6 +98,44 @@ fn needed(tape: &Tape, roots: &[u16]) -> Vec<usize> {
         }
     }
     (0..tape.values.len()).filter(|&v| wanted[v] && tape.values[v].extent == Extent::Full).collect()
+}
+
+/// Registers of a thread that hold values from one pass over the row to the next.
+const MOST_HELD_WORDS: usize = 32;
+
+/// Full values that cost a function call and that several passes need: they stay in registers after
+/// the first one, as far as there is room.
+fn worth_holding(tape: &Tape, variant: &Variant, levels: &[usize]) -> Vec<usize> {
+    let last = levels.iter().copied().max().unwrap_or(0);
+    let mut uses = vec![0; tape.values.len()];
+    for level in 1..=last + 1 {
+        let roots: Vec<u16> = match level > last {
+            true => tape.stores.to_vec(),
+            false => reductions(tape)
+                .into_iter()
+                .filter(|&r| levels[r] == level)
+                .filter_map(|r| match tape.values[r].instr {
+                    Instr::Reduce(_, a) => Some(a),
+                    _ => None,
+                })
+                .collect(),
+        };
+        needed(tape, &roots, &[]).into_iter().for_each(|v| uses[v] += 1);
+    }
+    let dear = |v: usize| match tape.values[v].instr {
+        Instr::Unary(op, _) => op.info().cuda.contains('('),
+        _ => false,
+    };
+    let each = variant.items * variant.pack;
+    let room = MOST_HELD_WORDS.checked_div(each).unwrap_or(0);
+    let fits = |&v: &usize| {
+        uses[v] > 1
+            && dear(v)
+            && tape.values[v].extent == Extent::Full
+            && tape.values[v].dtype.compute().size() == 4
+    };
+    // The last ones have most of the work behind them.
+    (0..tape.values.len()).rev().filter(fits).take(room).collect()
 }
 
 fn reductions(tape: &Tape) -> Vec<usize> {
@@ -190,7 +230,7 @@ pub(crate) fn execute(
         let parts = if stage == Some(last + 1) && only_rows { 1 } else { parts };
         let (grid, block) = match variant.team {
             Team::Warp => ([f.rows.div_ceil(4), parts, 1], [32, 4, 1]),
-            Team::Block => ([f.rows, parts, 1], [variant.threads, 1, 1]),
+            Team::Block => ([f.rows * variant.cluster, parts, 1], [variant.threads, 1, 1]),
             Team::Column => ([f.rows.div_ceil(32), parts, 1], [32, variant.threads / 32, 1]),
         };
         let mut args = Args::new();
@@ -206,6 +246,10 @@ pub(crate) fn execute(
 /// Packs of a row that a thread may keep in registers, and the registers that they may take.
 const MOST_ITEMS: usize = 4;
 const MOST_KEPT_BYTES: usize = 256;
+
+/// Registers of packs that each thread of a cluster may keep, and threads of its blocks.
+const MOST_CLUSTER_WORDS: usize = 32;
+const CLUSTER_THREADS: usize = 512;
 
 /// The team for a call, and into how many parts rows are cut.
 fn choose(
@@ -257,6 +301,7 @@ fn choose(
     let room = |items: usize| keeps && items * kept_bytes <= MOST_KEPT_BYTES;
 
     let processors = launch.gpu.facts.multiprocessors as usize;
+    let mut cluster = 1;
     let (team, threads, items) = if column {
         (Team::Column, 512, 0)
     } else if packs <= 32 * MOST_ITEMS && f.rows >= 4 * processors {
@@ -270,6 +315,18 @@ fn choose(
             false => (Team::Block, packs.next_multiple_of(32).min(512), 0),
         }
     };
+    // Rows too long for the registers of one block, where blocks can share them: read once.
+    if team == Team::Block && items == 0 && keeps && launch.gpu.facts.capability.0 == 9 {
+        let words: usize = (0..inputs.len())
+            .filter(|&i| full[i])
+            .map(|i| (inputs[i].dtype.size() * pack).div_ceil(4))
+            .sum();
+        let each = |blocks: usize| packs.div_ceil(blocks * CLUSTER_THREADS);
+        cluster = [2, 4, 8].into_iter().find(|&c| each(c) <= 4).unwrap_or(8);
+        if each(cluster) * words > MOST_CLUSTER_WORDS {
+            cluster = 1;
+        }
+    }
     // Rows are cut where their teams would leave most of the device idle.
     let teams = match team {
         Team::Warp => f.rows.div_ceil(4),
@@ -282,15 +339,21 @@ fn choose(
         true => longest.min((4 * processors).div_ceil(teams)),
         false => 1,
     };
+    let shared = cluster > 1 && parts == 1;
     let variant = Variant {
         team,
         pack,
-        items: if parts > 1 { 0 } else { items },
+        items: match parts {
+            1 if shared => packs.div_ceil(cluster * CLUSTER_THREADS),
+            1 => items,
+            _ => 0,
+        },
         kept_axes: kd,
         reduced_axes: rd,
         along: (0..operands.len()).map(along).collect(),
         wide: needs_wide(f.rows.saturating_mul(f.length), &[inputs, outputs]),
-        threads: if parts > 1 && team == Team::Block { 512 } else { threads },
+        threads: if (parts > 1 || shared) && team == Team::Block { 512 } else { threads },
+        cluster: if shared { cluster } else { 1 },
         stage: None,
     };
     (variant, parts)
@@ -298,7 +361,12 @@ fn choose(
 
 /// The source of the kernel of a variant.
 pub(crate) fn print(tape: &Tape, variant: &Variant) -> String {
-    Printer { tape, variant, out: String::new(), levels: levels(tape) }.kernel()
+    let levels = levels(tape);
+    let hold = match variant.stage {
+        None => worth_holding(tape, variant, &levels),
+        Some(_) => Vec::new(),
+    };
+    Printer { tape, variant, out: String::new(), levels, hold, held: Vec::new() }.kernel()
 }
 
 struct Printer<'a> {
@@ -306,6 +374,9 @@ struct Printer<'a> {
     variant: &'a Variant,
     out: String,
     levels: Vec<usize>,
+    /// Values that stay in registers once they are computed, and those that are.
+    hold: Vec<usize>,
+    held: Vec<usize>,
 }
 
 impl Printer<'_> {
@@ -333,11 +404,15 @@ impl Printer<'_> {
         (format!("{}<{t}>", reducer(op)), t)
     }
 
-    fn combine(&self) -> &'static str {
+    /// The function that joins value `value` by `join` over the team.
+    fn combine(&self, join: &str, value: usize) -> String {
         match self.variant.team {
-            Team::Warp => "warp_join",
-            Team::Block => "block_join",
-            Team::Column => "column_join",
+            Team::Warp => format!("warp_join<{join}>"),
+            Team::Block if self.variant.cluster > 1 => {
+                format!("cluster_join<{join}, {}, {value}>", self.variant.cluster)
+            }
+            Team::Block => format!("block_join<{join}>"),
+            Team::Column => format!("column_join<{join}>"),
         }
     }
 
@@ -351,12 +426,23 @@ impl Printer<'_> {
         let _ = write!(
             self.out,
             "struct P {{ u64 at[{}]; }};\nstruct G {{ i64 v[{geometry}]; }};\ntypedef {} I;\n\
-             extern \"C\" __global__ void __launch_bounds__({}) tape(P p, G g) {{\n",
+             extern \"C\" __global__ void {}__launch_bounds__({}) tape(P p, G g) {{\n",
             operands + if v.stage.is_some() { reduced.len() } else { 0 },
             if v.wide { "i64" } else { "i32" },
+            if v.cluster > 1 {
+                format!("__cluster_dims__({}, 1, 1) ", v.cluster)
+            } else {
+                String::new()
+            },
             v.threads,
         );
+        let shared = format!(
+            "  const I row = blockIdx.x / {c}; const bool live = true;\n  \
+             const I lane = cluster_rank() * blockDim.x + threadIdx.x, lanes = blockDim.x * {c};",
+            c = v.cluster
+        );
         self.line(match v.team {
+            Team::Block if v.cluster > 1 => &shared,
             Team::Warp => {
                 "  const I row = (I)blockIdx.x * 4 + threadIdx.y; const bool live = true;\n  \
                  if (row >= (I)g.v[0]) return;\n  const I lane = threadIdx.x, lanes = 32;"
@@ -387,6 +473,9 @@ impl Printer<'_> {
             } else if v.items > 0 {
                 self.keep(l, storage(dtype));
             }
+        }
+        if v.cluster > 1 {
+            self.line("  cluster_barrier();");
         }
         let last = self.levels.iter().copied().max().unwrap_or(0);
         self.row_values(0);
@@ -471,7 +560,16 @@ impl Printer<'_> {
     fn over_row(&mut self, roots: &[u16], before: &str, body: &str, after: &str) {
         let v = self.variant;
         let pack = v.pack;
-        let values = needed(self.tape, roots);
+        let values = needed(self.tape, roots, &self.held);
+        let fresh: Vec<usize> = values
+            .iter()
+            .copied()
+            .filter(|x| self.hold.contains(x) && !self.held.contains(x))
+            .collect();
+        for &x in &fresh {
+            let t = compute(self.tape.values[x].dtype);
+            self.line(format!("  {t} hv{x}[{}][{pack}];", v.items));
+        }
         if v.items > 0 {
             self.line(format!(
                 "#pragma unroll\n  for (int it = 0; it < {}; it++) {{ \
@@ -526,6 +624,7 @@ impl Printer<'_> {
         for &x in &values {
             let value = &self.tape.values[x];
             let text = match value.instr {
+                _ if self.held.contains(&x) => format!("hv{x}[it][e]"),
                 Instr::Const(_) => continue,
                 Instr::Load { operand } => match v.along[operand as usize] {
                     Along::Fixed => continue,
@@ -537,7 +636,11 @@ impl Printer<'_> {
             };
             let t = compute(value.dtype);
             self.line(format!("      const {t} v{x} = {text};"));
+            if fresh.contains(&x) {
+                self.line(format!("      hv{x}[it][e] = v{x};"));
+            }
         }
+        self.held.extend(fresh);
         self.line(body);
         self.line("    }");
         self.line(after);
@@ -577,8 +680,8 @@ impl Printer<'_> {
         self.over_row(&roots, "", &body, "");
         for &(_, v) in &here {
             let (join, t) = self.join(v);
-            let combine = self.combine();
-            self.line(format!("  const {t} v{v} = {combine}<{join}>(a{v});"));
+            let combine = self.combine(&join, v);
+            self.line(format!("  const {t} v{v} = {combine}(a{v});"));
         }
     }
 
@@ -586,11 +689,11 @@ impl Printer<'_> {
     fn join_parts(&mut self, level: usize, reduced: &[usize], operands: usize) {
         for (r, v) in self.at_level(level, reduced) {
             let (join, t) = self.join(v);
-            let combine = self.combine();
+            let combine = self.combine(&join, v);
             self.line(format!(
                 "  {t} a{v} = {join}::start();\n  for (I s = lane; s < (I)g.v[2]; s += lanes) \
                  a{v} = {join}::join(a{v}, ((const {t}*)p.at[{}])[row * (I)g.v[2] + s]);\n  \
-                 const {t} v{v} = {combine}<{join}>(a{v});",
+                 const {t} v{v} = {combine}(a{v});",
                 operands + r
             ));
         }

@@ -1,7 +1,7 @@
 // Running reductions and the places of extremes along one axis of a strided array. A row is the elements
 // that differ along that axis only; a block owns a row, or with PARTS a part of it. T is the element
 // type, R the reduction (of the prelude). G: rows, length, stride of x, stride of out, length of a part,
-// parts, kept axes, reverse, inclusive, then for each kept axis (size, stride of x, stride of out).
+// parts, kept axes, unused, inclusive, then for each kept axis (size, stride of x, stride of out).
 typedef Compute<T>::type A;
 struct G { i64 v[64]; };
 
@@ -14,17 +14,59 @@ __forceinline__ void place(const G& g, i64 row, i64& from, i64& to) {
 }
 
 #ifdef SCAN
+// Threads take EACH neighbours at a time. With UNIT all rows and parts begin at multiples of EACH, whose
+// elements lie side by side in both arrays.
+#define EACH 8
+#ifdef REVERSE
+#define BACK 1
+#else
+#define BACK 0
+#endif
+#define TURN (256 * EACH)
+
+// Elements j, j + 1, ... in the order of the scan, as far as `end`.
+__forceinline__ void fetch(const T* x, i64 j, i64 end, const G& g, A* v) {
+#ifdef UNIT
+  if (j >= end) { for (int e = 0; e < EACH; e++) v[e] = R<A>::start(); return; }
+  const Pack<T, EACH> p = *(const Pack<T, EACH>*)(x + (BACK ? g.v[1] - EACH - j : j));
+#pragma unroll
+  for (int e = 0; e < EACH; e++) v[e] = widen(p.v[BACK ? EACH - 1 - e : e]);
+#else
+#pragma unroll
+  for (int e = 0; e < EACH; e++) {
+    i64 k = BACK ? g.v[1] - 1 - j - e : j + e;
+    v[e] = j + e < end ? A(widen(x[k * g.v[2]])) : R<A>::start();
+  }
+#endif
+}
+__forceinline__ void store(T* out, i64 j, i64 end, const G& g, const A* v) {
+#ifdef UNIT
+  if (j >= end) return;
+  Pack<T, EACH> p;
+#pragma unroll
+  for (int e = 0; e < EACH; e++) p.v[e] = convert<T>(BACK ? v[EACH - 1 - e] : v[e]);
+  *(Pack<T, EACH>*)(out + (BACK ? g.v[1] - EACH - j : j)) = p;
+#else
+#pragma unroll
+  for (int e = 0; e < EACH; e++) {
+    i64 k = BACK ? g.v[1] - 1 - j - e : j + e;
+    if (j + e < end) out[k * g.v[3]] = convert<T>(v[e]);
+  }
+#endif
+}
+
 // The join of each part of a row: totals (rows, parts).
 extern "C" __global__ void __launch_bounds__(256) part_totals(const T* x, A* totals, G g) {
   i64 row = blockIdx.x, part = blockIdx.y, from, to;
   place(g, row, from, to);
   i64 begin = part * g.v[4], end = begin + g.v[4] < g.v[1] ? begin + g.v[4] : g.v[1];
-  // A part is joined in order: each thread owns neighbours.
-  i64 each = (end - begin + 255) / 256, first = begin + each * threadIdx.x;
   A sum = R<A>::start();
-  for (i64 j = first; j < first + each && j < end; j++) {
-    i64 k = g.v[7] ? g.v[1] - 1 - j : j;
-    sum = R<A>::join(sum, widen(x[from + k * g.v[2]]));
+#pragma unroll 2
+  for (i64 j = begin + threadIdx.x * EACH; j < end; j += TURN) {
+    A v[EACH];
+    fetch(x + from, j, end, g, v);
+#pragma unroll
+    for (int e = 0; e < EACH; e++) sum = R<A>::join(sum, v[e]);
   }
   sum = block_join<R<A>>(sum);
   if (threadIdx.x == 0) totals[row * g.v[5] + part] = sum;
@@ -32,8 +74,7 @@ extern "C" __global__ void __launch_bounds__(256) part_totals(const T* x, A* tot
 
 // The running join, from what earlier parts left.
 extern "C" __global__ void __launch_bounds__(256) scan(const T* x, T* out, const A* totals, G g) {
-  __shared__ A ends[8];
-  __shared__ A carried;
+  __shared__ A ends[2][8];
   i64 row = blockIdx.x, part = blockIdx.y, from, to;
   place(g, row, from, to);
   i64 begin = part * g.v[4], end = begin + g.v[4] < g.v[1] ? begin + g.v[4] : g.v[1];
@@ -42,25 +83,36 @@ extern "C" __global__ void __launch_bounds__(256) scan(const T* x, T* out, const
     for (i64 p = threadIdx.x; p < part; p += 256) carry = R<A>::join(carry, totals[row * g.v[5] + p]);
     carry = block_join<R<A>>(carry);
   }
-  int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-  for (i64 base = begin; base < end; base += 256) {
-    i64 j = base + threadIdx.x, k = g.v[7] ? g.v[1] - 1 - j : j;
-    A own = j < end ? A(widen(x[from + k * g.v[2]])) : R<A>::start(), sum = own;
+  int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, turn = 0;
+  for (i64 base = begin; base < end; base += TURN, turn ^= 1) {
+    const i64 j = base + threadIdx.x * EACH;
+    A v[EACH], own[EACH];
+    fetch(x + from, j, end, g, own);
+    v[0] = own[0];
+#pragma unroll
+    for (int e = 1; e < EACH; e++) v[e] = R<A>::join(v[e - 1], own[e]);
+    A sum = v[EACH - 1];
     for (int d = 1; d < 32; d <<= 1) {
       A left = shuffle_up(sum, d);
       if (lane >= d) sum = R<A>::join(left, sum);
     }
     A before = shuffle_up(sum, 1);
-    if (lane == 0) before = R<A>::start();
-    if (lane == 31) ends[warp] = sum;
+    if (lane == 31) ends[turn][warp] = sum;
     __syncthreads();
     A offset = carry;
-    for (int w = 0; w < warp; w++) offset = R<A>::join(offset, ends[w]);
-    if (j < end) out[to + k * g.v[3]] = convert<T>(R<A>::join(offset, g.v[8] ? sum : before));
-    if (threadIdx.x == 255) carried = R<A>::join(offset, sum);
-    __syncthreads();
-    carry = carried;
-    __syncthreads();
+#pragma unroll
+    for (int w = 0; w < 8; w++) {
+      if (w < warp) offset = R<A>::join(offset, ends[turn][w]);
+      carry = R<A>::join(carry, ends[turn][w]);
+    }
+    if (lane > 0) offset = R<A>::join(offset, before);
+    if (!g.v[8]) {
+#pragma unroll
+      for (int e = EACH - 1; e > 0; e--) v[e] = v[e - 1];
+    }
+#pragma unroll
+    for (int e = 0; e < EACH; e++) v[e] = e == 0 && !g.v[8] ? offset : R<A>::join(offset, v[e]);
+    store(out + to, j, end, g, v);
   }
 }
 #endif

@@ -15,11 +15,12 @@ use crate::stream::Launch;
 pub(crate) const SOURCE: &str = include_str!("scan.cu");
 const GEOMETRY: usize = 64;
 const THREADS: u32 = 256;
-/// Elements of a part, where long rows are cut.
-const PART: usize = 8192;
+/// Elements that a thread takes at once, and a block.
+const EACH: usize = 8;
+const TURN: usize = THREADS as usize * EACH;
 
 /// The words of the kernels' struct; the last axis of `x` and `out` that is scanned is `axis`.
-fn geometry(x: &Operand, out: &Operand, axis: usize, part: usize, flags: [u64; 2]) -> Vec<u64> {
+fn geometry(x: &Operand, out: &Operand, axis: usize, part: usize, inclusive: bool) -> Vec<u64> {
     let kept: Vec<usize> = (0..x.shape().len()).filter(|&a| a != axis).collect();
     let sizes: Vec<usize> = kept.iter().map(|&a| x.shape()[a]).collect();
     let of = |o: &Operand| -> Vec<isize> { kept.iter().map(|&a| o.layout.strides[a]).collect() };
@@ -33,8 +34,8 @@ fn geometry(x: &Operand, out: &Operand, axis: usize, part: usize, flags: [u64; 2
         part as u64,
         n.div_ceil(part) as u64,
         merged.sizes.len() as u64,
-        flags[0],
-        flags[1],
+        0,
+        u64::from(inclusive),
     ];
     for a in 0..merged.sizes.len() {
         let (from, to) = (merged.strides[0][a], merged.strides[1][a]);
@@ -67,15 +68,24 @@ pub(crate) fn scan(launch: &Launch<'_>, op: &Scan, x: &Operand, out: &Operand) -
     }
     let n = x.shape()[op.axis];
     let rows = x.layout.len() / n;
-    let busy = rows >= 2 * launch.gpu.facts.multiprocessors as usize;
-    // At most 65,535 blocks fit the grid's second axis.
-    let part = if busy || n <= PART { n } else { PART.max(n.div_ceil(32768)) };
-    let flags = [u64::from(op.reverse), u64::from(op.inclusive)];
-    let g = geometry(x, out, op.axis, part, flags);
-    let parts = n.div_ceil(part);
-    let defines = format!("T={};R={};SCAN", storage(x.dtype), reducer(op.op));
-    let modules = &launch.gpu.modules;
+    // Few rows are cut into parts, about sixteen for each multiprocessor and none shorter than four
+    // turns of a block.
+    let wanted = (16 * launch.gpu.facts.multiprocessors as usize).div_ceil(rows);
+    let part = n.div_ceil(wanted.min(65_535)).next_multiple_of(TURN).max(4 * TURN).min(n);
     let (from, to) = (launch.read(x)?, launch.write(out)?);
+    let even = |o: &Operand, at: u64| {
+        let (s, size) = (&o.layout.strides, o.dtype.size() as u64);
+        s[op.axis] == 1
+            && at.is_multiple_of((size * EACH as u64).min(16))
+            && (0..s.len()).all(|a| a == op.axis || s[a] % EACH as isize == 0)
+    };
+    let unit = n.is_multiple_of(EACH) && even(x, from) && even(out, to);
+    let g = geometry(x, out, op.axis, part, op.inclusive);
+    let parts = n.div_ceil(part);
+    let unit = if unit { ";UNIT" } else { "" };
+    let back = if op.reverse { ";REVERSE" } else { "" };
+    let defines = format!("T={};R={};SCAN{unit}{back}", storage(x.dtype), reducer(op.op));
+    let modules = &launch.gpu.modules;
     let grid = [rows as u32, parts as u32, 1];
     let totals = match parts {
         1 => None,
@@ -110,7 +120,7 @@ pub(crate) fn arg_reduce(
         ArgReduceOp::Min => -1,
         ArgReduceOp::Max => 1,
     };
-    let g = geometry(x, out, op.axis, n, [0, 0]);
+    let g = geometry(x, out, op.axis, n, false);
     let defines = format!("T={};ARG={sign}", storage(x.dtype));
     let kernel = launch.gpu.modules.kernel(SOURCE, "arg_reduce", &defines, Rounding::Separate)?;
     let mut args = Args::new();

@@ -4,6 +4,7 @@
 //! the tickets that use them. Only a step that meets a use on another stream makes its stream wait,
 //! through an event recorded at that moment; steps of one stream cost no events.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lazulite_core::backend::{Buffer, Operand};
@@ -14,6 +15,7 @@ use rustc_hash::FxHashMap;
 use crate::allocator::DeviceMemory;
 use crate::device::Gpu;
 use crate::driver::{self, CUdeviceptr, CUstream};
+use crate::random;
 
 /// The number of the stream that copies from the host; no stream of the engine has it.
 pub(crate) const TRANSFER: u32 = u32::MAX;
@@ -48,7 +50,12 @@ pub(crate) struct Queue {
     /// For each other stream, the ticket up to which this one has waited for it.
     seen: Mutex<FxHashMap<u32, u64>>,
     fault: *mut Fault,
+    /// Zeros, which kernels that count their blocks leave as they found them.
+    counters: OnceLock<CUdeviceptr>,
 }
+
+/// How many counters a stream has.
+pub(crate) const COUNTERS: usize = 1 << 14;
 
 // SAFETY: CUDA streams may be used from any thread, and the fault record is only read and written
 // through volatile accesses.
@@ -63,7 +70,29 @@ impl Queue {
         let fault = driver::allocate_pinned(size_of::<Fault>())?.cast::<Fault>();
         // SAFETY: the allocation is large enough and aligned, and nobody else has it yet.
         unsafe { fault.write_volatile(Fault { code: 0, index: 0, axis: 0, size: 0 }) };
-        Ok(Queue { index, raw, tickets: AtomicU64::new(0), seen: Mutex::default(), fault })
+        Ok(Queue {
+            index,
+            raw,
+            tickets: AtomicU64::new(0),
+            seen: Mutex::default(),
+            fault,
+            counters: OnceLock::new(),
+        })
+    }
+
+    /// The address of [`COUNTERS`] words that are zero between kernels.
+    ///
+    /// # Errors
+    /// Kind `OutOfMemory`.
+    pub fn counters(&self) -> Result<CUdeviceptr> {
+        if let Some(&at) = self.counters.get() {
+            return Ok(at);
+        }
+        let at = driver::allocate(COUNTERS * 4)?;
+        // SAFETY: the block was just made, with this size.
+        unsafe { driver::fill_zero(at, COUNTERS * 4, self.raw)? };
+        // Another thread may have been first; then this block stays unused until the process ends.
+        Ok(*self.counters.get_or_init(|| at))
     }
 
     /// The driver's handle.
@@ -141,6 +170,7 @@ impl<'a> Launch<'a> {
     /// The address of the first element of an input.
     pub fn read(&self, operand: &Operand) -> Result<CUdeviceptr> {
         let memory = operand.buffer.downcast::<DeviceMemory>().ok_or_else(foreign)?;
+        self.settle(memory)?;
         let mut uses = memory.uses.lock();
         if let Some(writer) = uses.writer {
             self.follow(writer)?;
@@ -152,8 +182,21 @@ impl<'a> Launch<'a> {
     /// The address of an output.
     pub fn write(&self, operand: &Operand) -> Result<CUdeviceptr> {
         let memory = operand.buffer.downcast::<DeviceMemory>().ok_or_else(foreign)?;
+        self.settle(memory)?;
         self.own(memory)?;
         Ok(memory.address() + (operand.layout.offset * operand.dtype.size()) as u64)
+    }
+
+    /// Writes what is pending for a block.
+    pub fn settle(&self, memory: &DeviceMemory) -> Result<()> {
+        let pending = memory.pending.lock().take();
+        match pending {
+            None => Ok(()),
+            Some(random) => {
+                self.own(memory)?;
+                random::fill(self, &random.key, random.words, memory.address())
+            }
+        }
     }
 
     /// Makes this step the writer of a block.

@@ -76,12 +76,19 @@ struct Report {
     passed: usize,
     failed: Vec<String>,
     filter: Option<String>,
+    /// Which of how many parts of the table this process checks, and how many checks it met.
+    part: (usize, usize),
+    met: usize,
 }
 
 impl Report {
     /// Runs `f` on both devices; results may differ by `rtol` of the value plus `atol`.
     fn check(&mut self, name: &str, rtol: f64, atol: f64, f: impl Fn() -> Result<Vec<Array>>) {
         if self.filter.as_ref().is_some_and(|f| !name.contains(f.as_str())) {
+            return;
+        }
+        self.met += 1;
+        if self.met % self.part.1 != self.part.0 {
             return;
         }
         let run = |device| {
@@ -298,7 +305,7 @@ fn moving(r: &mut Report, d: &mut Draw) {
     for dtype in
         [Dtype::F32, Dtype::BF16, Dtype::I32, Dtype::U8, Dtype::F64, Dtype::I64, Dtype::F16]
     {
-        for shape in [&[40, 300][..], &[3, 5000], &[70_001], &[9, 13, 5]] {
+        for shape in [&[40, 300][..], &[3, 5000], &[70_001], &[9, 13, 5], &[70, 4096], &[1]] {
             let x = d.array(dtype, shape, 0.0, 100.0);
             let name = |what: &str| format!("{what} {dtype} {shape:?}");
             r.check(&name("sort"), 0.0, 0.0, || Ok(vec![x.sort(Some(-1))?, x.argsort(Some(-1))?]));
@@ -345,7 +352,33 @@ fn moving(r: &mut Report, d: &mut Draw) {
             }
         }
     }
-    for n in [1usize, 7, 1000, 100_003] {
+    let odd = [f32::NAN, 1.0, -0.0, 0.0, f32::INFINITY, -1.0, -f32::NAN, f32::NEG_INFINITY, 0.0];
+    for n in [9usize, 9000] {
+        let x: Vec<f32> = odd.iter().cycle().take(n).copied().collect();
+        let x = Array::from_slice(&x, &[n]).unwrap_or_else(|e| panic!("input: {e}"));
+        for dtype in FLOATS {
+            r.check(&format!("sort of extremes {n} {dtype}"), 0.0, 0.0, || {
+                let x = x.astype(dtype)?;
+                Ok(vec![x.sort(None)?, x.argsort(None)?])
+            });
+        }
+    }
+    // Rows that the blocks of a cluster share.
+    for shape in [[150, 33_000], [140, 9001]] {
+        for dtype in [Dtype::F32, Dtype::BF16] {
+            let x = d.array(dtype, &shape, -3.0, 3.0);
+            let atol = if dtype.is_half() { 0.02 } else { 1e-5 };
+            r.check(&format!("long rows {dtype} {shape:?}"), 1e-3, atol, || {
+                Ok(vec![
+                    x.softmax(Some(&[-1]), true)?,
+                    rms_norm(&x, None, 1e-5)?,
+                    x.var(Some(&[-1]), false, 0)?,
+                    x.max(Some(&[-1]), false)?,
+                ])
+            });
+        }
+    }
+    for n in [1usize, 7, 1000, 100_003, 1 << 16] {
         r.check(&format!("random {n}"), 0.0, 0.0, || {
             let key = random::key(42)?;
             Ok(vec![
@@ -360,6 +393,8 @@ fn moving(r: &mut Report, d: &mut Draw) {
             Ok(vec![
                 random::unit_uniform(&[n], Dtype::F32, Some(&key))?,
                 random::gumbel(&[n], Dtype::F32, Some(&key))?,
+                random::unit_uniform(&[n], Dtype::F32, Some(&key))?
+                    .add(&random::bits(&[n], 4, Some(&key))?.astype(Dtype::F32)?)?,
             ])
         });
     }
@@ -429,6 +464,34 @@ fn products(r: &mut Report, d: &mut Draw) {
             }
         }
     }
+    // Matrices that several blocks share, at the edges of their tiles.
+    for (bits, group) in [(4, 32), (4, 64), (4, 128), (8, 64)] {
+        let Ok(format) = QuantFormat::new(QuantMode::Affine, Some(group), Some(bits)) else {
+            continue;
+        };
+        for dtype in [Dtype::BF16, Dtype::F16] {
+            let w = d.array(dtype, &[200, 2048], -1.0, 1.0);
+            let parts = on(Device::CPU, || {
+                let parts = w.quantize(format)?;
+                eval::eval(&parts)?;
+                Ok(parts)
+            });
+            let Ok(parts) = parts else { continue };
+            for m in [1, 2, 4, 5, 16, 17, 33, 64, 100, 128, 130] {
+                let x = d.array(dtype, &[m, 2048], -1.0, 1.0);
+                // Sums of 2048 products with weights that round once more than on the processor.
+                r.check(
+                    &format!("quantized_matmul tiles {bits} {group} {dtype} {m}"),
+                    1e-2,
+                    0.1,
+                    || {
+                        let (scales, biases) = (&parts[1], parts.get(2));
+                        Ok(vec![x.quantized_matmul(&parts[0], scales, biases, true, format)?])
+                    },
+                );
+            }
+        }
+    }
     for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
         for (t, s, h, g, e) in [
             (1, 300, 8, 2, 64),
@@ -436,6 +499,14 @@ fn products(r: &mut Report, d: &mut Draw) {
             (33, 33, 4, 2, 64),
             (70, 130, 2, 1, 80),
             (5, 9, 2, 2, 256),
+            (129, 257, 4, 2, 128),
+            (200, 200, 2, 2, 64),
+            (300, 130, 2, 1, 96),
+            (64, 65, 2, 1, 256),
+            (17, 1000, 8, 1, 128),
+            (4, 777, 8, 2, 128),
+            (1, 9000, 32, 8, 128),
+            (3, 40, 6, 3, 72),
         ] {
             let q = d.array(dtype, &[2, h, t, e], -1.0, 1.0);
             let (k, v) = (
@@ -453,7 +524,20 @@ fn products(r: &mut Report, d: &mut Draw) {
                     attention(&q, &k, &v, scale, Mask::Causal, None)?,
                     attention(&q, &k, &v, scale, Mask::Array(&m), None)?,
                     attention(&q, &k, &v, scale, Mask::Array(&bias), Some(&sinks))?,
+                    attention(&q, &k, &v, -scale, Mask::Causal, Some(&sinks))?,
                 ])
+            });
+            // Heads beside the elements of a position, as projections leave them.
+            let turned = |x: &Array| x.transpose(Some(&[0, 2, 1, 3]));
+            let beside = |x: &Array| -> Result<Array> {
+                let y = turned(x)?.multiply(&Array::scalar(0.5f32).astype(dtype)?)?;
+                y.eval()?;
+                turned(&y)
+            };
+            let name = format!("attention of turned heads {dtype} {t} {s} {h} {g} {e}");
+            r.check(&name, 1e-3, atol, || {
+                let (q, k, v) = (beside(&q)?, beside(&k)?, beside(&v)?);
+                Ok(vec![attention(&q, &k, &v, scale, Mask::Causal, None)?])
             });
         }
         let x = d.array(dtype, &[2, 4, 9, 64], -1.0, 1.0);
@@ -557,6 +641,9 @@ fn bench() {
         let v = draw(&[1, 8192], bf);
         time("x@W.T 8192", 50, || v.matmul(&a.t()?));
         time("x@W 8192", 50, || v.matmul(&a));
+        let column = draw(&[8192, 1], bf);
+        time("W@x 8192", 50, || a.matmul(&column));
+        time("W.T@x 8192", 50, || a.t()?.matmul(&column));
         let wide = draw(&[4096, 4096], bf);
         for m in [8, 64, 512] {
             let y = draw(&[m, 4096], bf);
@@ -580,8 +667,29 @@ fn bench() {
             Some(&key),
         ));
         time("row gather", 20, || rows.take(&idx, Some(0)));
-        time("cumsum 2^24", 5, || draw_f32(&x)?.cumsum(0, false, true));
-        time("sort 2^22", 3, || x.slice(&[0], &[1 << 22], &[1])?.sort(Some(0)));
+        let columns = ready(random::randint(
+            &Array::scalar(0i32),
+            &Array::scalar(4096i32),
+            Some(&[16384, 4096]),
+            Dtype::I32,
+            Some(&key),
+        ));
+        time("take_along_axis 16384x4096", 20, || rows.take_along_axis(&columns, Some(1)));
+        time("put_along_axis", 10, || {
+            rows.scatter_along_axis(&columns, &rows, Some(1), UpdateMode::Set)
+        });
+        let places = [idx.clone()];
+        let updates = ready(rows.reshape(&[16384, 1, 4096]));
+        time("scatter set rows", 10, || rows.scatter(&places, &updates, &[0], UpdateMode::Set));
+        time("scatter add rows", 10, || rows.scatter(&places, &updates, &[0], UpdateMode::Add));
+        time("cumsum 2^26", 10, || x.cumsum(0, false, true));
+        let wide_x = ready(x.astype(Dtype::F32));
+        time("cumsum 2^26 f32", 10, || wide_x.cumsum(0, false, true));
+        let part = ready(x.slice(&[0], &[1 << 24], &[1]));
+        time("sort 2^24", 10, || part.sort(Some(0)));
+        time("sort rows 16384x4096", 5, || rows.sort(Some(1)));
+        time("argsort rows 16384x4096", 5, || rows.argsort(Some(1)));
+        time("topk 50 rows 16384x4096", 5, || rows.topk(50, Some(1)));
         time("uniform 2^26", 10, || random::unit_uniform(&[1 << 26], Dtype::F32, Some(&key)));
         time("normal 2^26", 10, || random::normal(&[1 << 26], Dtype::F32, None, None, Some(&key)));
         let heads = |t: usize, h: usize| draw(&[4, h, t, 128], bf);
@@ -605,11 +713,15 @@ fn bench() {
             Ok(y)
         });
         time("one tiny op", 1000, || one.add(&one));
+        time("1000 tiny ops (one by one)", 5, || {
+            let mut y = one.clone();
+            for _ in 0..1000 {
+                y = y.add(&one)?;
+                y.eval()?;
+            }
+            Ok(y)
+        });
     });
-}
-
-fn draw_f32(x: &Array) -> Result<Array> {
-    x.slice(&[0], &[1 << 24], &[1])?.astype(Dtype::F32)
 }
 
 fn main() {
@@ -630,7 +742,14 @@ fn main() {
         .map_or(1, |t| t.as_nanos() as u64);
     println!("seed {seed}");
     let mut d = Draw(seed);
-    let mut r = Report { passed: 0, failed: Vec::new(), filter: args.first().cloned() };
+    // An argument such as 2/8 names a part of the table, any other a part of the checks' names.
+    let part = args.iter().find_map(|a| {
+        let (i, n) = a.split_once('/')?;
+        Some((i.parse().ok()?, n.parse::<usize>().ok()?.max(1)))
+    });
+    let filter = args.iter().find(|a| !a.contains('/')).cloned();
+    let part: (usize, usize) = part.unwrap_or((0, 1));
+    let mut r = Report { passed: 0, failed: Vec::new(), filter, part, met: 0 };
     let begin = Instant::now();
     let done = |what: &str, r: &Report| {
         println!(
@@ -641,9 +760,10 @@ fn main() {
             lazulite_cuda::backend::module_stats()
         );
     };
-    if r.filter.is_none() {
+    if r.filter.is_none() && r.part.0 == 0 {
         faults(&mut r);
     }
+    lazulite_cuda::backend::poison_allocations().unwrap_or_else(|e| panic!("{e}"));
     tables(&mut r, &mut d);
     done("elementwise", &r);
     reductions(&mut r, &mut d);

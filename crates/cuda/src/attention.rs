@@ -1,0 +1,197 @@
+//! Attention: which kernel takes a call, and the kernels for all types and sizes.
+
+use lazulite_core::backend::Operand;
+use lazulite_core::op::fast::Attention;
+use lazulite_core::shape::Layout;
+use lazulite_core::{Dtype, Result};
+
+use crate::args::Args;
+use crate::fast::padded;
+use crate::module::Rounding;
+use crate::print::storage;
+use crate::stream::Launch;
+use crate::{copy, flash, matmul};
+
+pub(crate) const SOURCE: &str = include_str!("attention.cu");
+/// Queries from which on attention is two products and a softmax between them, on the matrix units:
+/// the kernel of running softmaxes, which does without, took 115 ms for 4x32x2048x128 on an H100.
+const MANY_QUERIES: usize = 32;
+
+/// True iff the attention kernel takes these operands.
+pub(crate) fn supports(inputs: &[Operand], out: &Operand) -> bool {
+    let (d, e) = (inputs[0].shape()[3], inputs[2].shape()[3]);
+    out.dtype != Dtype::F64 && d > 0 && e > 0 && d <= 256 && e <= 256
+}
+
+/// The softmax of scaled and masked products, times the values.
+pub(crate) fn attention(
+    launch: &Launch<'_>,
+    op: &Attention,
+    inputs: &[Operand],
+    out: &Operand,
+) -> Result<()> {
+    if out.layout.is_empty() {
+        return Ok(());
+    }
+    let unit = |x: &Operand| match x.layout.strides[3] == 1 || x.shape()[3] == 1 {
+        true => Ok(x.clone()),
+        false => copy::contiguous(launch, x),
+    };
+    let (q, k, v) = (unit(&inputs[0])?, unit(&inputs[1])?, unit(&inputs[2])?);
+    let &[b, h, t, _] = q.shape() else {
+        return Err(lazulite_core::Error::argument("attention", "queries have four axes"));
+    };
+    let s = k.shape()[2];
+    let mask = op.mask.then(|| {
+        let mask = &inputs[3];
+        Operand { layout: mask.layout.broadcast_to(&[b, h, t, s]), ..mask.clone() }
+    });
+    let sinks = match op.sinks {
+        true => Some(copy::as_contiguous(launch, &inputs[3 + usize::from(op.mask)])?),
+        false => None,
+    };
+    let mut flags = u32::from(op.causal) + 8 * u32::from(op.sinks);
+    if let Some(mask) = &mask {
+        flags += if mask.dtype == Dtype::Bool { 2 } else { 4 };
+    }
+    let call = Shapes { q, k, v, mask, sinks, flags, scale: op.scale.get() };
+    if flash::attention(launch, &call, out)? {
+        return Ok(());
+    }
+    if t >= MANY_QUERIES && matmul::supports(out.dtype) {
+        return composed(launch, &call, out);
+    }
+    spread(launch, &call, out)
+}
+
+/// A call of attention as the kernels take it.
+pub(crate) struct Shapes {
+    /// Queries `(b, h, t, d)`, contiguous along the last axis.
+    pub q: Operand,
+    /// Keys `(b, g, s, d)`, likewise.
+    pub k: Operand,
+    /// Values `(b, g, s, e)`, likewise.
+    pub v: Operand,
+    /// The mask, broadcast to `(b, h, t, s)`.
+    pub mask: Option<Operand>,
+    /// One logit for each head, contiguous.
+    pub sinks: Option<Operand>,
+    /// 1 causal, 2 boolean mask, 4 additive mask, 8 sinks.
+    pub flags: u32,
+    pub scale: f64,
+}
+
+impl Shapes {
+    /// The words that the kernels of all files share; `span` is the length of a span of keys.
+    pub fn geometry(&self, span: usize, spans: usize) -> Vec<u64> {
+        let (q, k) = (self.q.shape(), self.k.shape());
+        let mut g: Vec<i64> = [q[2], k[2], q[1], k[1], span, spans].map(|n| n as i64).into();
+        for x in [&self.q, &self.k, &self.v] {
+            g.extend(x.layout.strides[..3].iter().map(|&s| s as i64));
+        }
+        match &self.mask {
+            Some(mask) => g.extend(mask.layout.strides.iter().map(|&s| s as i64)),
+            None => g.extend([0; 4]),
+        }
+        g.extend([i64::from(self.flags), q[0] as i64]);
+        padded(&g)
+    }
+
+    /// The addresses of mask and sinks, 0 where there are none.
+    pub fn optional(&self, launch: &Launch<'_>) -> Result<[u64; 2]> {
+        let at = |x: &Option<Operand>| x.as_ref().map(|x| launch.read(x)).transpose();
+        Ok([at(&self.mask)?.unwrap_or(0), at(&self.sinks)?.unwrap_or(0)])
+    }
+}
+
+/// Attention by a kernel of running softmaxes on plain arithmetic units.
+fn spread(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<()> {
+    let &[b, h, t, d] = call.q.shape() else { return Ok(()) };
+    let (s, e) = (call.k.shape()[2], call.v.shape()[3]);
+    let rows = if t == 1 {
+        1
+    } else if d > 128 || e > 128 {
+        4
+    } else {
+        8
+    };
+    // Few warps of work are spread over spans of keys.
+    let units = b * h * t.div_ceil(rows);
+    let wanted = (launch.gpu.facts.multiprocessors as usize * 16).div_ceil(units);
+    let span = s.div_ceil(wanted).max(64).min(s.max(1));
+    let spans = s.div_ceil(span).max(1);
+    let g = call.geometry(span, spans);
+    let defines = format!("T={};D={d};E={e};ROWS={rows};ATTENTION", storage(out.dtype));
+    let modules = &launch.gpu.modules;
+    let kernel = modules.kernel(SOURCE, "attention", &defines, Rounding::Contracted)?;
+    let parts = match spans {
+        1 => None,
+        _ => Some(launch.scratch(b * h * t * spans * (e + 2) * 4)?),
+    };
+    let parts_at = parts.as_ref().map_or(0, |p| p.address());
+    let [mask_at, sinks_at] = call.optional(launch)?;
+    let to = launch.write(out)?;
+    let mut args = Args::new();
+    args.word(launch.read(&call.q)?).word(launch.read(&call.k)?).word(launch.read(&call.v)?);
+    args.word(mask_at).word(sinks_at).word(to).word(parts_at);
+    args.word(call.scale.to_bits()).words(&g);
+    let grid = [units.div_ceil(4) as u32, spans as u32, 1];
+    // SAFETY: the kernel has these parameters; strides stay within the operands.
+    unsafe { args.launch(kernel, grid, [128, 1, 1], 0, launch.queue.raw())? };
+    if spans > 1 {
+        let kernel = modules.kernel(SOURCE, "join_spans", &defines, Rounding::Contracted)?;
+        let mut args = Args::new();
+        args.word(parts_at).word(sinks_at).word(to).words(&g);
+        let grid = [(b * h * t) as u32, 1, 1];
+        // SAFETY: the kernel has these parameters; the parts have room for all spans.
+        unsafe { args.launch(kernel, grid, [32, 1, 1], 0, launch.queue.raw())? };
+    }
+    Ok(())
+}
+
+/// Attention by products: float32 logits of one batch element at a time, weights in the inputs'
+/// type.
+fn composed(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<()> {
+    let (q, k, v) = (&call.q, &call.k, &call.v);
+    let (b, h, t) = (q.shape()[0], q.shape()[1], q.shape()[2]);
+    let (groups, s) = (k.shape()[1], k.shape()[2]);
+    let per = h / groups;
+    // Element `i` of the batch as (groups, heads of a group, rows, columns).
+    let at = |x: &Operand, i: usize, heads: usize| {
+        let l = &x.layout;
+        let split = l.shape[1] / groups;
+        let head = l.strides[1] * split as isize;
+        let inner = if split == heads { l.strides[1] } else { 0 };
+        let layout = Layout {
+            shape: [groups, heads, l.shape[2], l.shape[3]].into(),
+            strides: [head, inner, l.strides[2], l.strides[3]].into(),
+            offset: (l.offset as isize + i as isize * l.strides[0]) as usize,
+        };
+        Operand { layout, ..x.clone() }
+    };
+    let scores = launch.temporary(Dtype::F32, &[groups, per, t, s])?;
+    let weights = launch.temporary(out.dtype, &[groups, per, t, s])?;
+    let mut g: Vec<i64> = [t, s, h, 0, 0, 0].map(|n| n as i64).into();
+    match &call.mask {
+        Some(mask) => g.extend(mask.layout.strides.iter().map(|&s| s as i64)),
+        None => g.extend([0; 4]),
+    }
+    g.push(i64::from(call.flags));
+    let defines = format!("T={};WEIGHTS", storage(out.dtype));
+    let kernel = launch.gpu.modules.kernel(SOURCE, "weights", &defines, Rounding::Contracted)?;
+    for i in 0..b {
+        let mut keys = at(k, i, 1);
+        keys.layout = keys.layout.transpose(&[0, 1, 3, 2]);
+        matmul::matmul(launch, &at(q, i, per), &keys, &scores)?;
+        g[5] = i as i64;
+        let mut args = Args::new();
+        args.word(launch.read(&scores)?);
+        let [mask_at, sinks_at] = call.optional(launch)?;
+        args.word(mask_at).word(sinks_at).word(launch.write(&weights)?);
+        args.word(call.scale.to_bits()).words(&padded(&g));
+        // SAFETY: the kernel has these parameters; strides stay within the operands.
+        unsafe { args.launch(kernel, [(h * t) as u32, 1, 1], [256, 1, 1], 0, launch.queue.raw())? };
+        matmul::matmul(launch, &weights, &at(v, i, 1), &at(out, i, per))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! Attention of 16-bit elements on the matrix units: one kernel for many queries, by warpgroup
+//! products where the architecture has them, and one for few queries and long caches.
+
+use lazulite_core::backend::Operand;
+use lazulite_core::{Dtype, Result};
+
+use crate::args::Args;
+use crate::attention::Shapes;
+use crate::copy;
+use crate::driver;
+use crate::module::Rounding;
+use crate::print::storage;
+use crate::stream::Launch;
+
+/// The source of the kernels for all architectures.
+pub(crate) const SOURCE: &str = concat!(include_str!("mma.cuh"), include_str!("flash.cu"));
+/// The source of the kernel for compute capability 9.0.
+pub(crate) const SOURCE_90: &str = concat!(include_str!("mma.cuh"), include_str!("flash90.cu"));
+
+/// The most rows (queries of all heads of a group) that share one pass over keys and values.
+const FEW_ROWS: usize = 64;
+/// Rows of a tile, and keys of a turn of the four warps, in the kernel for few queries.
+const TILE: usize = 16;
+const TURN: usize = 64;
+
+/// An operand whose rows the kernels can fetch in pieces of 16 bytes: itself or a copy.
+fn in_pieces(launch: &Launch<'_>, x: &Operand) -> Result<Operand> {
+    let outer = x.shape().iter().zip(&x.layout.strides).take(3);
+    let even = outer.into_iter().all(|(&n, &s)| n == 1 || s > 0 && s % 8 == 0);
+    match even && launch.read(x)?.is_multiple_of(16) {
+        true => Ok(x.clone()),
+        false => copy::contiguous(launch, x),
+    }
+}
+
+/// Runs the call if its types and sizes suit these kernels; says whether it did.
+pub(crate) fn attention(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<bool> {
+    let &[b, h, t, d] = call.q.shape() else { return Ok(false) };
+    let (g, s, e) = (call.k.shape()[1], call.k.shape()[2], call.v.shape()[3]);
+    let fits = |n: usize| n.is_multiple_of(8) && n <= 256;
+    let small = b <= 65_535 && h <= 65_535 && s < 1 << 30 && t < 1 << 30;
+    if !out.dtype.is_half() || !fits(d) || !fits(e) || !small || s == 0 {
+        return Ok(false);
+    }
+    let call = &Shapes {
+        q: in_pieces(launch, &call.q)?,
+        k: in_pieces(launch, &call.k)?,
+        v: in_pieces(launch, &call.v)?,
+        mask: call.mask.clone(),
+        sinks: call.sinks.clone(),
+        ..*call
+    };
+    let rows = h / g * t;
+    let limit = launch.gpu.facts.shared;
+    if rows <= FEW_ROWS && t <= TILE {
+        let stage = TILE * (row(d) + row(e)) * 2 * 4;
+        let stages = [3, 2].into_iter().find(|n| n * stage <= limit);
+        return match stages {
+            Some(stages) => few(launch, call, out, (stages, stages * stage)).map(|()| true),
+            None => Ok(false),
+        };
+    }
+    let hopper = launch.gpu.facts.capability.0 == 9;
+    if hopper && d <= 128 && e <= 128 && call.scale > 0.0 && [b, g, h, t].iter().all(|&n| n > 0) {
+        return warpgroups(launch, call, out).map(|()| true);
+    }
+    let keys = if d.max(e) > 128 { 32 } else { 64 };
+    let shared = ((64 + keys) * row(d) + keys * row(e)) * 2;
+    if shared > limit {
+        return Ok(false);
+    }
+    let defines =
+        format!("T={};D={d};E={e};FLAGS={};BN={keys};PREFILL", storage(out.dtype), call.flags);
+    let kernel = launch.gpu.modules.kernel(SOURCE, "flash", &defines, Rounding::Contracted)?;
+    let mut args = Args::new();
+    args.word(launch.read(&call.q)?).word(launch.read(&call.k)?).word(launch.read(&call.v)?);
+    let [mask, sinks] = call.optional(launch)?;
+    args.word(mask).word(sinks).word(launch.write(out)?).word(call.scale.to_bits());
+    args.words(&call.geometry(s, 1));
+    let grid = [t.div_ceil(64) as u32, h as u32, b as u32];
+    // SAFETY: the kernel has these parameters; strides stay within the operands.
+    unsafe { args.launch(kernel, grid, [128, 1, 1], shared, launch.queue.raw())? };
+    Ok(true)
+}
+
+/// Elements of a row of `n` elements in shared memory.
+fn row(n: usize) -> usize {
+    n.next_multiple_of(16) + 8
+}
+
+/// Few queries: the keys are cut into spans, so that all multiprocessors read.
+fn few(
+    launch: &Launch<'_>,
+    call: &Shapes,
+    out: &Operand,
+    (stages, shared): (usize, usize),
+) -> Result<()> {
+    let &[b, h, t, d] = call.q.shape() else { return Ok(()) };
+    let (g, s, e) = (call.k.shape()[1], call.k.shape()[2], call.v.shape()[3]);
+    let tiles = (h / g * t).div_ceil(TILE);
+    let resident = (launch.gpu.facts.shared / shared).max(1);
+    let slots = launch.gpu.facts.multiprocessors as usize * resident;
+    let wanted = (slots / (b * g * tiles)).max(1);
+    let span = s.div_ceil(wanted).next_multiple_of(TURN).max(4 * TURN);
+    let spans = s.div_ceil(span);
+    let defines =
+        format!("T={};D={d};E={e};FLAGS={};STAGES={stages};DECODE", storage(out.dtype), call.flags);
+    let modules = &launch.gpu.modules;
+    let kernel = modules.kernel(SOURCE, "flash_decode", &defines, Rounding::Contracted)?;
+    let parts = match spans {
+        1 => None,
+        _ => Some(launch.scratch(b * h * t * spans * (e + 2) * 4)?),
+    };
+    let words = call.geometry(span, spans);
+    let parts_at = parts.as_ref().map_or(0, |p| p.address());
+    let [mask, sinks] = call.optional(launch)?;
+    let to = launch.write(out)?;
+    let mut args = Args::new();
+    args.word(launch.read(&call.q)?).word(launch.read(&call.k)?).word(launch.read(&call.v)?);
+    args.word(mask).word(sinks).word(to).word(parts_at).word(call.scale.to_bits()).words(&words);
+    let grid = [spans as u32, (g * tiles) as u32, b as u32];
+    // SAFETY: the kernel has these parameters; strides stay within the operands.
+    unsafe { args.launch(kernel, grid, [128, 1, 1], shared, launch.queue.raw())? };
+    if spans > 1 {
+        let kernel = modules.kernel(SOURCE, "join_parts", &defines, Rounding::Contracted)?;
+        let mut args = Args::new();
+        args.word(parts_at).word(sinks).word(to).words(&words);
+        let grid = [(b * h * t).div_ceil(4) as u32, 1, 1];
+        // SAFETY: the kernel has these parameters; the parts have room for all spans.
+        unsafe { args.launch(kernel, grid, [128, 1, 1], 0, launch.queue.raw())? };
+    }
+    Ok(())
+}
+
+/// Many queries by warpgroup products, on tiles of the copy engine.
+fn warpgroups(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<()> {
+    let &[b, h, t, d] = call.q.shape() else { return Ok(()) };
+    let e = call.v.shape()[3];
+    let map = |x: &Operand, rows: u32| {
+        let (n, s) = (x.shape(), &x.layout.strides);
+        // Axes of one element have any stride; the engine wants a multiple of 16 bytes.
+        let stride = |a: usize| if n[a] == 1 { n[3] as u64 * 2 } else { s[a] as u64 * 2 };
+        let sizes = [n[3], n[2], n[1], n[0]].map(|n| n as u64);
+        driver::tensor_map(launch.read(x)?, sizes, [stride(2), stride(1), stride(0)], rows)
+    };
+    let half = if out.dtype == Dtype::F16 { ";HALF" } else { "" };
+    let defines = format!("T={};D={d};E={e};FLAGS={}{half}", storage(out.dtype), call.flags);
+    let kernel = launch.gpu.modules.kernel(SOURCE_90, "flash90", &defines, Rounding::Contracted)?;
+    let columns = |n: usize| n.div_ceil(64) * 128;
+    let shared = 128 * columns(d) + 2 * 128 * (columns(d) + columns(e));
+    let mut args = Args::new();
+    args.words(&map(&call.q, 64)?).words(&map(&call.k, 128)?).words(&map(&call.v, 128)?);
+    let [mask, sinks] = call.optional(launch)?;
+    args.word(mask).word(sinks).word(launch.write(out)?).word(call.scale.to_bits());
+    args.words(&call.geometry(call.k.shape()[2], 1));
+    let grid = [t.div_ceil(128) as u32, h as u32, b as u32];
+    // SAFETY: the kernel has these parameters; the maps cover the operands.
+    unsafe { args.launch(kernel, grid, [384, 1, 1], shared, launch.queue.raw()) }
+}

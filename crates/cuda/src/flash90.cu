@@ -1,0 +1,224 @@
+// The product of flash.cu by warpgroup products of compute capability 9.0 (wgmma) on tiles that the copy
+// engine brings (Shah et al., "FlashAttention-3", 2024): one warpgroup asks for tiles, two compute 64
+// queries of a head each, and the products of one tile run while the other's weights are computed.
+// Tensor maps describe q (D, t, h, b), k (D, s, g, b), v (E, s, g, b) in boxes of 64 columns, which lie
+// in shared memory with the swizzle of 128 bytes: (64-column part, row, 64). Parts outside an array are 0.
+// Elements T of 16 bits, D and E at most 128. G and FLAGS as in flash.cu; scale is positive.
+struct G { i64 v[64]; };
+struct alignas(128) Map { u64 v[16]; };
+#define DC ((D + 63) / 64)
+#define EC ((E + 63) / 64)
+#define BM 128
+#define BN 128
+#define STAGES 2
+#define LOG2E 1.4426950408889634f
+#ifdef HALF
+#define KIND "f16"
+#else
+#define KIND "bf16"
+#endif
+
+__forceinline__ void barrier_start(u32 b, int n) { asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" :: "r"(b), "r"(n) : "memory"); }
+__forceinline__ void barrier_expect(u32 b, int bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(b), "r"(bytes) : "memory");
+}
+__forceinline__ void barrier_arrive(u32 b) { asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" :: "r"(b) : "memory"); }
+__forceinline__ void barrier_wait(u32 b, u32 parity) {
+  asm volatile("{\n.reg .pred p;\nagain:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@p bra done;\nbra again;\ndone:\n}"
+               :: "r"(b), "r"(parity) : "memory");
+}
+__forceinline__ void bring(u32 to, const Map* map, u32 barrier, int c, int row, int h, int b) {
+  asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];"
+               :: "r"(to), "l"((u64)map), "r"(barrier), "r"(c), "r"(row), "r"(h), "r"(b) : "memory");
+}
+// A tile's description: address, distances of 64-column parts (V) and of 8 rows, in units of 16 bytes.
+__forceinline__ u64 describe(u32 at, u32 parts) {
+  return (u64)((at & 0x3ffff) >> 4) | (u64)(parts >> 4) << 16 | (u64)(1024 >> 4) << 32 | 1ull << 62;
+}
+__forceinline__ void product_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__forceinline__ void product_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int N> __forceinline__ void product_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" :: "n"(N) : "memory"); }
+
+#define F4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define F16(d, i) F4(d, i), F4(d, i + 4), F4(d, i + 8), F4(d, i + 12)
+#define LIST32 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}"
+#define LIST64 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31," \
+  "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}"
+// x (64, 128) = or += q part, k part transposed: both contiguous along the summed axis.
+__forceinline__ void product_qk(float* x, u64 a, u64 b, int add) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\nwgmma.mma_async.sync.aligned.m64n128k16.f32." KIND "." KIND " " LIST64 ", %64, %65, p, 1, 1, 0, 0;\n}"
+               : F16(x, 0), F16(x, 16), F16(x, 32), F16(x, 48) : "l"(a), "l"(b), "r"(add));
+}
+// acc (64, EC * 64) += weights v part: weights in registers, v contiguous along its columns.
+__forceinline__ void product_pv(float* acc, const u32* a, u64 b) {
+#if EC == 2
+  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32." KIND "." KIND " " LIST64 ", {%64,%65,%66,%67}, %68, 1, 1, 1, 1;"
+               : F16(acc, 0), F16(acc, 16), F16(acc, 32), F16(acc, 48) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+#else
+  asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32." KIND "." KIND " " LIST32 ", {%32,%33,%34,%35}, %36, 1, 1, 1, 1;"
+               : F16(acc, 0), F16(acc, 16) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+#endif
+}
+
+// Hides keys that a query does not see, and adds masks, divided by the factor that the logits meet later.
+__forceinline__ void hide(float* x, int c0, int row, int h, int b, const void* mask, float scale, const G& g) {
+  const int lane = threadIdx.x & 31, t = (int)g.v[0], s = (int)g.v[1];
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+    int i = row + 8 * r, limit = min(s, FLAGS & 1 ? s - t + i + 1 : s);
+    if (i >= t) limit = 0;
+    i64 at = FLAGS & 6 ? b * g.v[15] + h * g.v[16] + i * g.v[17] : 0;
+#pragma unroll
+    for (int j = 0; j < BN / 8; j++)
+#pragma unroll
+      for (int e = 0; e < 2; e++) {
+        int c = c0 + j * 8 + lane % 4 * 2 + e;
+        float& y = x[j * 4 + 2 * r + e];
+        if (c >= limit) y = -INFINITY_F;
+        else if (FLAGS & 2) { if (!((const bool*)mask)[at + c * g.v[18]]) y = -INFINITY_F; }
+        else if (FLAGS & 4) y += widen(((const T*)mask)[at + c * g.v[18]]) * scale;
+      }
+  }
+}
+// Logits to weights; running maxima (not yet scaled) and sums; factors for what was summed before.
+__forceinline__ void soften(float* x, float* top, float* sum, float* keep, float scale) {
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+    float high = top[r];
+#pragma unroll
+    for (int j = 0; j < BN / 8; j++) high = fmaxf(high, fmaxf(x[j * 4 + 2 * r], x[j * 4 + 2 * r + 1]));
+    high = quad_max(high);
+    float base = high == -INFINITY_F ? 0.f : high * scale;
+    keep[r] = exp2_of(top[r] * scale - base);
+    top[r] = high;
+    float part = 0.f;
+#pragma unroll
+    for (int j = 0; j < BN / 8; j++)
+#pragma unroll
+      for (int e = 0; e < 2; e++) {
+        float& y = x[j * 4 + 2 * r + e];
+        y = exp2_of(fmaf(y, scale, -base)); part += y;
+      }
+    sum[r] = sum[r] * keep[r] + part;
+  }
+}
+__forceinline__ void round_weights(const float* x, u32* p) {
+#pragma unroll
+  for (int j = 0; j < BN / 4; j++) p[j] = Unit<T>::pair(x[2 * j], x[2 * j + 1]);
+}
+
+extern "C" __global__ void __launch_bounds__(384, 1) flash90(const __grid_constant__ Map qmap, const __grid_constant__ Map kmap,
+    const __grid_constant__ Map vmap, const void* mask, const T* sinks, T* out, double scale_, G g) {
+  extern __shared__ __align__(1024) u8 memory[];
+  __shared__ __align__(8) u64 barriers[1 + 4 * STAGES];
+  const u32 qs = shared_address(memory), ks = qs + DC * BM * 128, vs = ks + STAGES * DC * BN * 128;
+  const u32 q_full = shared_address(barriers), k_full = q_full + 8, v_full = k_full + 8 * STAGES,
+            k_empty = v_full + 8 * STAGES, v_empty = k_empty + 8 * STAGES;
+  const int flags = FLAGS, t = (int)g.v[0], s = (int)g.v[1], h = blockIdx.y, b = blockIdx.z;
+  const int group = (int)(h * g.v[3] / g.v[2]);
+  const int first = (int)(flags & 1 ? gridDim.x - 1 - blockIdx.x : blockIdx.x) * BM;
+  int end = s;
+  if (flags & 1) { int far = s - t + first + BM; end = far < s ? far : s; }
+  const int tiles = end > 0 ? (end + BN - 1) / BN : 0;
+  const int part = threadIdx.x / 128;
+  if (threadIdx.x == 0) {
+    barrier_start(q_full, 1);
+    for (int i = 0; i < STAGES; i++) {
+      barrier_start(k_full + 8 * i, 1); barrier_start(v_full + 8 * i, 1);
+      barrier_start(k_empty + 8 * i, 2); barrier_start(v_empty + 8 * i, 2);
+    }
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  }
+  __syncthreads();
+  if (part == 0) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+    if (threadIdx.x == 0 && tiles > 0) {
+      barrier_expect(q_full, DC * BM * 128);
+      for (int w = 0; w < 2; w++)
+        for (int c = 0; c < DC; c++) bring(qs + (w * DC + c) * 64 * 128, &qmap, q_full, c * 64, first + w * 64, h, b);
+      for (int i = 0; i < tiles; i++) {
+        // Tiles come from the last, whose keys alone may need masks.
+        const int stage = i % STAGES, row = (tiles - 1 - i) * BN;
+        const u32 parity = (i / STAGES & 1) ^ 1;
+        barrier_wait(k_empty + 8 * stage, parity);
+        barrier_expect(k_full + 8 * stage, DC * BN * 128);
+        for (int c = 0; c < DC; c++) bring(ks + (stage * DC + c) * BN * 128, &kmap, k_full + 8 * stage, c * 64, row, group, b);
+        barrier_wait(v_empty + 8 * stage, parity);
+        barrier_expect(v_full + 8 * stage, EC * BN * 128);
+        for (int c = 0; c < EC; c++) bring(vs + (stage * EC + c) * BN * 128, &vmap, v_full + 8 * stage, c * 64, row, group, b);
+      }
+    }
+    return;
+  }
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+  const int w = part - 1, thread = threadIdx.x % 128, lane = threadIdx.x & 31;
+  const float scale = (float)scale_ * LOG2E, unscale = 1.f / (float)scale_;
+  const int row = first + w * 64 + thread / 32 * 16 + lane / 4;
+  float x[BN / 2], acc[EC * 32], top[2] = {-INFINITY_F, -INFINITY_F}, sum[2] = {0.f, 0.f}, keep[2];
+  u32 p[BN / 4];
+#pragma unroll
+  for (int j = 0; j < EC * 32; j++) acc[j] = 0.f;
+  const u64 qd = describe(qs + w * DC * 64 * 128, 16);
+  // Tiles with keys that some query of the warpgroup does not see.
+  const int clear = (flags & 1 ? min(s - t + first + w * 64 + 1, s) : s);
+#define QK(i) { \
+    const u64 kd = describe(ks + (i) % STAGES * DC * BN * 128, 16); \
+    _Pragma("unroll") for (int d = 0; d < DC * 4; d++) \
+      product_qk(x, qd + d / 4 * (64 * 128 / 16) + d % 4 * 2, kd + d / 4 * (BN * 128 / 16) + d % 4 * 2, d); }
+#define PV(i) { \
+    const u64 vd = describe(vs + (i) % STAGES * EC * BN * 128, BN * 128); \
+    _Pragma("unroll") for (int n = 0; n < BN / 16; n++) product_pv(acc, p + 4 * n, vd + n * (2048 / 16)); }
+#define SOFTEN(i) { \
+    const int c0 = (tiles - 1 - (i)) * BN; \
+    if (c0 + BN > clear || (flags & 6)) hide(x, c0, row, h, b, mask, unscale, g); \
+    soften(x, top, sum, keep, scale); }
+  if (tiles > 0) {
+    barrier_wait(q_full, 0);
+    barrier_wait(k_full, 0);
+    product_fence();
+    QK(0);
+    product_commit();
+    product_wait<0>();
+    if (thread == 0) barrier_arrive(k_empty);
+    SOFTEN(0);
+    round_weights(x, p);
+    for (int i = 1; i < tiles; i++) {
+      const int stage = i % STAGES, before = (i - 1) % STAGES;
+      barrier_wait(k_full + 8 * stage, i / STAGES & 1);
+      product_fence();
+      QK(i);
+      product_commit();
+      barrier_wait(v_full + 8 * before, (i - 1) / STAGES & 1);
+      PV(i - 1);
+      product_commit();
+      product_wait<1>();
+      if (thread == 0) barrier_arrive(k_empty + 8 * stage);
+      SOFTEN(i);
+      product_wait<0>();
+      if (thread == 0) barrier_arrive(v_empty + 8 * before);
+#pragma unroll
+      for (int j = 0; j < EC * 32; j++) acc[j] *= keep[j / 2 % 2];
+      round_weights(x, p);
+    }
+    barrier_wait(v_full + 8 * ((tiles - 1) % STAGES), (tiles - 1) / STAGES & 1);
+    product_fence();
+    PV(tiles - 1);
+    product_commit();
+    product_wait<0>();
+  }
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+    int i = row + 8 * r;
+    float total = quad_sum(sum[r]), by = 1.f;
+    if (flags & 8) {
+      float sink = widen(sinks[h]) * LOG2E, own = top[r] * scale, high = fmaxf(own, sink);
+      by = exp2_of(own - high); total = total * by + exp2_of(sink - high);
+    }
+    by = total > 0.f ? by / total : 0.f;
+    if (i >= t) continue;
+    T* to = out + ((b * g.v[2] + h) * t + i) * E + lane % 4 * 2;
+#pragma unroll
+    for (int j = 0; j < EC * 8; j++)
+      if (j * 8 < E) *(u32*)(to + j * 8) = Unit<T>::pair(acc[j * 4 + 2 * r] * by, acc[j * 4 + 2 * r + 1] * by);
+  }
+}

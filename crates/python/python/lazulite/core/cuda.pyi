@@ -1,0 +1,10 @@
+"""Type stubs of `lazulite.core.cuda`, written by `scripts/stubs.py`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import Device, DeviceType, Dtype, StreamOrDevice, array, scalar
+
+
+def is_available() -> bool:
+    """True if a graphics card of NVIDIA is there."""
