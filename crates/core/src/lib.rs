@@ -27,5 +27,6 @@ pub use half::{bf16, f16};
 pub use num_complex::Complex32;
 pub use op::creation::Source;
 pub use transform::{
-    Tree, checkpoint, compile, custom_function, grad, jvp, value_and_grad, vjp, vmap,
+    Tree, checkpoint, compile, cond, custom_function, grad, jvp, scan, value_and_grad, vjp, vmap,
+    while_loop,
 };

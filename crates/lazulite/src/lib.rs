@@ -15,7 +15,8 @@
 //! ```
 //!
 //! Functions of arrays, and of trees of arrays such as tuples, lists and structs that derive
-//! [`Tree`](trait@Tree), are transformed: [`grad()`], [`vjp()`], [`jvp()`], [`vmap()`], [`compile()`], [`checkpoint()`].
+//! [`Tree`](trait@Tree), are transformed: [`grad()`], [`vjp()`], [`jvp()`], [`vmap()`], [`compile()`], [`checkpoint()`],
+//! and have loops and choices inside: [`scan()`], [`cond()`], [`while_loop()`].
 //!
 //! ```
 //! use lazulite::prelude::*;
@@ -46,7 +47,9 @@
 //! take the array's dtype (`float16 * 2.0` stays `float16`).
 #![forbid(unsafe_code)]
 
-pub use lazulite_core::op::{conv, fast, fft, linalg, quantized, random, scatter, stft};
+pub use lazulite_core::op::{
+    blocks, conv, einsum, fast, fft, linalg, quantized, random, scatter, search, signal, stft,
+};
 pub use lazulite_core::*;
 pub use lazulite_derive::*;
 pub use lazulite_io as io;

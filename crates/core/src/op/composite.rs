@@ -102,6 +102,22 @@ impl Array {
         if keepdims { out.expand_dims(&signed(&axes)) } else { Ok(out) }
     }
 
+    /// The least and the greatest element over `axes`, all if `None`.
+    ///
+    /// # Errors
+    /// As [`Array::max`].
+    pub fn minmax(&self, axes: Option<&[i64]>, keepdims: bool) -> Result<(Array, Array)> {
+        Ok((self.min(axes, keepdims)?, self.max(axes, keepdims)?))
+    }
+
+    /// The number of elements over `axes`, all if `None`, that are not zero (`int32`).
+    ///
+    /// # Errors
+    /// Kind `Axis` if an axis is out of range, `Argument` if one is named twice.
+    pub fn count_nonzero(&self, axes: Option<&[i64]>, keepdims: bool) -> Result<Array> {
+        self.astype(Dtype::Bool)?.astype(Dtype::I32)?.sum(axes, keepdims)
+    }
+
     /// The elements held between `low` and `high`, each of which may be missing; all broadcast.
     ///
     /// # Errors

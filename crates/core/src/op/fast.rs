@@ -1,6 +1,8 @@
 //! Ops that are worth a kernel of their own although other ops could write them. Each states its
 //! composition, from which its derivatives come.
 
+pub use super::delta::gated_delta_update;
+
 use super::{
     Avals, Batched, Derivative, Rules, batch_first, index_dtype, like, one, vmap_by_loop,
     with_batch,

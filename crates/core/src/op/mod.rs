@@ -4,14 +4,18 @@
 //! and its [`Rules`]: `infer`, derivative, vmap, shapeless re-inference. A derivative is one of the
 //! kinds of [`Derivative`]; jvp and vjp are both derived from it in `transform/autodiff.rs`.
 
+pub mod blocks;
 pub mod cast;
 pub mod composite;
 pub mod conv;
 pub mod creation;
 pub mod custom;
+pub mod delta;
+pub mod einsum;
 pub mod elementwise;
 pub mod fast;
 pub mod fft;
+pub mod fp8;
 pub mod gather;
 pub mod identity;
 pub mod index;
@@ -23,7 +27,9 @@ pub mod random;
 pub mod reduce;
 pub mod scan;
 pub mod scatter;
+pub mod search;
 pub mod shaping;
+pub mod signal;
 pub mod sort;
 pub mod stft;
 pub mod table;

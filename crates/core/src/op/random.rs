@@ -375,3 +375,45 @@ pub fn shuffle(x: &Array, axis: i64, key: Option<&Array>) -> Result<Array> {
     let order = permutation(x.size(axis)?, key)?;
     x.take(&order, Some(axis))
 }
+
+/// Numbers of the normal distribution with the given means and covariances: `mean + z S`, with
+/// independent normal z and the symmetric root S of the covariance, which must be positive
+/// semi-definite.
+///
+/// # Shapes
+/// `mean (..., n)`, `cov (..., n, n) -> (*shape, n)`, where `shape` is that to which the leading
+/// axes broadcast if it is empty, and must be broadcast from them otherwise.
+///
+/// # Errors
+/// Kind `Shape` if the shapes do not fit, `Dtype` if `dtype` is not floating.
+pub fn multivariate_normal(
+    mean: &Array,
+    cov: &Array,
+    shape: &[usize],
+    dtype: Dtype,
+    key: Option<&Array>,
+) -> Result<Array> {
+    const OP: &str = "multivariate_normal";
+    floating(OP, dtype)?;
+    let ([lead @ .., n], [lead_cov @ .., rows, columns]) = (mean.shape(), cov.shape()) else {
+        let message = "means (..., n) and covariances (..., n, n) are needed";
+        return Err(Error::shape(OP, &[mean.shape(), cov.shape()], message));
+    };
+    if rows != n || columns != n {
+        let message =
+            format!("covariances of {} for means of {}", show(cov.shape()), show(mean.shape()));
+        return Err(Error::shape(OP, &[mean.shape(), cov.shape()], message));
+    }
+    let own = broadcast_shapes(OP, lead, lead_cov)?;
+    let mut all = if shape.is_empty() { own.clone() } else { broadcast_shapes(OP, shape, &own)? };
+    if !shape.is_empty() && all.as_slice() != shape {
+        let message = format!("{} does not broadcast to {}", show(&own), show(shape));
+        return Err(Error::shape(OP, &[&own, shape], message));
+    }
+    all.push(*n);
+    let (u, s, vh) = super::linalg::svd(&cov.astype(Dtype::F32)?)?;
+    let root = u.multiply(&s.sqrt()?.expand_dims(&[-2])?)?.matmul(&vh)?;
+    let z = normal(&all, Dtype::F32, None, None, key)?.expand_dims(&[-2])?;
+    let spread = z.matmul(&root)?.squeeze(Some(&[-2]))?;
+    spread.add(&mean.astype(Dtype::F32)?)?.astype(dtype)
+}

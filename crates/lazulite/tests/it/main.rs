@@ -1,5 +1,7 @@
 //! All integration tests, in one binary.
 
+mod composites;
+mod contractions;
 mod conv;
 mod engine;
 mod examples;
