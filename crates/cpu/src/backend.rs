@@ -13,8 +13,8 @@ use crate::pool;
 use crate::stream::streams;
 use crate::strided::internal;
 use crate::{
-    attention, copy, creation, fused, gather, isa, join, load, matmul, quantized, random, reduce,
-    rope, scan, scatter, sort,
+    attention, copy, creation, fused, gather, grouped, isa, join, load, matmul, quantized, random,
+    reduce, rope, scan, scatter, sort,
 };
 
 /// The processor and its main memory.
@@ -175,6 +175,7 @@ fn execute(op: &Primitive, inputs: &[Operand], outputs: &[Operand]) -> Result<()
         Primitive::Matmul(_) => matmul::matmul(exactly::<2>(op, inputs)?, out),
         Primitive::Dequantize(op) => quantized::dequantize(op, inputs, out),
         Primitive::QuantizedMatmul(op) => quantized::quantized_matmul(op, inputs, out),
+        Primitive::GroupedMatmul(op) => grouped::grouped(op, inputs, out),
         Primitive::RandomBits(op) => random::random_bits(op, &inputs[0], out),
         Primitive::Rope(op) => rope::rope(op, inputs, out),
         Primitive::Attention(op) => attention::attention(op, inputs, out),
@@ -259,7 +260,8 @@ fn product(
         return Err(Error::new(ErrorKind::Kernel, op.name().to_string(), "no use of the product"));
     };
     let shape = output.shape();
-    let dtype = value.dtype;
+    // Products of half types stay wide until the epilogue has run, so that the result rounds once.
+    let dtype = value.dtype.compute();
     // The finished product may lie where the result will: every element is read before it is
     // written, if both have one size.
     let buffer = if dtype.size() == output.dtype.size() && !epilogue.reduces() {

@@ -11,6 +11,7 @@ pub mod custom;
 pub mod elementwise;
 pub mod fast;
 pub mod gather;
+pub mod grouped;
 pub mod identity;
 pub mod index;
 pub mod join;
@@ -262,6 +263,8 @@ primitives! {
     Dequantize(quantized::Dequantize),
     /// Product with a quantised matrix.
     QuantizedMatmul(quantized::QuantizedMatmul),
+    /// Row blocks times matrices that an index picks.
+    GroupedMatmul(grouped::GroupedMatmul),
     /// Random words.
     RandomBits(random::RandomBits),
     /// Rotary position embedding.

@@ -1,6 +1,7 @@
 //! All integration tests, in one binary.
 
 mod engine;
+mod errors;
 mod examples;
 mod indexing;
 mod quantized;
