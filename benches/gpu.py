@@ -1,9 +1,10 @@
-"""The CUDA backend beside PyTorch and JAX on one GPU: a table, and a page of results if asked for one.
+"""The CUDA backend beside PyTorch and JAX on one GPU: a table, and a page of results on demand.
 
-python benches/gpu.py --program target/release/deps/gpu-... --rounds 3 --page benches/results/h100.md
+python benches/gpu.py --program target/release/deps/gpu-... --page benches/results/h100.md
 
-The program is the CUDA crate's test program (`cargo test --release -p lazulite-cuda --test gpu --no-run`).
-Processes take turns; a figure is the best over all rounds, since everything runs on one device alone.
+The program is the test program of the CUDA crate, from
+`cargo test --release -p lazulite-cuda --test gpu --no-run`. Processes take turns; a figure is the
+best over all rounds, since everything runs on one device alone.
 """
 
 import argparse
@@ -48,12 +49,15 @@ def main():
                     times[name][case] = min(value, times[name].get(case, value))
                 elif line.startswith(("version", "bench")) and line not in facts:
                     facts.append(line)
-    device = lines_of(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"], 20)
-    rows = ["| case (ms) | lazulite | torch | jax | best peer / lazulite |", "| --- | --- | --- | --- | --- |"]
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    device = lines_of(query, 20)
+    rows = ["| case (ms) | lazulite | torch | jax | best peer / lazulite |"]
+    rows.append("| --- | --- | --- | --- | --- |")
     for case, own in times["lazulite"].items():
         peers = [times[p].get(case) for p in ("torch", "jax")]
         best = min((p for p in peers if p is not None), default=None)
-        cells = [f"{own:.4f}", *(f"{p:.4f}" if p else "" for p in peers), f"{best / own:.2f}" if best else ""]
+        cells = [f"{p:.4f}" if p else "" for p in (own, *peers)]
+        cells.append(f"{best / own:.2f}" if best else "")
         rows.append(f"| {case} | {' | '.join(cells)} |")
     print("\n".join([*facts, *rows]))
     if args.page:
@@ -62,7 +66,8 @@ def main():
         head = [
             f"# {device[0] if device else 'GPU'}, {today}",
             "",
-            f"`benches/gpu.py`, {args.rounds} rounds; {versions}. bfloat16 unless a case says otherwise.",
+            f"`benches/gpu.py`, {args.rounds} rounds; {versions}.",
+            "The elements are bfloat16 unless a case says otherwise.",
             "A ratio above 1 means that lazulite is faster.",
             "",
         ]

@@ -65,7 +65,6 @@ def with_torch():
     time_("argmax rows", 10, lambda: rows.argmax(1))
     vocab = draw(2048, 128_256)
     time_("softmax 2048x128256", 20, lambda: vocab.softmax(-1))
-    del vocab
     a, b, v = draw(8192, 8192), draw(8192, 8192), draw(1, 8192)
     column = draw(8192, 1)
     time_("matmul 8192^3", 10, lambda: a @ b)
@@ -98,7 +97,6 @@ def with_torch():
     time_("cumsum 2^26", 10, lambda: x.cumsum(0))
     x32 = x.float()
     time_("cumsum 2^26 f32", 10, lambda: x32.cumsum(0))
-    del x32
     part = x[: 1 << 24]
     time_("sort 2^24", 10, lambda: part.sort()[0])
     time_("sort rows 16384x4096", 5, lambda: rows.sort(1)[0])
