@@ -13,6 +13,8 @@ pub mod display;
 pub mod dtype;
 pub mod error;
 pub mod eval;
+#[cfg(feature = "ndarray")]
+mod interop;
 pub mod op;
 pub mod operators;
 pub mod plan;

@@ -8,7 +8,8 @@ use lazulite_cpu::elem::Elem;
 use lazulite_cpu::gemm::gemm;
 use lazulite_cpu::operand::{Output, Strided};
 use lazulite_cpu::pool;
-use lazulite_cpu::quantized_kernels::{Affine, quantize};
+use lazulite_cpu::quantized::affine::Affine;
+use lazulite_cpu::quantized::codec::quantize;
 
 /// The median of some rounds of at least 5 ms, in seconds for one call.
 fn time(mut f: impl FnMut()) -> f64 {

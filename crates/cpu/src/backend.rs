@@ -13,7 +13,7 @@ use crate::pool;
 use crate::stream::streams;
 use crate::strided::internal;
 use crate::{
-    attention, conv, copy, creation, fft, fused, gather, isa, join, linalg, load, matmul,
+    attention, conv, copy, creation, fft, fused, gather, grouped, isa, join, linalg, load, matmul,
     quantized, random, reduce, rope, scan, scatter, sort,
 };
 
@@ -178,6 +178,7 @@ fn execute(op: &Primitive, inputs: &[Operand], outputs: &[Operand]) -> Result<()
         Primitive::Matmul(_) => matmul::matmul(exactly::<2>(op, inputs)?, out),
         Primitive::Dequantize(op) => quantized::dequantize(op, inputs, out),
         Primitive::QuantizedMatmul(op) => quantized::quantized_matmul(op, inputs, out),
+        Primitive::GroupedMatmul(op) => grouped::grouped(op, inputs, out),
         Primitive::RandomBits(op) => random::random_bits(op, &inputs[0], out),
         Primitive::Rope(op) => rope::rope(op, inputs, out),
         Primitive::Attention(op) => attention::attention(op, inputs, out),
@@ -265,7 +266,8 @@ fn product(
         return Err(Error::new(ErrorKind::Kernel, op.name().to_string(), "no use of the product"));
     };
     let shape = output.shape();
-    let dtype = value.dtype;
+    // Products of half types stay wide until the epilogue has run, so that the result rounds once.
+    let dtype = value.dtype.compute();
     // The finished product may lie where the result will: every element is read before it is
     // written, if both have one size.
     let buffer = if dtype.size() == output.dtype.size() && !epilogue.reduces() {

@@ -27,7 +27,7 @@ pub enum IsaKind {
     Portable,
     /// AVX2 with FMA and F16C, 256 bits.
     Avx2,
-    /// AVX-512 F, BW, DQ and VL beside AVX2, FMA and F16C, 512 bits.
+    /// AVX-512 F, BW, DQ, VL and VNNI beside AVX2, FMA and F16C, 512 bits.
     Avx512,
 }
 
@@ -67,6 +67,7 @@ impl IsaKind {
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512vnni")
             }
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
@@ -131,7 +132,7 @@ pub unsafe fn dispatch<J: Job>(kind: IsaKind, job: J) -> J::Output {
             // SAFETY: the caller's promise.
             unsafe { job.run::<Avx2>() }
         }
-        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
         unsafe fn avx512<J: Job>(job: J) -> J::Output {
             // SAFETY: the caller's promise.
             unsafe { job.run::<Avx512>() }

@@ -34,6 +34,12 @@ pub trait F32Lanes: Lanes<T = f32> {
     unsafe fn nibble(w: Self::Words, j: usize) -> Self;
     /// Lane i is `p[i / repeat]`; `repeat` is a power of two.
     unsafe fn spread(p: *const f32, repeat: usize) -> Self;
+    /// For each word, the sum of its eight nibbles times integers of three signed digits to base 256.
+    ///
+    /// Each digit, the highest first, takes 8 L bytes of `x`: nibble j of word i is multiplied by byte
+    /// `4 i + j / 2`, which for odd j is in the second 4 L. The sums are exact until they are rounded to
+    /// `f32`, for they stay below 8 * 15 * 2^23 < 2^30.
+    unsafe fn nibble_dots(w: Self::Words, x: *const i8) -> Self;
 }
 
 /// Eight `f32`, the unit of packing and of unpacking bits.
@@ -198,6 +204,22 @@ impl<const N: usize> F32Lanes for Array<f32, N> {
             *v = unsafe { *p.add(i / repeat) };
         }
         Array(v)
+    }
+    #[inline(always)]
+    unsafe fn nibble_dots(w: [u32; N], x: *const i8) -> Self {
+        let mut sums = [0i32; N];
+        for digit in 0..3 {
+            for i in 0..N {
+                let mut sum = sums[i] << 8;
+                for j in 0..8 {
+                    // SAFETY: three digits of 8 N bytes are readable.
+                    let x = unsafe { *x.add(8 * N * digit + 4 * N * (j % 2) + 4 * i + j / 2) };
+                    sum += (w[i] >> (4 * j) & 15) as i32 * i32::from(x);
+                }
+                sums[i] = sum;
+            }
+        }
+        Array(sums.map(|sum| sum as f32))
     }
 }
 

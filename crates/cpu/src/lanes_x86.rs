@@ -259,6 +259,27 @@ impl F32Lanes for __m256 {
             }
         }
     }
+    #[inline(always)]
+    unsafe fn nibble_dots(w: __m256i, x: *const i8) -> Self {
+        // SAFETY: three digits of 64 bytes are readable, and AVX2.
+        unsafe {
+            let mask = _mm256_set1_epi8(15);
+            let even = _mm256_and_si256(w, mask);
+            let odd = _mm256_and_si256(_mm256_srli_epi16::<4>(w), mask);
+            let ones = _mm256_set1_epi16(1);
+            let mut sum = _mm256_setzero_si256();
+            for digit in 0..3 {
+                let x = x.add(64 * digit).cast::<__m256i>();
+                // Four products of at most 15 * 128 fit in 16 bits.
+                let pairs = _mm256_add_epi16(
+                    _mm256_maddubs_epi16(even, _mm256_loadu_si256(x)),
+                    _mm256_maddubs_epi16(odd, _mm256_loadu_si256(x.add(1))),
+                );
+                sum = _mm256_add_epi32(_mm256_slli_epi32::<8>(sum), _mm256_madd_epi16(pairs, ones));
+            }
+            _mm256_cvtepi32_ps(sum)
+        }
+    }
 }
 
 impl Eight for __m256 {
@@ -395,6 +416,23 @@ impl F32Lanes for __m512 {
                 }
                 _ => _mm512_set1_ps(*p),
             }
+        }
+    }
+    #[inline(always)]
+    unsafe fn nibble_dots(w: __m512i, x: *const i8) -> Self {
+        // SAFETY: three digits of 128 bytes are readable, and AVX-512 with VNNI.
+        unsafe {
+            let mask = _mm512_set1_epi8(15);
+            let even = _mm512_and_si512(w, mask);
+            let odd = _mm512_and_si512(_mm512_srli_epi16::<4>(w), mask);
+            let mut sum = _mm512_setzero_si512();
+            for digit in 0..3 {
+                let x = x.add(128 * digit).cast::<__m512i>();
+                sum = _mm512_slli_epi32::<8>(sum);
+                sum = _mm512_dpbusd_epi32(sum, even, _mm512_loadu_si512(x));
+                sum = _mm512_dpbusd_epi32(sum, odd, _mm512_loadu_si512(x.add(1)));
+            }
+            _mm512_cvtepi32_ps(sum)
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod fused;
 mod gather;
 pub mod gemm;
 mod gemv;
+mod grouped;
 pub mod isa;
 mod join;
 mod keys;
@@ -35,10 +36,7 @@ pub mod operand;
 pub mod pool;
 #[cfg(test)]
 mod product_tests;
-mod quantized;
-pub mod quantized_kernels;
-#[cfg(test)]
-mod quantized_tests;
+pub mod quantized;
 mod random;
 mod reduce;
 mod rope;

@@ -10,29 +10,35 @@ use crate::gemm::gemm;
 use crate::operand::{Output, Strided};
 use crate::strided::{Plain, Target, View, Walk, internal};
 
-/// `a @ b` over broadcast leading axes.
+/// `a @ b` over broadcast leading axes. Half types also have results in `float32`.
 pub(crate) fn matmul(inputs: &[Operand], out: &Operand) -> Result<()> {
     let (a, b) = (&inputs[0], &inputs[1]);
-    match out.dtype {
-        Dtype::Bool => Err(Error::dtype("matmul", &[out.dtype], "a numeric type")),
-        Dtype::U8 => real::<u8>(a, b, out),
-        Dtype::U16 => real::<u16>(a, b, out),
-        Dtype::U32 => real::<u32>(a, b, out),
-        Dtype::U64 => real::<u64>(a, b, out),
-        Dtype::I8 => real::<i8>(a, b, out),
-        Dtype::I16 => real::<i16>(a, b, out),
-        Dtype::I32 => real::<i32>(a, b, out),
-        Dtype::I64 => real::<i64>(a, b, out),
-        Dtype::F16 => real::<f16>(a, b, out),
-        Dtype::BF16 => real::<bf16>(a, b, out),
-        Dtype::F32 => real::<f32>(a, b, out),
-        Dtype::F64 => real::<f64>(a, b, out),
-        Dtype::C64 => complex(a, b, out),
+    match (a.dtype, out.dtype) {
+        (Dtype::U8, Dtype::U8) => real::<u8, u8>(a, b, out),
+        (Dtype::U16, Dtype::U16) => real::<u16, u16>(a, b, out),
+        (Dtype::U32, Dtype::U32) => real::<u32, u32>(a, b, out),
+        (Dtype::U64, Dtype::U64) => real::<u64, u64>(a, b, out),
+        (Dtype::I8, Dtype::I8) => real::<i8, i8>(a, b, out),
+        (Dtype::I16, Dtype::I16) => real::<i16, i16>(a, b, out),
+        (Dtype::I32, Dtype::I32) => real::<i32, i32>(a, b, out),
+        (Dtype::I64, Dtype::I64) => real::<i64, i64>(a, b, out),
+        (Dtype::F16, Dtype::F16) => real::<f16, f16>(a, b, out),
+        (Dtype::F16, Dtype::F32) => real::<f16, f32>(a, b, out),
+        (Dtype::BF16, Dtype::BF16) => real::<bf16, bf16>(a, b, out),
+        (Dtype::BF16, Dtype::F32) => real::<bf16, f32>(a, b, out),
+        (Dtype::F32, Dtype::F32) => real::<f32, f32>(a, b, out),
+        (Dtype::F64, Dtype::F64) => real::<f64, f64>(a, b, out),
+        (Dtype::C64, Dtype::C64) => complex(a, b, out),
+        (from, to) => Err(Error::dtype("matmul", &[from, to], "numeric types of one kind")),
     }
 }
 
-fn real<E: Elem + Plain>(a: &Operand, b: &Operand, out: &Operand) -> Result<()> {
-    let (a, b, target) = (View::<E>::new(a)?, View::<E>::new(b)?, Target::<E>::new(out)?);
+fn real<E: Elem + Plain, O: Elem<Acc = E::Acc> + Plain>(
+    a: &Operand,
+    b: &Operand,
+    out: &Operand,
+) -> Result<()> {
+    let (a, b, target) = (View::<E>::new(a)?, View::<E>::new(b)?, Target::<O>::new(out)?);
     let batches = Batches::new(&a, &b, out.shape())?;
     let (left, right) = (batches.left(&a), batches.right(&b));
     // SAFETY: a product's output is unshared.

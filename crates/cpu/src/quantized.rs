@@ -1,12 +1,20 @@
 //! Quantised matrices: affine formats through the packed kernels, small floats by plain loops and
 //! dequantised panels.
 
+pub mod affine;
+pub mod codec;
+mod dot;
+mod sum;
+#[cfg(test)]
+mod tests;
+
 use half::{bf16, f16};
 use lazulite_core::backend::Operand;
 use lazulite_core::op::quantized::{Dequantize, QuantFormat, QuantMode, Quantize, QuantizedMatmul};
 use lazulite_core::shape::{Layout, broadcast_shapes};
 use lazulite_core::{Dtype, Error, Result};
 
+use self::affine::Affine;
 use crate::allocator::allocator;
 use crate::copy::dense;
 use crate::elem::Elem;
@@ -14,7 +22,6 @@ use crate::gemm::gemm;
 use crate::microfloat;
 use crate::operand::{Operand as Factor, Output, Strided};
 use crate::pool::{SharedPtr, parallel_for};
-use crate::quantized_kernels::{self as kernels, Affine};
 use crate::strided::{Plain, Target, View, internal, rows_per_task};
 
 /// Calls `$body` with `$T` bound to a floating type of at most 32 bits.
@@ -86,7 +93,7 @@ pub(crate) fn quantize(op: &Quantize, w: &Operand, outputs: &[Operand]) -> Resul
                 (Target::<T>::new(&outputs[1])?.all(), Target::<T>::new(&outputs[2])?.all())
             };
             let QuantFormat { bits, group, .. } = op.format;
-            kernels::quantize(data, len, bits, group, words, scales, biases);
+            codec::quantize(data, len, bits, group, words, scales, biases);
             return Ok(());
         }
         // SAFETY: as above.
@@ -159,7 +166,7 @@ fn expand<T: Real>(
         }
         return with_real!(op, inputs[1].dtype, S => {
             let (scales, biases) = (elements::<S>(&inputs[1])?, elements::<S>(&inputs[2])?);
-            kernels::dequantize(words, scales, biases, len, bits, group, out);
+            codec::dequantize(words, scales, biases, len, bits, group, out);
             Ok(())
         });
     }
@@ -180,7 +187,8 @@ fn expand<T: Real>(
     Ok(())
 }
 
-/// `x @ w^T` or `x @ w` with a quantised `w`, over broadcast leading axes.
+/// `x @ w^T` or `x @ w` with a quantised `w`, over broadcast leading axes. The result has the type of `x`
+/// or is `float32`.
 pub(crate) fn quantized_matmul(
     op: &QuantizedMatmul,
     inputs: &[Operand],
@@ -225,13 +233,17 @@ pub(crate) fn quantized_matmul(
     let (at_x, at_w) =
         if one_matrix { (vec![0], vec![0]) } else { (places(lead_x), places(lead_w)) };
     with_real!(name, x.dtype, T => {
-        let (data, target) = (elements::<T>(&x)?, Target::<T>::new(out)?);
-        let multiply = |batch: usize, w: &dyn Factor<f32>| {
-            let rows = &data[at_x[batch] * m * k..][..m * k];
-            // SAFETY: batches have parts of their own, one after another.
-            let part = unsafe { target.part(batch * m * n..(batch + 1) * m * n) };
-            let a = Strided::rows(rows, [m, k], false);
-            gemm::<f32>(&a, w, &mut Output::new(part, 1, [m, n]), None);
+        let data = elements::<T>(&x)?;
+        let multiply = |batch: usize, w: &dyn Factor<f32>| -> Result<()> {
+            let a = Strided::rows(&data[at_x[batch] * m * k..][..m * k], [m, k], false);
+            let place = batch * m * n..(batch + 1) * m * n;
+            with_real!(name, out.dtype, O => {
+                let target = Target::<O>::new(out)?;
+                // SAFETY: batches have parts of their own, one after another.
+                let mut part = Output::new(unsafe { target.part(place) }, 1, [m, n]);
+                gemm::<f32>(&a, w, &mut part, None);
+                Ok(())
+            })
         };
         if op.format.mode == QuantMode::Affine {
             if packed[2].dtype != packed[1].dtype {
@@ -251,7 +263,7 @@ pub(crate) fn quantized_matmul(
                         op.format.group,
                         op.transpose,
                     );
-                    multiply(batch, &w);
+                    multiply(batch, &w)?;
                 }
                 Ok(())
             })
@@ -268,7 +280,7 @@ pub(crate) fn quantized_matmul(
             expand::<f32>(name, op.format, &packed, len, panel)?;
             for batch in 0..batches {
                 let w = &panel[at_w[batch] * rows * len..][..rows * len];
-                multiply(batch, &Strided::rows(w, [n, k], !op.transpose));
+                multiply(batch, &Strided::rows(w, [n, k], !op.transpose))?;
             }
             Ok(())
         }

@@ -232,6 +232,7 @@ fn execute(
         | Primitive::Matmul(_)
         | Primitive::Quantize(_)
         | Primitive::QuantizedMatmul(_)
+        | Primitive::GroupedMatmul(_)
         | Primitive::Attention(_)
         | Primitive::Fft(_)
         | Primitive::Linalg(_)

@@ -266,6 +266,7 @@ fn every_kernel_compiles_without_spills() {
         "T=c64;R=Prod;SCAN",
         "T=bf16;R=Max;SCAN",
         "T=i8;ARG=-1",
+        "T=bf16;ARG=1;UNIT",
     ];
     let quantized = [
         "T=bf16;BITS=3;GROUP=32;MODE=0;O=bf16;DEQUANTIZE",

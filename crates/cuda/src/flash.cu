@@ -170,14 +170,16 @@ extern "C" __global__ void __launch_bounds__(128) flash(const T* q, const T* k, 
 // Few queries: the heads of a group and their queries are the rows of one tile of 16, so that keys and
 // values are read once. A block owns a span of keys of (batch element, group, tile); its four warps take
 // turns of 16 keys, each through STAGES buffers of its own, without a barrier. Row r of a group is query
-// r % t of head r / t. Blocks of the same tile leave partial results in `parts` (b, h, t, spans, 2 + E).
+// r % t of head r / t. Blocks of the same tile leave partial results in `parts` (b, h, t, spans, 2 + E);
+// `counters`, one for each tile, are zero before and after.
 #ifndef STAGES
 #define STAGES 3
 #endif
 #define STAGE (16 * (DROW + EROW) * 2)
 extern "C" __global__ void __launch_bounds__(128) flash_decode(const T* q, const T* k, const T* v, const void* mask,
-    const T* sinks, T* out, float* parts, double scale_, G g) {
+    const T* sinks, T* out, float* parts, u32* counters, double scale_, G g) {
   extern __shared__ __align__(128) u8 memory[];
+  __shared__ u32 arrived;
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, flags = FLAGS;
   const i64 t = g.v[0], s = g.v[1], group = blockIdx.y % g.v[3], tile = blockIdx.y / g.v[3], b = blockIdx.z;
   const i64 each = g.v[2] / g.v[3], rows = each * t, span = blockIdx.x;
@@ -320,31 +322,43 @@ extern "C" __global__ void __launch_bounds__(128) flash_decode(const T* q, const
       if (g.v[5] == 1) out[at * E + c] = convert<T>(x * over); else part[2 + c] = x;
     }
   }
-}
-
-// The spans of a row, joined in order: a warp for each row.
-extern "C" __global__ void __launch_bounds__(128) join_parts(const float* parts, const T* sinks, T* out, G g) {
-  const i64 row = (i64)blockIdx.x * 4 + (threadIdx.x >> 5), spans = g.v[5];
-  if (row >= g.v[20] * g.v[2] * g.v[0]) return;
-  const int lane = threadIdx.x & 31;
-  const float* mine = parts + row * spans * (E + 2);
-  const float sink = FLAGS & 8 ? widen(sinks[row / g.v[0] % g.v[2]]) * LOG2E : -INFINITY_F;
-  float high = sink;
-  for (i64 p = lane; p < spans; p += 32) high = fmaxf(high, mine[p * (E + 2)]);
-  high = warp_join<Max<float>>(high);
-  const float base = high == -INFINITY_F ? 0.f : high;
-  float total = exp2_of(sink - base), acc[(E + 31) / 32];
+  const int spans = (int)g.v[5];
+  if (spans == 1) return;
+  // The last block of a tile to arrive joins the spans of its rows in order, a warp for each row.
+  __threadfence();
+  __syncthreads();
+  u32* counter = counters + blockIdx.z * gridDim.y + blockIdx.y;
+  if (threadIdx.x == 0) arrived = atomicAdd(counter, 1u);
+  __syncthreads();
+  if (arrived + 1 != spans) return;
+  __threadfence();
+  if (threadIdx.x == 0) *counter = 0;
+  for (int r = warp; r < 16; r += 4) {
+    i64 i = tile * 16 + r;
+    if (i >= rows) break;
+    const i64 h = group * each + i / t, at = (b * g.v[2] + h) * t + i % t;
+    const float* mine = parts + at * spans * (E + 2);
+    const float sink = flags & 8 ? widen(sinks[h]) * LOG2E : -INFINITY_F;
+    float high = sink;
+    for (int p = lane; p < spans; p += 32) high = fmaxf(high, __ldcg(mine + p * (E + 2)));
+    high = warp_join<Max<float>>(high);
+    const float base = high == -INFINITY_F ? 0.f : high;
+    float total = exp2_of(sink - base), joined[(E + 31) / 32];
 #pragma unroll
-  for (int j = 0; j < (E + 31) / 32; j++) acc[j] = 0.f;
-  for (i64 p = 0; p < spans; p++) {
-    float weight = exp2_of(mine[p * (E + 2)] - base);
-    total += mine[p * (E + 2) + 1] * weight;
+    for (int j = 0; j < (E + 31) / 32; j++) joined[j] = 0.f;
+#pragma unroll 4
+    for (int p = 0; p < spans; p++) {
+      const float* part = mine + p * (E + 2);
+      const float weight = exp2_of(__ldcg(part) - base);
+      total += __ldcg(part + 1) * weight;
+#pragma unroll
+      for (int j = 0; j < (E + 31) / 32; j++)
+        if (lane + 32 * j < E) joined[j] += __ldcg(part + 2 + lane + 32 * j) * weight;
+    }
 #pragma unroll
     for (int j = 0; j < (E + 31) / 32; j++)
-      if (lane + 32 * j < E) acc[j] += mine[p * (E + 2) + 2 + lane + 32 * j] * weight;
+      if (lane + 32 * j < E) out[at * E + lane + 32 * j] = convert<T>(total > 0.f ? joined[j] / total : 0.f);
   }
-#pragma unroll
-  for (int j = 0; j < (E + 31) / 32; j++)
-    if (lane + 32 * j < E) out[row * E + lane + 32 * j] = convert<T>(total > 0.f ? acc[j] / total : 0.f);
 }
+
 #endif

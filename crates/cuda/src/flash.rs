@@ -10,7 +10,7 @@ use crate::copy;
 use crate::driver;
 use crate::module::Rounding;
 use crate::print::storage;
-use crate::stream::Launch;
+use crate::stream::{COUNTERS, Launch};
 
 /// The source of the kernels for all architectures.
 pub(crate) const SOURCE: &str = concat!(include_str!("mma.cuh"), include_str!("flash.cu"));
@@ -38,7 +38,7 @@ pub(crate) fn attention(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Re
     let &[b, h, t, d] = call.q.shape() else { return Ok(false) };
     let (g, s, e) = (call.k.shape()[1], call.k.shape()[2], call.v.shape()[3]);
     let fits = |n: usize| n.is_multiple_of(8) && n <= 256;
-    let small = b <= 65_535 && h <= 65_535 && s < 1 << 30 && t < 1 << 30;
+    let small = b <= 65_535 && h <= 65_535 && b * h * t < 1 << 31 && s < 1 << 30;
     if !out.dtype.is_half() || !fits(d) || !fits(e) || !small || s == 0 {
         return Ok(false);
     }
@@ -100,13 +100,14 @@ fn few(
     let tiles = (h / g * t).div_ceil(TILE);
     let resident = (launch.gpu.facts.shared / shared).max(1);
     let slots = launch.gpu.facts.multiprocessors as usize * resident;
-    let wanted = (slots / (b * g * tiles)).max(1);
+    let units = b * g * tiles;
+    let wanted = if units <= COUNTERS { (slots / units).max(1) } else { 1 };
     let span = s.div_ceil(wanted).next_multiple_of(TURN).max(4 * TURN);
     let spans = s.div_ceil(span);
     let defines =
         format!("T={};D={d};E={e};FLAGS={};STAGES={stages};DECODE", storage(out.dtype), call.flags);
-    let modules = &launch.gpu.modules;
-    let kernel = modules.kernel(SOURCE, "flash_decode", &defines, Rounding::Contracted)?;
+    let kernel =
+        launch.gpu.modules.kernel(SOURCE, "flash_decode", &defines, Rounding::Contracted)?;
     let parts = match spans {
         1 => None,
         _ => Some(launch.scratch(b * h * t * spans * (e + 2) * 4)?),
@@ -117,19 +118,11 @@ fn few(
     let to = launch.write(out)?;
     let mut args = Args::new();
     args.word(launch.read(&call.q)?).word(launch.read(&call.k)?).word(launch.read(&call.v)?);
-    args.word(mask).word(sinks).word(to).word(parts_at).word(call.scale.to_bits()).words(&words);
+    args.word(mask).word(sinks).word(to).word(parts_at).word(launch.queue.counters()?);
+    args.word(call.scale.to_bits()).words(&words);
     let grid = [spans as u32, (g * tiles) as u32, b as u32];
     // SAFETY: the kernel has these parameters; strides stay within the operands.
-    unsafe { args.launch(kernel, grid, [128, 1, 1], shared, launch.queue.raw())? };
-    if spans > 1 {
-        let kernel = modules.kernel(SOURCE, "join_parts", &defines, Rounding::Contracted)?;
-        let mut args = Args::new();
-        args.word(parts_at).word(sinks).word(to).words(&words);
-        let grid = [(b * h * t).div_ceil(4) as u32, 1, 1];
-        // SAFETY: the kernel has these parameters; the parts have room for all spans.
-        unsafe { args.launch(kernel, grid, [128, 1, 1], 0, launch.queue.raw())? };
-    }
-    Ok(())
+    unsafe { args.launch(kernel, grid, [128, 1, 1], shared, launch.queue.raw()) }
 }
 
 /// Many queries by warpgroup products, on tiles of the copy engine.
@@ -151,9 +144,10 @@ fn warpgroups(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<()> {
     let mut args = Args::new();
     args.words(&map(&call.q, 64)?).words(&map(&call.k, 128)?).words(&map(&call.v, 128)?);
     let [mask, sinks] = call.optional(launch)?;
-    args.word(mask).word(sinks).word(launch.write(out)?).word(call.scale.to_bits());
-    args.words(&call.geometry(call.k.shape()[2], 1));
-    let grid = [t.div_ceil(128) as u32, h as u32, b as u32];
+    args.word(mask).word(sinks).word(launch.write(out)?).word(launch.queue.counters()?);
+    args.word(call.scale.to_bits()).words(&call.geometry(call.k.shape()[2], 1));
+    let items = t.div_ceil(128) * h * b;
+    let grid = [items.min(launch.gpu.facts.multiprocessors as usize) as u32, 1, 1];
     // SAFETY: the kernel has these parameters; the maps cover the operands.
     unsafe { args.launch(kernel, grid, [384, 1, 1], shared, launch.queue.raw()) }
 }

@@ -132,10 +132,23 @@ extern "C" __global__ void __launch_bounds__(256) arg_reduce(const T* x, u32* ou
   i64 row = blockIdx.x, from, to;
   place(g, row, from, to);
   A best = widen(x[from]); i64 at = 0;
+#ifdef UNIT
+  // A thread's places rise, so an equal element is never ahead.
+#pragma unroll 2
+  for (i64 j = threadIdx.x * 8; j < g.v[1]; j += 256 * 8) {
+    const Pack<T, 8> p = *(const Pack<T, 8>*)(x + from + j);
+#pragma unroll
+    for (int e = 0; e < 8; e++) {
+      A value = widen(p.v[e]);
+      if ((ARG < 0 ? value < best : value > best) || (nan_of(value) && !nan_of(best))) { best = value; at = j + e; }
+    }
+  }
+#else
   for (i64 j = threadIdx.x; j < g.v[1]; j += 256) {
     A value = widen(x[from + j * g.v[2]]);
     if (ahead(value, j, best, at)) { best = value; at = j; }
   }
+#endif
   for (int m = 16; m > 0; m >>= 1) {
     A value = shuffle_xor(best, m); i64 j = shuffle_xor(at, m);
     if (ahead(value, j, best, at)) { best = value; at = j; }

@@ -60,6 +60,15 @@ fn reducer(op: ScanOp) -> &'static str {
     }
 }
 
+/// True iff rows along `axis` are made of whole packs of neighbours.
+fn even(o: &Operand, axis: usize, at: u64) -> bool {
+    let (s, size) = (&o.layout.strides, o.dtype.size() as u64);
+    s[axis] == 1
+        && o.shape()[axis].is_multiple_of(EACH)
+        && at.is_multiple_of((size * EACH as u64).min(16))
+        && (0..s.len()).all(|a| a == axis || s[a] % EACH as isize == 0)
+}
+
 /// A running reduction. Rows longer than a part are cut where rows are few: the parts' joins come
 /// first, and every part starts from those before it.
 pub(crate) fn scan(launch: &Launch<'_>, op: &Scan, x: &Operand, out: &Operand) -> Result<()> {
@@ -73,13 +82,7 @@ pub(crate) fn scan(launch: &Launch<'_>, op: &Scan, x: &Operand, out: &Operand) -
     let wanted = (16 * launch.gpu.facts.multiprocessors as usize).div_ceil(rows);
     let part = n.div_ceil(wanted.min(65_535)).next_multiple_of(TURN).max(4 * TURN).min(n);
     let (from, to) = (launch.read(x)?, launch.write(out)?);
-    let even = |o: &Operand, at: u64| {
-        let (s, size) = (&o.layout.strides, o.dtype.size() as u64);
-        s[op.axis] == 1
-            && at.is_multiple_of((size * EACH as u64).min(16))
-            && (0..s.len()).all(|a| a == op.axis || s[a] % EACH as isize == 0)
-    };
-    let unit = n.is_multiple_of(EACH) && even(x, from) && even(out, to);
+    let unit = even(x, op.axis, from) && even(out, op.axis, to);
     let g = geometry(x, out, op.axis, part, op.inclusive);
     let parts = n.div_ceil(part);
     let unit = if unit { ";UNIT" } else { "" };
@@ -121,10 +124,12 @@ pub(crate) fn arg_reduce(
         ArgReduceOp::Max => 1,
     };
     let g = geometry(x, out, op.axis, n, false);
-    let defines = format!("T={};ARG={sign}", storage(x.dtype));
+    let from = launch.read(x)?;
+    let unit = if even(x, op.axis, from) { ";UNIT" } else { "" };
+    let defines = format!("T={};ARG={sign}{unit}", storage(x.dtype));
     let kernel = launch.gpu.modules.kernel(SOURCE, "arg_reduce", &defines, Rounding::Separate)?;
     let mut args = Args::new();
-    args.word(launch.read(x)?).word(launch.write(out)?).words(&g);
+    args.word(from).word(launch.write(out)?).words(&g);
     let grid = [(x.layout.len() / n) as u32, 1, 1];
     // SAFETY: the kernel has these parameters; strides stay within the operands.
     unsafe { args.launch(kernel, grid, [THREADS, 1, 1], 0, launch.queue.raw()) }

@@ -66,3 +66,8 @@ pub mod prelude {
         with_stream,
     };
 }
+
+/// The README's program is compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

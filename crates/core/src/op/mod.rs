@@ -17,6 +17,7 @@ pub mod fast;
 pub mod fft;
 pub mod fp8;
 pub mod gather;
+pub mod grouped;
 pub mod identity;
 pub mod index;
 pub mod join;
@@ -272,6 +273,8 @@ primitives! {
     Dequantize(quantized::Dequantize),
     /// Product with a quantised matrix.
     QuantizedMatmul(quantized::QuantizedMatmul),
+    /// Row blocks times matrices that an index picks.
+    GroupedMatmul(grouped::GroupedMatmul),
     /// Random words.
     RandomBits(random::RandomBits),
     /// Rotary position embedding.

@@ -87,7 +87,7 @@ impl QuantFormat {
     }
 
     /// Checks packed weights with their scales and biases; returns the matrix's shape.
-    fn unpacked(self, op: &'static str, parts: &[Array]) -> Result<Shape> {
+    pub(crate) fn unpacked(self, op: &'static str, parts: &[Array]) -> Result<Shape> {
         let affine = self.mode == QuantMode::Affine;
         if parts.len() != 2 + usize::from(affine) {
             let needed = if affine { "scales and biases" } else { "scales and no biases" };
@@ -130,14 +130,18 @@ impl QuantFormat {
 }
 
 /// The types in which a quantised matrix exists.
-const FLOATS: &str = "float16, bfloat16 or float32";
+pub(crate) const FLOATS: &str = "float16, bfloat16 or float32";
 
-fn takes(dtype: Dtype) -> bool {
+pub(crate) fn takes(dtype: Dtype) -> bool {
     dtype.is_half() || dtype == Dtype::F32
 }
 
 /// The cotangents of scales and biases of an affine matrix, given the matrix's.
-fn affine_cotangents(format: QuantFormat, parts: &[Array], ct: &Array) -> Result<[Array; 2]> {
+pub(crate) fn affine_cotangents(
+    format: QuantFormat,
+    parts: &[Array],
+    ct: &Array,
+) -> Result<[Array; 2]> {
     let mut shape: Shape = parts[1].shape().into();
     shape.push(format.group);
     let groups = |x: &Array| x.reshape(&shape)?.sum(Some(&[-1]), false);

@@ -4,6 +4,7 @@ mod composites;
 mod contractions;
 mod conv;
 mod engine;
+mod errors;
 mod examples;
 mod fft;
 mod indexing;

@@ -273,3 +273,17 @@ fn shapeless_functions_follow_sizes() {
         assert_eq!(run, Ok(()), "case {i}");
     }
 }
+
+#[test]
+fn arrays_of_ndarray_go_in_and_out_with_any_layout() -> Result<()> {
+    let x = ndarray::Array3::from_shape_fn((2, 3, 4), |(i, j, k)| (100 * i + 10 * j + k) as i64);
+    let mut turned = x.view().reversed_axes();
+    turned.invert_axis(ndarray::Axis(1));
+    let back = Array::from_ndarray(&turned)?;
+    assert_eq!((back.shape(), back.dtype()), (&[4, 3, 2][..], Dtype::I64));
+    assert_eq!(back.to_ndarray::<i64>()?, turned.to_owned().into_dyn());
+    assert_eq!(back.to_ndarray::<f32>().map_err(|e| e.kind()), Err(ErrorKind::Dtype));
+    let empty = ndarray::Array2::<f32>::zeros((0, 5));
+    assert_eq!(Array::from_ndarray(&empty)?.to_ndarray::<f32>()?, empty.into_dyn());
+    Ok(())
+}

@@ -33,13 +33,14 @@ fn place(shape: &[usize], below: i64) -> Input {
 }
 
 pub(super) fn all() -> Vec<Case> {
-    let families: [fn(&mut Vec<Case>); 11] = [
+    let families: [fn(&mut Vec<Case>); 12] = [
         elementwise,
         reductions,
         views,
         joins,
         indexed,
         products,
+        grouped,
         quantised,
         others,
         numeric::transforms,
@@ -298,6 +299,20 @@ fn products(cases: &mut Vec<Case>) {
     }));
 }
 
+fn grouped(cases: &mut Vec<Case>) {
+    let index = |n: i64, shape: &[usize]| input(Kind::Int(Dtype::I32, -n, n), shape);
+    let inputs = vec![float(&[2, 2, 3, 4]), float(&[3, 4, 5]), index(4, &[2, 3]), index(3, &[3])];
+    cases.push(Case::new("gather_mm", inputs, |x| x[0].gather_mm(&x[1], Some(&x[2]), Some(&x[3]))));
+    let inputs = vec![float(&[3, 3, 4]), float(&[3, 4, 5]), index(3, &[3])];
+    cases.push(Case::new("gather_mm of every block", inputs, |x| {
+        x[0].gather_mm(&x[1], None, Some(&x[2]))
+    }));
+    let inputs = vec![float(&[2, 1, 4]), float(&[2, 4, 5]), index(2, &[3])];
+    cases.push(Case::new("gather_mm of every matrix twice", inputs, |x| {
+        x[0].gather_mm(&x[1], Some(&x[2].reshape(&[3, 1])?), None)
+    }));
+}
+
 fn quantised(cases: &mut Vec<Case>) {
     for (bits, group) in [(2, 32), (3, 32), (4, 64), (8, 32)] {
         let Ok(format) = QuantFormat::new(QuantMode::Affine, Some(group), Some(bits)) else {
@@ -321,6 +336,25 @@ fn quantised(cases: &mut Vec<Case>) {
                 format!("quantized_matmul {bits}, {transpose}"),
                 vec![single(&[2, m]), packed(rows), groups(rows), groups(rows)],
                 move |x| x[0].quantized_matmul(&x[1], &x[2], Some(&x[3]), transpose, format),
+            ));
+            let many = |x: Input, count: usize| {
+                let shape = [&[count], x.shape.as_slice()].concat();
+                input(x.kind, &shape)
+            };
+            cases.push(Case::new(
+                format!("gather_qmm {bits}, {transpose}"),
+                vec![
+                    single(&[4, 2, m]),
+                    many(packed(rows), 3),
+                    many(groups(rows), 3),
+                    many(groups(rows), 3),
+                    input(Kind::Int(Dtype::I32, -4, 4), &[6]),
+                    input(Kind::Int(Dtype::I64, -3, 3), &[2, 1]),
+                ],
+                move |x| {
+                    let (lhs, rhs) = (Some(&x[4]), Some(&x[5]));
+                    x[0].gather_qmm(&x[1], &x[2], Some(&x[3]), lhs, rhs, transpose, format)
+                },
             ));
         }
     }

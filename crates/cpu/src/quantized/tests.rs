@@ -2,12 +2,13 @@
 
 use half::{bf16, f16};
 
+use super::affine::Affine;
+use super::codec::{dequantize, quantize};
 use crate::elem::Elem;
 use crate::gemm::gemm;
 use crate::isa::{IsaKind, with_isa};
 use crate::operand::{Output, Strided};
 use crate::pool;
-use crate::quantized_kernels::{Affine, dequantize, quantize};
 
 fn random(n: usize, seed: u32) -> Vec<f32> {
     let mut s = u64::from(seed) + 99;
