@@ -1,6 +1,6 @@
 //! Plans of small graphs, without a device: inputs are lazy loads that nothing reads.
 
-use lazulite_core::plan::explain;
+use lazulite_core::plan::{dot, explain};
 use lazulite_core::{Array, Dtype, Result, Source};
 use std::sync::Arc;
 
@@ -151,4 +151,23 @@ fn a_reduced_column_does_not_pass_for_a_row() {
         })(),
         "tape, view, view, tape",
     );
+}
+
+#[test]
+fn a_graph_for_graphviz_has_boxes_of_ops_and_named_ends() -> Result<()> {
+    let x = input(&[2]);
+    let y = x.multiply(&x)?.add(&x)?;
+    let text = dot(std::slice::from_ref(&y), &[("y \"sum\"".into(), y.clone())])?;
+    for line in [
+        "op0 [label=\"load\", shape=box];",
+        "op1 [label=\"multiply\", shape=box];",
+        "op2 [label=\"add\", shape=box];",
+        "op0 -> op1 [label=\"float32 (2,)\"];",
+        "op1 -> op2 [label=\"float32 (2,)\"];",
+        "out0 [label=\"y \\\"sum\\\"\\nfloat32 (2,)\", shape=ellipse];",
+        "op2 -> out0;",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    Ok(())
 }

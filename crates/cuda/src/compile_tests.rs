@@ -176,7 +176,9 @@ fn row_variants_compile() {
         items: 2,
         kept_axes: 1,
         reduced_axes: 1,
+        columns: 1,
         along: smallvec![Along::Unit, Along::Unit, Along::Fixed],
+        beside: smallvec![false; 3],
         wide: false,
         threads: 256,
         cluster: 1,
@@ -195,6 +197,16 @@ fn row_variants_compile() {
             along: any.clone(),
             threads: 512,
             kept_axes: 2,
+            ..base.clone()
+        },
+        rows::Variant {
+            team: Team::Column,
+            pack: 1,
+            items: 0,
+            along: any.clone(),
+            threads: 512,
+            columns: 8,
+            beside: smallvec![true; 3],
             ..base.clone()
         },
         rows::Variant { items: 0, stage: Some(1), threads: 512, ..base.clone() },

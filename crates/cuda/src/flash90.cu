@@ -41,6 +41,10 @@ __forceinline__ void product_fence() { asm volatile("wgmma.fence.sync.aligned;" 
 __forceinline__ void product_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int N> __forceinline__ void product_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" :: "n"(N) : "memory"); }
 
+// Named barriers of the two computing warpgroups: one waits at its own for the other to let it go.
+__forceinline__ void take_turn(int w) { asm volatile("bar.sync %0, 256;" :: "r"(w + 1) : "memory"); }
+__forceinline__ void let_go(int w) { asm volatile("bar.arrive %0, 256;" :: "r"(w + 1) : "memory"); }
+
 #define F4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define F16(d, i) F4(d, i), F4(d, i + 4), F4(d, i + 8), F4(d, i + 12)
 #define LIST32 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}"
@@ -186,6 +190,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) flash90(const __grid_consta
     const int c0 = (tiles - 1 - (i)) * BN; \
     if (c0 + BN > clear || (FLAGS & 6)) hide(x, c0, row, h, b, mask, unscale, g); \
     soften(x, top, sum, keep, scale); }
+  // The warpgroups take turns to ask for products, so that one computes weights while the other's run.
+  if (w == 1) let_go(0);
   for (u32 turn = 0;; turn++) {
     barrier_wait(q_full, turn & 1);
     const u32 item = taken[turn & 1];
@@ -200,9 +206,11 @@ extern "C" __global__ void __launch_bounds__(384, 1) flash90(const __grid_consta
     if (tiles == 0 && thread == 0) barrier_arrive(q_empty);
     if (tiles > 0) {
       barrier_wait(k_full + 8 * (done % STAGES), done / STAGES & 1);
+      take_turn(w);
       product_fence();
       QK(done);
       product_commit();
+      let_go(w ^ 1);
       product_wait<0>();
       if (thread == 0) {
         barrier_arrive(k_empty + 8 * (done % STAGES));
@@ -213,12 +221,14 @@ extern "C" __global__ void __launch_bounds__(384, 1) flash90(const __grid_consta
       for (int i = 1; i < tiles; i++) {
         const int before = done++;
         barrier_wait(k_full + 8 * (done % STAGES), done / STAGES & 1);
+        barrier_wait(v_full + 8 * (before % STAGES), before / STAGES & 1);
+        take_turn(w);
         product_fence();
         QK(done);
         product_commit();
-        barrier_wait(v_full + 8 * (before % STAGES), before / STAGES & 1);
         PV(before);
         product_commit();
+        let_go(w ^ 1);
         product_wait<1>();
         if (thread == 0) {
           barrier_arrive(k_empty + 8 * (done % STAGES));

@@ -56,8 +56,13 @@ pub(crate) struct Variant {
     pub items: usize,
     pub kept_axes: usize,
     pub reduced_axes: usize,
+    /// With [`Team::Column`]: neighbouring rows of each thread.
+    pub columns: usize,
     /// Loads, then stores.
     pub along: SmallVec<[Along; 8]>,
+    /// With several columns: true iff neighbouring rows lie side by side, aligned; else they share
+    /// the element.
+    pub beside: SmallVec<[bool; 8]>,
     pub wide: bool,
     pub threads: usize,
     /// Blocks that share a row and join through each other's memory; 1 for none.
@@ -231,7 +236,9 @@ pub(crate) fn execute(
         let (grid, block) = match variant.team {
             Team::Warp => ([f.rows.div_ceil(4), parts, 1], [32, 4, 1]),
             Team::Block => ([f.rows * variant.cluster, parts, 1], [variant.threads, 1, 1]),
-            Team::Column => ([f.rows.div_ceil(32), parts, 1], [32, variant.threads / 32, 1]),
+            Team::Column => {
+                ([f.rows.div_ceil(32 * variant.columns), parts, 1], [32, variant.threads / 32, 1])
+            }
         };
         let mut args = Args::new();
         args.words(&addresses).words(&geometry);
@@ -286,6 +293,27 @@ fn choose(
             pack /= 2;
         }
     }
+    let mut columns = 1;
+    if column {
+        let fits = |n: usize| {
+            f.kept.sizes[kd - 1].is_multiple_of(n)
+                && f.rows >= 32 * n
+                && (0..operands.len()).all(|i| {
+                    let (kept, reduced) = (&f.kept.strides[i], &f.reduced.strides[i]);
+                    let outer: SmallVec<[isize; 8]> =
+                        kept[..kd - 1].iter().chain(reduced).copied().collect();
+                    match kept[kd - 1] {
+                        0 => i < inputs.len(),
+                        1 => aligned(addresses[i], &outer, operands[i].dtype, n),
+                        _ => false,
+                    }
+                })
+        };
+        columns = widest_pack(operands.iter().copied());
+        while columns > 1 && !fits(columns) {
+            columns /= 2;
+        }
+    }
     let along = |i: usize| {
         let s = &f.reduced.strides[i];
         match full[i] {
@@ -331,7 +359,7 @@ fn choose(
     let teams = match team {
         Team::Warp => f.rows.div_ceil(4),
         Team::Block => f.rows,
-        Team::Column => f.rows.div_ceil(32),
+        Team::Column => f.rows.div_ceil(32 * columns),
     };
     let lanes = if team == Team::Column { threads / 32 } else { threads };
     let longest = f.length.div_ceil(lanes * pack * 8);
@@ -350,7 +378,9 @@ fn choose(
         },
         kept_axes: kd,
         reduced_axes: rd,
+        columns,
         along: (0..operands.len()).map(along).collect(),
+        beside: (0..operands.len()).map(|i| f.kept.strides[i][kd - 1] == 1).collect(),
         wide: needs_wide(f.rows.saturating_mul(f.length), &[inputs, outputs]),
         threads: if (parts > 1 || shared) && team == Team::Block { 512 } else { threads },
         cluster: if shared { cluster } else { 1 },
@@ -366,7 +396,16 @@ pub(crate) fn print(tape: &Tape, variant: &Variant) -> String {
         None => worth_holding(tape, variant, &levels),
         Some(_) => Vec::new(),
     };
-    Printer { tape, variant, out: String::new(), levels, hold, held: Vec::new() }.kernel()
+    let printer = Printer {
+        tape,
+        variant,
+        out: String::new(),
+        levels,
+        hold,
+        held: Vec::new(),
+        known: Vec::new(),
+    };
+    printer.kernel()
 }
 
 struct Printer<'a> {
@@ -377,6 +416,8 @@ struct Printer<'a> {
     /// Values that stay in registers once they are computed, and those that are.
     hold: Vec<usize>,
     held: Vec<usize>,
+    /// Row values of which a thread has one for each of its columns, so far.
+    known: Vec<usize>,
 }
 
 impl Printer<'_> {
@@ -416,6 +457,77 @@ impl Printer<'_> {
         }
     }
 
+    /// `text` for each column of a thread, with the columns' row values at hand.
+    fn each(&self, text: &str) -> String {
+        match self.variant.columns {
+            1 => text.to_string(),
+            n => format!(
+                "#pragma unroll\n  for (int e = 0; e < {n}; e++) {{ {}{text} }}",
+                self.row_names()
+            ),
+        }
+    }
+
+    /// Names for the row values of column `e`.
+    fn row_names(&self) -> String {
+        let name = |&v: &usize| {
+            format!(
+                "[[maybe_unused]] const {} v{v} = rv{v}[e]; ",
+                compute(self.tape.values[v].dtype)
+            )
+        };
+        self.known.iter().map(name).collect()
+    }
+
+    /// Declares a row value and sets it, for each column of a thread.
+    fn row_value(&mut self, v: usize, t: &str, text: &str) {
+        match self.variant.columns {
+            1 => self.line(format!("  const {t} v{v} = {text};")),
+            n => {
+                self.line(format!("  {t} rv{v}[{n}];"));
+                let set = self.each(&format!("rv{v}[e] = {text};"));
+                self.line(set);
+                self.known.push(v);
+            }
+        }
+    }
+
+    /// Declares the accumulator of a reduction; returns how it is called for a column.
+    fn accumulator(&mut self, v: usize, t: &str, join: &str) -> String {
+        match self.variant.columns {
+            1 => {
+                self.line(format!("  {t} a{v} = {join}::start();"));
+                format!("a{v}")
+            }
+            n => {
+                self.line(format!("  {t} a{v}[{n}];"));
+                let set = self.each(&format!("a{v}[e] = {join}::start();"));
+                self.line(set);
+                format!("a{v}[e]")
+            }
+        }
+    }
+
+    /// A load of `t` at `at`: one element, or one for each column.
+    fn load(&self, l: usize, t: &str, at: &str) -> (String, String) {
+        match self.variant.columns {
+            n if n > 1 && self.variant.beside[l] => {
+                let t = format!("Pack<{t}, {n}>");
+                let text = format!("*(const {t}*)({at})");
+                (t, text)
+            }
+            _ => (t.to_string(), format!("*({at})")),
+        }
+    }
+
+    /// What a name of [`Printer::load`] is called for a column.
+    fn element_of(&self, l: usize, name: &str) -> String {
+        match self.variant.columns > 1 && self.variant.beside[l] {
+            true => format!("widen({name}.v[e])"),
+            false => format!("widen({name})"),
+        }
+    }
+
     fn kernel(mut self) -> String {
         let v = self.variant;
         let tape = self.tape;
@@ -441,7 +553,15 @@ impl Printer<'_> {
              const I lane = cluster_rank() * blockDim.x + threadIdx.x, lanes = blockDim.x * {c};",
             c = v.cluster
         );
+        let columns = format!(
+            "  const I place = ((I)blockIdx.x * 32 + threadIdx.x) * {n};\n  \
+             const bool live = place < (I)g.v[0];\n  \
+             const I row = live ? place : (I)g.v[0] - {n};\n  \
+             const I lane = threadIdx.y, lanes = blockDim.y;",
+            n = v.columns
+        );
         self.line(match v.team {
+            Team::Column => &columns,
             Team::Block if v.cluster > 1 => &shared,
             Team::Warp => {
                 "  const I row = (I)blockIdx.x * 4 + threadIdx.y; const bool live = true;\n  \
@@ -450,12 +570,6 @@ impl Printer<'_> {
             Team::Block => {
                 "  const I row = blockIdx.x; const bool live = true;\n  \
                  const I lane = threadIdx.x, lanes = blockDim.x;"
-            }
-            Team::Column => {
-                "  const I place = (I)blockIdx.x * 32 + threadIdx.x;\n  \
-                 const bool live = place < (I)g.v[0];\n  \
-                 const I row = live ? place : (I)g.v[0] - 1;\n  \
-                 const I lane = threadIdx.y, lanes = blockDim.y;"
             }
         });
         self.line(match v.stage {
@@ -469,7 +583,8 @@ impl Printer<'_> {
         for (l, &dtype) in loads.iter().enumerate() {
             if v.along[l] == Along::Fixed {
                 let t = storage(dtype);
-                self.line(format!("  const {t} fx{l} = ((const {t}*)p.at[{l}])[o{l}];"));
+                let (kind, text) = self.load(l, t, &format!("(const {t}*)p.at[{l}] + o{l}"));
+                self.line(format!("  const {kind} fx{l} = {text};"));
             } else if v.items > 0 {
                 self.keep(l, storage(dtype));
             }
@@ -548,11 +663,16 @@ impl Printer<'_> {
             }
             let text = match value.instr {
                 Instr::Reduce(..) => continue,
-                Instr::Load { operand } => format!("widen(fx{operand})"),
+                Instr::Load { operand } => {
+                    self.element_of(operand as usize, &format!("fx{operand}"))
+                }
                 _ => expression(self.tape, v).unwrap_or_default(),
             };
             let t = compute(value.dtype);
-            self.line(format!("  const {t} v{v} = {text};"));
+            match value.instr {
+                Instr::Const(_) => self.line(format!("  const {t} v{v} = {text};")),
+                _ => self.row_value(v, t, &text),
+            }
         }
     }
 
@@ -614,13 +734,19 @@ impl Printer<'_> {
                     )),
                     Along::Any => {
                         let at = self.element(l);
-                        self.line(format!("    const {t} l{l} = ((const {t}*)p.at[{l}])[{at}];"));
+                        let (kind, text) =
+                            self.load(l, t, &format!("(const {t}*)p.at[{l}] + {at}"));
+                        self.line(format!("    const {kind} l{l} = {text};"));
                     }
                 }
             }
         }
         self.line(before);
-        self.line(format!("#pragma unroll\n    for (int e = 0; e < {pack}; e++) {{"));
+        let (wide, names) = match v.columns {
+            1 => (pack, String::new()),
+            n => (n, self.row_names()),
+        };
+        self.line(format!("#pragma unroll\n    for (int e = 0; e < {wide}; e++) {{ {names}"));
         for &x in &values {
             let value = &self.tape.values[x];
             let text = match value.instr {
@@ -630,7 +756,7 @@ impl Printer<'_> {
                     Along::Fixed => continue,
                     _ if v.items > 0 => format!("widen(cx{operand}[it].v[e])"),
                     Along::Unit => format!("widen(l{operand}.v[e])"),
-                    Along::Any => format!("widen(l{operand})"),
+                    Along::Any => self.element_of(operand as usize, &format!("l{operand}")),
                 },
                 _ => expression(self.tape, x).unwrap_or_default(),
             };
@@ -671,17 +797,18 @@ impl Printer<'_> {
         let (mut roots, mut body) = (Vec::new(), String::new());
         for &(_, v) in &here {
             let (join, t) = self.join(v);
-            self.line(format!("  {t} a{v} = {join}::start();"));
+            let name = self.accumulator(v, t, &join);
             if let Instr::Reduce(_, a) = self.tape.values[v].instr {
                 roots.push(a);
-                body.push_str(&format!("      a{v} = {join}::join(a{v}, v{a});\n"));
+                body.push_str(&format!("      {name} = {join}::join({name}, v{a});\n"));
             }
         }
         self.over_row(&roots, "", &body, "");
         for &(_, v) in &here {
             let (join, t) = self.join(v);
             let combine = self.combine(&join, v);
-            self.line(format!("  const {t} v{v} = {combine}(a{v});"));
+            let e = if self.variant.columns > 1 { "[e]" } else { "" };
+            self.row_value(v, t, &format!("{combine}(a{v}{e})"));
         }
     }
 
@@ -690,22 +817,26 @@ impl Printer<'_> {
         for (r, v) in self.at_level(level, reduced) {
             let (join, t) = self.join(v);
             let combine = self.combine(&join, v);
-            self.line(format!(
-                "  {t} a{v} = {join}::start();\n  for (I s = lane; s < (I)g.v[2]; s += lanes) \
-                 a{v} = {join}::join(a{v}, ((const {t}*)p.at[{}])[row * (I)g.v[2] + s]);\n  \
-                 const {t} v{v} = {combine}(a{v});",
+            let name = self.accumulator(v, t, &join);
+            let row = if self.variant.columns > 1 { "(row + e)" } else { "row" };
+            let add = self.each(&format!(
+                "{name} = {join}::join({name}, ((const {t}*)p.at[{}])[{row} * (I)g.v[2] + s]);",
                 operands + r
             ));
+            self.line(format!("  for (I s = lane; s < (I)g.v[2]; s += lanes) {{\n{add}\n  }}"));
+            self.row_value(v, t, &format!("{combine}({name})"));
         }
     }
 
     fn leave_parts(&mut self, level: usize, reduced: &[usize], operands: usize) {
         for (r, v) in self.at_level(level, reduced) {
             let (_, t) = self.join(v);
-            self.line(format!(
-                "  if (lane == 0 && live) (({t}*)p.at[{}])[row * (I)g.v[2] + blockIdx.y] = v{v};",
+            let row = if self.variant.columns > 1 { "(row + e)" } else { "row" };
+            let leave = self.each(&format!(
+                "if (lane == 0 && live) (({t}*)p.at[{}])[{row} * (I)g.v[2] + blockIdx.y] = v{v};",
                 operands + r
             ));
+            self.line(leave);
         }
     }
 
@@ -718,14 +849,16 @@ impl Printer<'_> {
             let t = storage(self.tape.values[value as usize].dtype);
             if self.tape.values[value as usize].extent == Extent::Row {
                 let first = if v.stage.is_some() { " && blockIdx.y == 0" } else { "" };
-                self.line(format!(
-                    "  if (lane == 0 && live{first}) \
-                     (({t}*)p.at[{i}])[o{i}] = convert<{t}>(v{value});"
+                let e = if v.columns > 1 { " + e" } else { "" };
+                let store = self.each(&format!(
+                    "if (lane == 0 && live{first}) \
+                     (({t}*)p.at[{i}])[o{i}{e}] = convert<{t}>(v{value});"
                 ));
+                self.line(store);
                 continue;
             }
             roots.push(value);
-            let pack = v.pack;
+            let pack = v.pack.max(v.columns);
             before.push_str(&format!("    Pack<{t}, {pack}> r{s};\n"));
             body.push_str(&format!("      r{s}.v[e] = convert<{t}>(v{value});\n"));
             // A row of one element has no stride; its store is element 0.

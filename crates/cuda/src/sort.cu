@@ -136,21 +136,26 @@ extern "C" __global__ void __launch_bounds__(THREADS) sort_rows(const T* x, Out*
 #endif
 
 #ifdef COUNT
-// How often each digit of each pass occurs in each row: counts (rows, passes, 256), zero before.
+// How often each digit of each pass occurs in each row: counts (rows, passes, 256), zero before. Lanes count
+// apart, COPIES of them, since many keys share their upper digits.
+#define COPIES (sizeof(U) > 2 ? 4 : 8)
 extern "C" __global__ void __launch_bounds__(THREADS) count_digits(const T* x, u32* counts, i64 n) {
-  __shared__ u32 own[sizeof(U)][256];
-  for (int p = 0; p < (int)sizeof(U); p++) own[p][threadIdx.x] = 0;
+  __shared__ u32 own[sizeof(U)][256][COPIES];
+  for (int p = 0; p < (int)sizeof(U); p++)
+    for (int c = 0; c < (int)COPIES; c++) own[p][threadIdx.x][c] = 0;
   __syncthreads();
   const T* from = x + (i64)blockIdx.y * n;
+#pragma unroll 8
   for (i64 j = (i64)blockIdx.x * THREADS + threadIdx.x; j < n; j += (i64)gridDim.x * THREADS) {
     U key = key_of(from[j]);
 #pragma unroll
-    for (int p = 0; p < (int)sizeof(U); p++) atomicAdd(&own[p][(u32)(key >> (8 * p)) & 255u], 1u);
+    for (int p = 0; p < (int)sizeof(U); p++) atomicAdd(&own[p][(u32)(key >> (8 * p)) & 255u][threadIdx.x % COPIES], 1u);
   }
   __syncthreads();
   for (int p = 0; p < (int)sizeof(U); p++) {
-    u32 c = own[p][threadIdx.x];
-    if (c) atomicAdd(&counts[((i64)blockIdx.y * sizeof(U) + p) * 256 + threadIdx.x], c);
+    u32 sum = 0;
+    for (int c = 0; c < (int)COPIES; c++) sum += own[p][threadIdx.x][c];
+    if (sum) atomicAdd(&counts[((i64)blockIdx.y * sizeof(U) + p) * 256 + threadIdx.x], sum);
   }
 }
 #endif

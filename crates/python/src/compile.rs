@@ -175,30 +175,41 @@ impl Reach {
             return tuple.iter().try_for_each(|item| self.follow(&item, depth + 1));
         }
         if let Ok(dict) = obj.cast::<PyDict>() {
+            // Modules are dictionaries, and have no more than those and their members: to ask them
+            // for what functions have would go through their own `__getattr__` each time.
             dict.iter().try_for_each(|(_, item)| self.follow(&item, depth + 1))?;
+        } else if self.callable(obj, depth)? {
+            return Ok(());
         }
-        if let Ok(code) = obj.getattr(intern!(py, "__code__")) {
-            return self.function(obj, &code, depth);
-        }
-        for name in [intern!(py, "__self__"), intern!(py, "__func__"), intern!(py, "__wrapped__")] {
-            if let Ok(inner) = obj.getattr(name) {
-                self.follow(&inner, depth + 1)?;
-            }
-        }
-        for name in [intern!(py, "func"), intern!(py, "args"), intern!(py, "keywords")] {
-            // The parts of functools.partial.
-            if let Ok(inner) = obj.getattr(name)
-                && obj.get_type().name()?.eq("partial")
-            {
-                self.follow(&inner, depth + 1)?;
-            }
-        }
-        if let Ok(members) = obj.getattr(intern!(py, "__dict__"))
+        if let Some(members) = obj.getattr_opt(intern!(py, "__dict__")).ok().flatten()
             && members.is_instance_of::<PyDict>()
         {
             self.follow(&members, depth + 1)?;
         }
         Ok(())
+    }
+
+    /// Follows what is behind a function, a method, or a partial application; true if it is one
+    /// with code of its own.
+    fn callable(&mut self, obj: &Bound<'_, PyAny>, depth: usize) -> Answer<bool> {
+        let py = obj.py();
+        if let Some(code) = obj.getattr_opt(intern!(py, "__code__")).ok().flatten() {
+            self.function(obj, &code, depth)?;
+            return Ok(true);
+        }
+        for name in [intern!(py, "__self__"), intern!(py, "__func__"), intern!(py, "__wrapped__")] {
+            if let Some(inner) = obj.getattr_opt(name).ok().flatten() {
+                self.follow(&inner, depth + 1)?;
+            }
+        }
+        if obj.get_type().name()?.eq("partial") {
+            for name in [intern!(py, "func"), intern!(py, "args"), intern!(py, "keywords")] {
+                if let Some(inner) = obj.getattr_opt(name).ok().flatten() {
+                    self.follow(&inner, depth + 1)?;
+                }
+            }
+        }
+        Ok(false)
     }
 
     fn function(

@@ -9,6 +9,7 @@ use crate::trees;
 use lazulite::Array;
 use lazulite::transform::{self, jvp_arrays, vjp_arrays, vmap_arrays};
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use std::cell::RefCell;
@@ -29,6 +30,34 @@ fn eval(py: Python<'_>, args: &Bound<'_, PyTuple>) -> Answer<()> {
 fn async_eval(py: Python<'_>, args: &Bound<'_, PyTuple>) -> Answer<()> {
     let arrays = trees::flatten(args)?;
     Ok(py.detach(|| lazulite::eval::async_eval(&arrays))?)
+}
+
+/// Writes the graph of lazy arrays in the language of Graphviz to a path or an open file. Keywords
+/// name arrays, and their graph is written, too.
+#[pyfunction]
+#[pyo3(signature = (file, *args, **kwargs))]
+fn export_to_dot(
+    py: Python<'_>,
+    file: &Bound<'_, PyAny>,
+    args: &Bound<'_, PyTuple>,
+    kwargs: Option<&Bound<'_, PyDict>>,
+) -> Answer<()> {
+    let mut outputs = trees::flatten(args)?;
+    let mut names = Vec::new();
+    for (name, array) in kwargs.into_iter().flatten() {
+        let array = Arr::of(&array)?.0;
+        if !outputs.iter().any(|output| output.same(&array)) {
+            outputs.push(array.clone());
+        }
+        names.push((name.extract()?, array));
+    }
+    let text = lazulite::plan::dot(&outputs, &names)?;
+    if file.hasattr(intern!(py, "write"))? {
+        file.call_method1(intern!(py, "write"), (text,))?;
+    } else {
+        std::fs::write(file.extract::<std::path::PathBuf>()?, text).map_err(PyErr::from)?;
+    }
+    Ok(())
 }
 
 /// `fun(*args, **kwargs)`, with Python's exceptions passed through the engine.
@@ -673,6 +702,17 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<VmapFunction>()?;
     m.add_class::<CheckpointFunction>()?;
     m.add_class::<CustomFunction>()?;
-    add_functions!(m, eval, async_eval, grad, value_and_grad, vjp, jvp, vmap, checkpoint);
+    add_functions!(
+        m,
+        eval,
+        async_eval,
+        export_to_dot,
+        grad,
+        value_and_grad,
+        vjp,
+        jvp,
+        vmap,
+        checkpoint
+    );
     Ok(())
 }

@@ -136,3 +136,17 @@ def test_masks_read():
     x = mx.arange(6).reshape(2, 3)
     assert x[x > 2].tolist() == [3, 4, 5]
     assert x[mx.array([False, True])].tolist() == [[3, 4, 5]]
+
+
+def test_graphs_for_graphviz(tmp_path):
+    import io
+
+    x = mx.array([1.0, 2.0])
+    y = mx.exp(x) * x
+    text = io.StringIO()
+    mx.export_to_dot(text, y, {"more": [y + 1]}, x=x, y=y)
+    assert 'label="x\\nfloat32 (2,)"' in text.getvalue() and text.getvalue().count("shape=box") == 4
+    mx.export_to_dot(str(tmp_path / "a.dot"), y)
+    assert (tmp_path / "a.dot").read_text().startswith("digraph {")
+    with pytest.raises(ValueError):
+        mx.vmap(lambda a: (mx.export_to_dot(text, a + 1), a)[1])(x)

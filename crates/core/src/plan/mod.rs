@@ -7,6 +7,7 @@
 
 pub mod cache;
 pub(crate) mod collect;
+mod dot;
 mod explain;
 mod fuse;
 mod memory;
@@ -15,6 +16,7 @@ pub mod tape;
 
 pub use cache::CacheStats;
 pub use collect::{NodeId, Slot};
+pub use dot::dot;
 pub use explain::explain;
 pub use tape::{Extent, Instr, Tape, TapeValue, ValueId};
 

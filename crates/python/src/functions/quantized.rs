@@ -88,7 +88,61 @@ fn quantized_matmul(
     on(stream, || wrap(x.0.quantized_matmul(&w.0, &scales.0, biases.as_ref(), transpose, format)))
 }
 
+/// Products of the matrices that indices pick: row `i` of the result's leading axes multiplies
+/// `x[lhs_indices[i]]` with `w[rhs_indices[i]]` (its transpose, by default), which is packed.
+#[pyfunction]
+#[pyo3(signature = (
+    x, w, /, scales, biases = None, lhs_indices = None, rhs_indices = None, transpose = true,
+    group_size = None, bits = None, mode = "affine", global_scale = None, *,
+    sorted_indices = false, stream = None
+))]
+#[expect(clippy::too_many_arguments, reason = "MLX's signature")]
+fn gather_qmm(
+    x: Arr,
+    w: Arr,
+    scales: Arr,
+    biases: Option<Arr>,
+    lhs_indices: Option<Arr>,
+    rhs_indices: Option<Arr>,
+    transpose: bool,
+    group_size: Option<usize>,
+    bits: Option<usize>,
+    mode: &str,
+    global_scale: Option<Arr>,
+    sorted_indices: bool,
+    stream: On,
+) -> Answer<PyArray> {
+    // The engine brings the rows of one matrix together itself, sorted or not.
+    let _ = sorted_indices;
+    no_global_scale("gather_qmm", &global_scale)?;
+    let format = format(mode, group_size, bits)?;
+    let [biases, left, right] = [biases, lhs_indices, rhs_indices].map(|a| a.map(|a| a.0));
+    on(stream, || {
+        let (w, scales, biases) = (&w.0, &scales.0, biases.as_ref());
+        let (left, right) = (left.as_ref(), right.as_ref());
+        wrap(x.0.gather_qmm(w, scales, biases, left, right, transpose, format))
+    })
+}
+
+/// Products of the matrices that indices pick: `a[lhs_indices[i]] @ b[rhs_indices[i]]`.
+#[pyfunction]
+#[pyo3(signature = (
+    a, b, /, lhs_indices = None, rhs_indices = None, *, sorted_indices = false, stream = None
+))]
+fn gather_mm(
+    a: Arr,
+    b: Arr,
+    lhs_indices: Option<Arr>,
+    rhs_indices: Option<Arr>,
+    sorted_indices: bool,
+    stream: On,
+) -> Answer<PyArray> {
+    let _ = sorted_indices;
+    let [left, right] = [lhs_indices, rhs_indices].map(|a| a.map(|a| a.0));
+    on(stream, || wrap(a.0.gather_mm(&b.0, left.as_ref(), right.as_ref())))
+}
+
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    add_functions!(m, quantize, dequantize, quantized_matmul);
+    add_functions!(m, quantize, dequantize, quantized_matmul, gather_qmm, gather_mm);
     Ok(())
 }

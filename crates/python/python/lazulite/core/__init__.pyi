@@ -742,6 +742,10 @@ def expand_dims(a: array, /, axis: int | Sequence[int], *, stream: StreamOrDevic
 def expm1(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """`e^x - 1`, accurate near 0."""
 
+def export_to_dot(file: Any, *args: Any, **kwargs: Any) -> None:
+    """Writes the graph of lazy arrays in the language of Graphviz to a path or an open file. Keywords
+    name arrays, and their graph is written, too."""
+
 def eye(n: int, m: int | None = None, k: int = 0, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """Ones on the `k`-th diagonal of an `n` by `m` matrix."""
 
@@ -765,6 +769,13 @@ def full(shape: int | Sequence[int], vals: scalar | array, dtype: Dtype | None =
 
 def full_like(a: array, vals: scalar | array, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """A value at every place of an array's shape, of its dtype unless another is given."""
+
+def gather_mm(a: array, b: array, /, lhs_indices: array | None = None, rhs_indices: array | None = None, *, sorted_indices: bool = False, stream: StreamOrDevice = None) -> array:
+    """Products of the matrices that indices pick: `a[lhs_indices[i]] @ b[rhs_indices[i]]`."""
+
+def gather_qmm(x: array, w: array, /, scales: array, biases: array | None = None, lhs_indices: array | None = None, rhs_indices: array | None = None, transpose: bool = True, group_size: int | None = None, bits: int | None = None, mode: str = 'affine', global_scale: array | None = None, *, sorted_indices: bool = False, stream: StreamOrDevice = None) -> array:
+    """Products of the matrices that indices pick: row `i` of the result's leading axes multiplies
+    `x[lhs_indices[i]]` with `w[rhs_indices[i]]` (its transpose, by default), which is packed."""
 
 def get_active_memory() -> int:
     """Bytes in live buffers."""
