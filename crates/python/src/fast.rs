@@ -5,6 +5,7 @@ use crate::convert::{Arr, Operand};
 use crate::device::{On, on};
 use crate::errors::{Answer, value_error};
 use crate::functions::add_functions;
+use lazulite::op::delta;
 use lazulite::op::fast::{self, Frequencies, Mask};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -104,6 +105,30 @@ fn cross_entropy(logits: Arr, targets: Arr, stream: On) -> Answer<PyArray> {
     on(stream, || wrap(fast::cross_entropy(&logits.0, &targets.0)))
 }
 
+/// A linear attention whose state forgets (`gamma`) and corrects itself (`beta`), step by step: the
+/// outputs `(b, t, g, e)` and the last state `(b, g, e, d)`.
+#[pyfunction]
+#[pyo3(signature = (q, k, v, gamma, beta, initial_state = None, mask = None, stream = None))]
+#[expect(clippy::too_many_arguments, reason = "MLX's signature")]
+fn gated_delta_update(
+    q: Arr,
+    k: Arr,
+    v: Arr,
+    gamma: Arr,
+    beta: Arr,
+    initial_state: Option<Arr>,
+    mask: Option<Arr>,
+    stream: On,
+) -> Answer<Vec<PyArray>> {
+    let [state, mask] = [initial_state, mask].map(|a| a.map(|a| a.0));
+    on(stream, || {
+        let parts = [&q.0, &k.0, &v.0];
+        let (y, last) =
+            delta::gated_delta_update(parts, &gamma.0, &beta.0, state.as_ref(), mask.as_ref())?;
+        Ok(vec![y.into(), last.into()])
+    })
+}
+
 /// A kernel in the language of Apple's graphics, which cannot run: there is no such device here.
 #[pyclass(module = "lazulite.core.fast", frozen)]
 struct MetalKernel {
@@ -149,6 +174,6 @@ fn metal_kernel(
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     add_functions!(m, rms_norm, layer_norm, rope, scaled_dot_product_attention, cross_entropy);
-    add_functions!(m, metal_kernel);
+    add_functions!(m, metal_kernel, gated_delta_update);
     Ok(())
 }

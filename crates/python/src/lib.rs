@@ -14,6 +14,7 @@ mod dlpack;
 mod dtype;
 mod errors;
 mod fast;
+mod fft;
 mod functions;
 mod indexing;
 mod io;
@@ -50,6 +51,8 @@ fn core_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     submodule(m, "fast", fast::register)?;
     submodule(m, "random", random::register)?;
     submodule(m, "linalg", linalg::register)?;
+    submodule(m, "fft", fft::register)?;
+    m.add("matrix_norm", m.getattr("linalg")?.getattr("norm")?)?;
     submodule(m, "distributed", distributed::register)?;
     submodule(m, "metal", memory::register_metal)?;
     submodule(m, "cuda", memory::register_cuda)

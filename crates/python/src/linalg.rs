@@ -1,25 +1,25 @@
-//! `lazulite.core.linalg`: norms and products of vectors.
+//! `lazulite.core.linalg`: factorisations, solutions, eigenvalues, norms.
 
 use crate::array::{PyArray, wrap};
 use crate::convert::{Arr, Axes};
 use crate::device::{On, on};
 use crate::errors::Answer;
 use crate::functions::add_functions;
-use lazulite::linalg;
+use lazulite::op::linalg as engine;
 use pyo3::prelude::*;
 
 /// The order of a norm: a number or a name.
 #[derive(FromPyObject)]
-enum Order {
+pub enum Order {
     Number(f64),
     Name(String),
 }
 
 impl Order {
-    fn resolve(self) -> Answer<linalg::Order> {
+    fn engine(self) -> Answer<engine::Order> {
         Ok(match self {
-            Order::Number(p) => linalg::Order::Number(p),
-            Order::Name(name) => linalg::Order::from_name(&name)?,
+            Order::Number(p) => engine::Order::Number(p),
+            Order::Name(name) => engine::Order::from_name(&name)?,
         })
     }
 }
@@ -27,25 +27,148 @@ impl Order {
 /// The norm of vectors or matrices: of order 2 of all elements unless `ord` or `axis` say otherwise.
 #[pyfunction]
 #[pyo3(signature = (a, /, ord = None, axis = None, keepdims = false, *, stream = None))]
-fn norm(
+pub fn norm(
     a: Arr,
     ord: Option<Order>,
     axis: Option<Axes>,
     keepdims: bool,
     stream: On,
 ) -> Answer<PyArray> {
-    let order = ord.map(Order::resolve).transpose()?;
-    on(stream, || wrap(linalg::norm(&a.0, order, axis.as_deref(), keepdims)))
+    let ord = ord.map(Order::engine).transpose()?;
+    on(stream, || wrap(engine::norm(&a.0, ord, axis.as_deref(), keepdims)))
 }
 
 /// The cross product of vectors of three elements (or two, of which the third is 0).
 #[pyfunction]
 #[pyo3(signature = (a, b, axis = -1, *, stream = None))]
 fn cross(a: Arr, b: Arr, axis: i64, stream: On) -> Answer<PyArray> {
-    on(stream, || wrap(linalg::cross(&a.0, &b.0, axis)))
+    on(stream, || wrap(engine::cross(&a.0, &b.0, axis)))
+}
+
+macro_rules! of_a_matrix {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[pyfunction]
+        #[pyo3(signature = (a, *, stream = None))]
+        fn $name(a: Arr, stream: On) -> Answer<PyArray> {
+            on(stream, || wrap(engine::$name(&a.0)))
+        }
+    )*};
+}
+of_a_matrix! {
+    /// The determinant: `(..., n, n) -> (...)`.
+    det;
+    /// The eigenvalues, in no order that one may rely on: `(..., n, n) -> (..., n)`.
+    eigvals;
+    /// The inverse: `(..., n, n) -> (..., n, n)`.
+    inv;
+    /// The Moore-Penrose inverse: `(..., m, n) -> (..., n, m)`.
+    pinv;
+}
+
+macro_rules! of_a_triangle {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[pyfunction]
+        #[pyo3(signature = (a, upper = false, *, stream = None))]
+        fn $name(a: Arr, upper: bool, stream: On) -> Answer<PyArray> {
+            on(stream, || wrap(engine::$name(&a.0, upper)))
+        }
+    )*};
+}
+of_a_triangle! {
+    /// The lower (or upper) triangular L with `a = L L^H` of a positive definite matrix.
+    cholesky;
+    /// The inverse of the matrix whose Cholesky factor is `a`.
+    cholesky_inv;
+    /// The inverse of a lower (or upper) triangular matrix.
+    tri_inv;
+}
+
+macro_rules! in_two_parts {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[pyfunction]
+        #[pyo3(signature = (a, *, stream = None))]
+        fn $name(a: Arr, stream: On) -> Answer<(PyArray, PyArray)> {
+            on(stream, || {
+                let (first, second) = engine::$name(&a.0)?;
+                Ok((first.into(), second.into()))
+            })
+        }
+    )*};
+}
+in_two_parts! {
+    /// Eigenvalues, in no order that one may rely on, and eigenvectors as columns.
+    eig;
+    /// The factors of `lu` in one matrix, and for each step the row with which it swapped its own.
+    lu_factor;
+    /// Q with orthonormal columns and upper triangular R with `a = Q R`.
+    qr;
+    /// The sign of the determinant and the logarithm of its size.
+    slogdet;
+}
+
+/// An order of rows P, and L and U with `a = L[P] U`.
+#[pyfunction]
+#[pyo3(signature = (a, *, stream = None))]
+fn lu(a: Arr, stream: On) -> Answer<(PyArray, PyArray, PyArray)> {
+    on(stream, || {
+        let (p, l, u) = engine::lu(&a.0)?;
+        Ok((p.into(), l.into(), u.into()))
+    })
+}
+
+/// U, s and V^H with `a = U diag(s) V^H`, s in decreasing order; s alone without `compute_uv`.
+#[pyfunction]
+#[pyo3(signature = (a, compute_uv = true, *, stream = None))]
+fn svd(py: Python<'_>, a: Arr, compute_uv: bool, stream: On) -> Answer<Py<PyAny>> {
+    if !compute_uv {
+        let s = on(stream, || wrap(engine::svdvals(&a.0)))?;
+        return Ok(Py::new(py, s)?.into_any());
+    }
+    let (u, s, v) = on(stream, || Ok(engine::svd(&a.0)?))?;
+    let parts = (PyArray::from(u), PyArray::from(s), PyArray::from(v));
+    Ok(parts.into_pyobject(py)?.into_any().unbind())
+}
+
+/// Eigenvalues in increasing order, and eigenvectors as columns, of a Hermitian matrix, of which
+/// one triangle is read.
+#[pyfunction]
+#[pyo3(signature = (a, UPLO = "L", *, stream = None))]
+#[allow(non_snake_case)]
+fn eigh(a: Arr, UPLO: &str, stream: On) -> Answer<(PyArray, PyArray)> {
+    on(stream, || {
+        let (values, vectors) = engine::eigh(&a.0, UPLO)?;
+        Ok((values.into(), vectors.into()))
+    })
+}
+
+/// The eigenvalues of `eigh` alone.
+#[pyfunction]
+#[pyo3(signature = (a, UPLO = "L", *, stream = None))]
+#[allow(non_snake_case)]
+fn eigvalsh(a: Arr, UPLO: &str, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(engine::eigvalsh(&a.0, UPLO)))
+}
+
+/// X with `a X = b`.
+#[pyfunction]
+#[pyo3(signature = (a, b, *, stream = None))]
+fn solve(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(engine::solve(&a.0, &b.0)))
+}
+
+/// X with `a X = b`, where only the lower (or upper) triangle of `a` is read.
+#[pyfunction]
+#[pyo3(signature = (a, b, *, upper = false, stream = None))]
+fn solve_triangular(a: Arr, b: Arr, upper: bool, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(engine::solve_triangular(&a.0, &b.0, upper)))
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    add_functions!(m, norm, cross);
+    add_functions!(m, norm, cross, det, eigvals, inv, pinv, cholesky, cholesky_inv, tri_inv);
+    add_functions!(m, eig, lu_factor, qr, slogdet, lu, svd, eigh, eigvalsh, solve);
+    add_functions!(m, solve_triangular);
     Ok(())
 }

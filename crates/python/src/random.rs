@@ -272,6 +272,27 @@ fn permutation(x: Operand, axis: i64, key: Option<Arr>, stream: On) -> Answer<Py
     })
 }
 
+/// Numbers of the normal distribution with the given means `(..., n)` and covariances
+/// `(..., n, n)`: `(*shape, n)`.
+#[pyfunction]
+#[pyo3(
+    signature = (mean, cov, shape = None, dtype = None, key = None, stream = None),
+    text_signature = "(mean, cov, shape=[], dtype=None, key=None, stream=None)"
+)]
+fn multivariate_normal(
+    mean: Arr,
+    cov: Arr,
+    shape: Option<Sizes>,
+    dtype: Option<PyDtype>,
+    key: Option<Arr>,
+    stream: On,
+) -> Answer<PyArray> {
+    let shape = shape.map(|s| s.shape("multivariate_normal")).transpose()?.unwrap_or_default();
+    let dtype = dtype.map_or(Dtype::F32, |d| d.0);
+    let key = key.map(|k| k.0);
+    on(stream, || wrap(random::multivariate_normal(&mean.0, &cov.0, &shape, dtype, key.as_ref())))
+}
+
 /// Attributes of the module that are not there: an `AttributeError`.
 #[pyfunction]
 fn __getattr__(name: &str) -> Answer<RandomState> {
@@ -289,5 +310,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("state", Py::new(m.py(), RandomState)?)?;
     add_functions!(m, seed, key, split, uniform, normal, randint, bernoulli, truncated_normal);
     add_functions!(m, gumbel, laplace, categorical, permutation, __getattr__);
+    add_functions!(m, multivariate_normal);
     Ok(())
 }

@@ -36,6 +36,7 @@ def inputs(mx):
         "e": mx.zeros((0, 4)),
         "o": mx.array(rng.normal(size=(1, 4)).astype(np.float32)),
     }
+    named["m"] = named["x"] @ named["y"].T + 2 * mx.eye(3)
     named["h"] = named["x"].astype(mx.float16)
     named["g"] = named["x"].astype(mx.bfloat16)
     named["t"] = named["x"].T

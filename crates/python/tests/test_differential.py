@@ -136,6 +136,44 @@ mx.gather_qmm(mx.ones((2, 1, 64)) * v[:1], *mx.quantize(mx.arange(4096).reshape(
 mx.gather_qmm(mx.ones((2, 3, 32)), *mx.quantize(mx.arange(4096).reshape(2, 32, 64) / 4096), rhs_indices=mx.array([1, 1]), transpose=False)
 """
 
+# Decompositions are compared through what does not depend on signs and order.
+LINALG = """
+mx.linalg.inv(m) | mx.linalg.det(m) | mx.linalg.slogdet(m) | mx.linalg.solve(m, x) | mx.linalg.solve(m, x[:, 0])
+mx.linalg.cholesky(m @ m.T) | mx.linalg.cholesky(m @ m.T, upper=True) | mx.linalg.cholesky_inv(mx.linalg.cholesky(m @ m.T))
+mx.linalg.tri_inv(mx.tril(m)) | mx.linalg.tri_inv(mx.triu(m), upper=True) | mx.linalg.pinv(x) | mx.linalg.pinv(m)
+mx.linalg.solve_triangular(mx.tril(m), x) | mx.linalg.solve_triangular(mx.triu(m), x, upper=True)
+mx.linalg.svd(x, compute_uv=False) | mx.abs(mx.linalg.qr(x)[1]) | [p.shape for p in mx.linalg.svd(x)] | [p.shape for p in mx.linalg.qr(x)]
+mx.linalg.eigvalsh(m + m.T) | mx.linalg.eigh(m + m.T)[0] | mx.linalg.eigvalsh(m + m.T, UPLO="U")
+mx.linalg.lu_factor(m) | mx.linalg.lu(m) | mx.sort(mx.abs(mx.linalg.eigvals(m))) | mx.sort(mx.abs(mx.linalg.eig(m)[0]))
+mx.linalg.inv(x) | mx.linalg.inv(v) | mx.linalg.cholesky(x) | mx.linalg.svd(v) | mx.linalg.eigh(m, UPLO="X")
+mx.linalg.norm(w, axis=(0, 1)) | mx.linalg.norm(w, 1, (0, 2), True) | mx.linalg.norm(x, "nuc") | mx.linalg.norm(x, 2) | mx.linalg.norm(x, -2)
+mx.linalg.norm(w, 1) | mx.linalg.norm(v, "fro") | mx.linalg.norm(v, 3) | mx.linalg.norm(i, float("inf")) | mx.matrix_norm(x, "fro")
+mx.linalg.cross(w[:, :, 0], w[:, :, 1]) | mx.linalg.cross(x[:, :3], x[:1, :3]) | mx.linalg.cross(x, x)
+"""
+
+FFT = """
+mx.fft.fft(x) | mx.fft.fft(x, axis=0) | mx.fft.fft(x, n=6) | mx.fft.fft(x, n=2) | mx.fft.ifft(c) | mx.fft.rfft(x) | mx.fft.irfft(c) | mx.fft.irfft(c, n=5)
+mx.fft.fft2(x) | mx.fft.ifft2(c) | mx.fft.rfft2(x) | mx.fft.irfft2(c) | mx.fft.fftn(w) | mx.fft.ifftn(w) | mx.fft.rfftn(w) | mx.fft.irfftn(w)
+mx.fft.fftn(w, axes=(0, 2)) | mx.fft.fftn(w, s=(4, 2)) | mx.fft.fftn(w, s=(2, 3), axes=(0, 1)) | mx.fft.fft(x, norm="ortho") | mx.fft.fft(x, norm="forward")
+mx.fft.fft(x, norm="new") | mx.fft.fft(x, axis=2) | mx.fft.fft(i) | mx.fft.rfft(c) | mx.fft.fftfreq(5) | mx.fft.fftfreq(6, 0.5) | mx.fft.rfftfreq(6)
+mx.fft.fftshift(x) | mx.fft.fftshift(x, axes=0) | mx.fft.ifftshift(x) | mx.fft.ifftshift(x, axes=(1,))
+mx.fft.stft(mx.sin(mx.arange(64)), n_fft=16) | mx.fft.stft(mx.sin(mx.arange(64)), 16, 8, window=mx.hanning(16), center=False)
+mx.fft.istft(mx.fft.stft(mx.sin(mx.arange(64)), n_fft=16), length=64) | mx.fft.istft(mx.fft.stft(mx.sin(mx.arange(64)), n_fft=16))
+mx.grad(lambda a: mx.abs(mx.fft.fft(a)).sum())(x) | mx.vmap(mx.fft.rfft)(x)
+"""
+
+MORE = """
+mx.searchsorted(mx.array([1, 2, 2, 5]), i) | mx.searchsorted(mx.array([1, 2, 2, 5]), i, "right") | mx.searchsorted(mx.array([1.0, 2.0]), 1.5) | mx.searchsorted(v, x, side="mid")
+mx.unique(p, 3) | mx.unique(p, 2) | mx.unique(p, 5) | mx.unique(p, 5, fill_value=9) | mx.unique(i, 4, True, True, True) | mx.unique(p, 3, return_counts=True)
+mx.to_fp8(x) | mx.from_fp8(mx.to_fp8(x)) | mx.from_fp8(mx.to_fp8(x * 100), dtype=mx.float32) | mx.to_fp8(h) | mx.to_fp8(n)
+mx.hadamard_transform(x) | mx.hadamard_transform(x, scale=1.0) | mx.hadamard_transform(mx.arange(24) / 7) | mx.hadamard_transform(x.T)
+mx.block_masked_mm(mx.ones((64, 64)), mx.ones((64, 64)), 32, mx.array([[True, False], [True, True]]))
+mx.block_masked_mm(mx.ones((40, 64)), mx.ones((64, 36)), 32, None, mx.array([[1.0, 2.0], [0.5, 0.0]]), mx.array([[1.0, 2.0], [3.0, 0.0]]))
+mx.segmented_mm(x, y.T, segments=mx.array([[0, 2], [1, 4], [2, 2]], mx.uint32)) | mx.einsum_path("ij,jk->ik", x, y.T)[0] | mx.einsum_path("ij,jk,kl->il", x, y.T, x)[0]
+mx.random.multivariate_normal(mx.zeros(2), mx.eye(2), (5,), key=mx.random.key(1)).shape
+mx.fast.gated_delta_update(*[mx.ones((1, 3, 2, 4)) / 2] * 3, mx.ones((1, 3, 2)) * 0.9, mx.ones((1, 3, 2)) * 0.5)
+"""
+
 
 def expressions():
     """Every expression of the tables above."""
@@ -166,7 +204,7 @@ def expressions():
         for a in ["x", "i", "b", "h", "k"]:
             yield from (f"{a} {op} {c}" for c in SCALARS)
             yield f"2 {op} {a}"
-    for table in (SHAPING, INDEXING, TRANSFORMS, PRODUCTS):
+    for table in (SHAPING, INDEXING, TRANSFORMS, PRODUCTS, LINALG, FFT, MORE):
         for line in table.strip().splitlines():
             yield from (e.strip() for e in line.split(" | "))
 

@@ -68,8 +68,8 @@ for name in NAMES:
 print(json.dumps(losses))
 """
 
-#: Optimisers of mlx-optimizers that need no decomposition of matrices.
-NAMES = ["ADOPT", "DiffGrad", "Lamb", "MADGRAD", "MARS", "Muon", "QHAdam"]
+#: The optimisers of mlx-optimizers.
+NAMES = "ADOPT DiffGrad Kron Lamb MADGRAD MARS Muon QHAdam Shampoo".split()
 
 #: Muon orthogonalises in bfloat16, whose roundings differ with the order of sums; the others
 #: compute in float32.

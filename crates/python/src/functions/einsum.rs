@@ -8,6 +8,7 @@ use crate::errors::Answer;
 use lazulite::Array;
 use lazulite::einsum;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 /// Sums of products that letters describe: `einsum("ik,kj->ij", a, b)` is the matrix product.
 #[pyfunction]
@@ -17,7 +18,21 @@ fn contract(subscripts: &str, operands: Vec<Arr>, stream: On) -> Answer<PyArray>
     on(stream, || wrap(einsum::einsum(subscripts, &operands)))
 }
 
+/// The order in which `einsum` contracts its operands, and a report of what it costs.
+#[pyfunction]
+#[pyo3(signature = (subscripts, *operands))]
+fn einsum_path<'py>(
+    py: Python<'py>,
+    subscripts: &str,
+    operands: Vec<Arr>,
+) -> Answer<(Vec<Bound<'py, PyTuple>>, String)> {
+    let shapes: Vec<&[usize]> = operands.iter().map(|a| a.0.shape()).collect();
+    let path = einsum::einsum_path(subscripts, &shapes)?;
+    let steps = path.steps.iter().map(|step| PyTuple::new(py, step));
+    Ok((steps.collect::<PyResult<Vec<_>>>()?, path.report()))
+}
+
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    add_functions!(m, contract);
+    add_functions!(m, contract, einsum_path);
     Ok(())
 }

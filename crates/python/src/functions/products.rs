@@ -5,6 +5,8 @@ use crate::array::{PyArray, wrap};
 use crate::convert::{Arr, sequence};
 use crate::device::{On, on};
 use crate::errors::{Answer, value_error};
+use lazulite::op::blocks::{self, BlockMasks};
+use lazulite::op::signal;
 use pyo3::prelude::*;
 
 /// Matrix product; leading axes broadcast, a vector is a row on the left and a column on the right.
@@ -78,7 +80,43 @@ fn tensordot(a: Arr, b: Arr, axes: Option<&Bound<'_, PyAny>>, stream: On) -> Ans
     on(stream, || wrap(a.0.tensordot(&b.0, &left, &right)))
 }
 
+/// `a @ b`, where blocks of `block_size` by `block_size` elements of the operands and of the result
+/// are masked. `(..., m, k), (..., k, n) -> (..., m, n)`.
+#[pyfunction]
+#[pyo3(signature = (
+    a, b, /, block_size = 64, mask_out = None, mask_lhs = None, mask_rhs = None, *, stream = None
+))]
+fn block_masked_mm(
+    a: Arr,
+    b: Arr,
+    block_size: usize,
+    mask_out: Option<Arr>,
+    mask_lhs: Option<Arr>,
+    mask_rhs: Option<Arr>,
+    stream: On,
+) -> Answer<PyArray> {
+    let [out, lhs, rhs] = [mask_out, mask_lhs, mask_rhs].map(|mask| mask.map(|m| m.0));
+    let masks = BlockMasks { out: out.as_ref(), lhs: lhs.as_ref(), rhs: rhs.as_ref() };
+    on(stream, || wrap(blocks::block_masked_mm(&a.0, &b.0, block_size, masks)))
+}
+
+/// The product over each range of the inner axis, of which `segments` holds the ends:
+/// `(m, k), (k, n), (..., 2) -> (..., m, n)`.
+#[pyfunction]
+#[pyo3(signature = (a, b, /, segments, *, stream = None))]
+fn segmented_mm(a: Arr, b: Arr, segments: Arr, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(blocks::segmented_mm(&a.0, &b.0, &segments.0)))
+}
+
+/// `scale * H a` over the last axis with a Hadamard matrix H; `1 / sqrt(n)` is the scale if None.
+#[pyfunction]
+#[pyo3(signature = (a, scale = None, stream = None))]
+fn hadamard_transform(a: Arr, scale: Option<f64>, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(signal::hadamard_transform(&a.0, scale)))
+}
+
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     add_functions!(m, matmul, addmm, inner, outer, kron, vecdot, tensordot);
+    add_functions!(m, block_masked_mm, segmented_mm, hadamard_transform);
     Ok(())
 }

@@ -142,7 +142,33 @@ fn gather_mm(
     on(stream, || wrap(a.0.gather_mm(&b.0, left.as_ref(), right.as_ref())))
 }
 
+/// Floating numbers as 8 bits, of which 4 are the exponent and 3 the fraction (`uint8`).
+#[pyfunction]
+#[pyo3(signature = (x, *, stream = None))]
+fn to_fp8(x: Arr, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(x.0.to_fp8()))
+}
+
+/// The numbers that the 8 bits of `to_fp8` stand for.
+#[pyfunction]
+#[pyo3(
+    signature = (x, dtype = PyDtype(lazulite::Dtype::BF16), *, stream = None),
+    text_signature = "(x, dtype=None, *, stream=None)"
+)]
+fn from_fp8(x: Arr, dtype: PyDtype, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(x.0.from_fp8(dtype.0)))
+}
+
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    add_functions!(m, quantize, dequantize, quantized_matmul, gather_qmm, gather_mm);
+    add_functions!(
+        m,
+        quantize,
+        dequantize,
+        quantized_matmul,
+        gather_qmm,
+        gather_mm,
+        to_fp8,
+        from_fp8
+    );
     Ok(())
 }

@@ -2,10 +2,11 @@
 
 use super::add_functions;
 use crate::array::{PyArray, wrap};
-use crate::convert::Arr;
+use crate::convert::{Arr, Operand};
 use crate::device::{On, on};
-use crate::errors::Answer;
+use crate::errors::{Answer, value_error};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 /// The elements in ascending order along an axis, or of the flattened array.
 #[pyfunction]
@@ -43,7 +44,60 @@ fn topk(a: Arr, k: usize, axis: Option<i64>, stream: On) -> Answer<PyArray> {
     on(stream, || wrap(a.0.topk(k, axis)))
 }
 
+/// Where values could be put into a sorted vector: before equal elements, or behind them if `side`
+/// is "right". `(n), (...) -> (...)`.
+#[pyfunction]
+#[pyo3(signature = (sorted_sequence, values, /, side = "left", *, stream = None))]
+fn searchsorted(sorted_sequence: Arr, values: Operand, side: &str, stream: On) -> Answer<PyArray> {
+    let right = match side {
+        "left" => false,
+        "right" => true,
+        _ => {
+            let message = format!("[searchsorted] side is {side:?}, expected 'left' or 'right'");
+            return Err(value_error(message));
+        }
+    };
+    let sorted = sorted_sequence.0;
+    let values = values.beside(sorted.dtype())?;
+    on(stream, || wrap(sorted.searchsorted(&values, right)))
+}
+
+/// The `size` least unique elements, in order, followed by `fill_value` (the least element, by
+/// default); with them, if asked for, the places of first occurrences, the place of each element
+/// among the unique ones, and the counts.
+#[pyfunction]
+#[pyo3(signature = (
+    a, /, size, return_index = false, return_inverse = false, return_counts = false,
+    fill_value = None, *, stream = None
+))]
+#[expect(clippy::too_many_arguments, reason = "MLX's signature")]
+fn unique(
+    py: Python<'_>,
+    a: Arr,
+    size: usize,
+    return_index: bool,
+    return_inverse: bool,
+    return_counts: bool,
+    fill_value: Option<Operand>,
+    stream: On,
+) -> Answer<Py<PyAny>> {
+    let a = a.0;
+    let fill = fill_value.map(|x| x.beside(a.dtype())).transpose()?;
+    let found = on(stream, || Ok(a.unique(size, fill.as_ref())?))?;
+    let mut parts = vec![PyArray::from(found.values)];
+    let more = [
+        (return_index, found.index),
+        (return_inverse, found.inverse),
+        (return_counts, found.counts),
+    ];
+    parts.extend(more.into_iter().filter(|(wanted, _)| *wanted).map(|(_, part)| part.into()));
+    match parts.len() {
+        1 => Ok(Py::new(py, parts.swap_remove(0))?.into_any()),
+        _ => Ok(PyTuple::new(py, parts)?.into_any().unbind()),
+    }
+}
+
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    add_functions!(m, sort, argsort, partition, argpartition, topk);
+    add_functions!(m, sort, argsort, partition, argpartition, topk, searchsorted, unique);
     Ok(())
 }

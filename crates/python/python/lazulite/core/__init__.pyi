@@ -412,6 +412,7 @@ from . import distributed as distributed
 e: float
 euler_gamma: float
 from . import fast as fast
+from . import fft as fft
 float16: Dtype
 float32: Dtype
 float64: Dtype
@@ -572,6 +573,10 @@ def bitwise_xor(a: scalar | array, b: scalar | array, stream: StreamOrDevice = N
 def blackman(M: int, *, stream: StreamOrDevice = None) -> array:
     """The Blackman window, `0.42 - 0.5 cos(t) + 0.08 cos(2t)`."""
 
+def block_masked_mm(a: array, b: array, /, block_size: int = 64, mask_out: array | None = None, mask_lhs: array | None = None, mask_rhs: array | None = None, *, stream: StreamOrDevice = None) -> array:
+    """`a @ b`, where blocks of `block_size` by `block_size` elements of the operands and of the result
+    are masked. `(..., m, k), (..., k, n) -> (..., m, n)`."""
+
 def broadcast_arrays(*arrays: Any, stream: StreamOrDevice = None) -> tuple[array, ...]:
     """The arrays broadcast to one shape."""
 
@@ -712,6 +717,9 @@ def divmod(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) 
 def einsum(subscripts: str, *operands: array, stream: StreamOrDevice = None) -> array:
     """Sums of products that letters describe: `einsum("ik,kj->ij", a, b)` is the matrix product."""
 
+def einsum_path(subscripts: str, *operands: array) -> Any:
+    """The order in which `einsum` contracts its operands, and a report of what it costs."""
+
 def empty(shape: int | Sequence[int], dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """An array whose values do not matter; here, zeros."""
 
@@ -764,6 +772,9 @@ def floor_divide(a: scalar | array, b: scalar | array, stream: StreamOrDevice = 
 def from_dlpack(x: Any, /, *, copy: bool | None = None) -> array:
     """An array with a copy of another library's tensor."""
 
+def from_fp8(x: array, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
+    """The numbers that the 8 bits of `to_fp8` stand for."""
+
 def full(shape: int | Sequence[int], vals: scalar | array, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """A value, or values that broadcast, at every place of a shape."""
 
@@ -803,6 +814,9 @@ def greater(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None)
 
 def greater_equal(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """True where `x >= y`."""
+
+def hadamard_transform(a: array, scale: float | None = None, stream: StreamOrDevice = None) -> array:
+    """`scale * H a` over the last axis with a Hadamard matrix H; `1 / sqrt(n)` is the scale if None."""
 
 def hamming(M: int, *, stream: StreamOrDevice = None) -> array:
     """The Hamming window, `0.54 - 0.46 cos(t)`."""
@@ -904,6 +918,9 @@ def logsumexp(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bo
 
 def matmul(a: array, b: array, /, *, stream: StreamOrDevice = None) -> array:
     """Matrix product; leading axes broadcast, a vector is a row on the left and a column on the right."""
+
+def matrix_norm(a: array, /, ord: None | int | float | str = None, axis: None | int | list[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
+    """The norm of vectors or matrices: of order 2 of all elements unless `ord` or `axis` say otherwise."""
 
 def matrix_transpose(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """The array with its last two axes exchanged."""
@@ -1053,6 +1070,14 @@ def savez(file: File, *args: Any, **kwargs: Any) -> Any:
 def savez_compressed(file: File, *args: Any, **kwargs: Any) -> Any:
     """As `savez`, compressed."""
 
+def searchsorted(sorted_sequence: array, values: array, /, side: str = 'left', *, stream: StreamOrDevice = None) -> array:
+    """Where values could be put into a sorted vector: before equal elements, or behind them if `side`
+    is "right". `(n), (...) -> (...)`."""
+
+def segmented_mm(a: array, b: array, /, segments: array, *, stream: StreamOrDevice = None) -> array:
+    """The product over each range of the inner axis, of which `segments` holds the ends:
+    `(m, k), (k, n), (..., 2) -> (..., m, n)`."""
+
 def set_cache_limit(limit: int) -> int:
     """Sets the bytes above which freed buffers are not kept; returns the former limit."""
 
@@ -1151,6 +1176,9 @@ def tensordot(a: array, b: array, /, axes: int | list[Sequence[int]] = 2, *, str
 def tile(a: array, reps: int | Sequence[int], /, *, stream: StreamOrDevice = None) -> array:
     """The array repeated as a whole along its axes."""
 
+def to_fp8(x: array, *, stream: StreamOrDevice = None) -> array:
+    """Floating numbers as 8 bits, of which 4 are the exponent and 3 the fraction (`uint8`)."""
+
 def topk(a: array, /, k: int, axis: None | int = ..., *, stream: StreamOrDevice = None) -> array:
     """The `k` greatest elements along an axis."""
 
@@ -1174,6 +1202,11 @@ def trunc(a: array, /, *, stream: StreamOrDevice = None) -> array:
 
 def unflatten(a: array, /, axis: int, shape: Sequence[int], *, stream: StreamOrDevice = None) -> array:
     """The array with one axis cut into several."""
+
+def unique(a: array, /, size: int, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False, fill_value: scalar | array | None = None, *, stream: StreamOrDevice = None) -> array | tuple[array, ...]:
+    """The `size` least unique elements, in order, followed by `fill_value` (the least element, by
+    default); with them, if asked for, the places of first occurrences, the place of each element
+    among the unique ones, and the counts."""
 
 def unstack(x: array, /, *, axis: int = 0, stream: StreamOrDevice = None) -> tuple[array, ...]:
     """The parts of an array along its first axis, or another."""

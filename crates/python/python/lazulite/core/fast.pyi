@@ -9,6 +9,10 @@ from . import Device, DeviceType, Dtype, StreamOrDevice, array, scalar
 def cross_entropy(logits: array, targets: array, *, stream: StreamOrDevice = None) -> array:
     """`logsumexp(logits) - logits[target]` along the last axis, computed and returned in float32."""
 
+def gated_delta_update(q: array, k: array, v: array, gamma: array, beta: array, initial_state: array | None = None, mask: array | None = None, stream: StreamOrDevice = None) -> list[array]:
+    """A linear attention whose state forgets (`gamma`) and corrects itself (`beta`), step by step: the
+    outputs `(b, t, g, e)` and the last state `(b, g, e, d)`."""
+
 def layer_norm(x: array, weight: array | None, bias: array | None, eps: float, *, stream: StreamOrDevice = None) -> array:
     """`(x - mean(x)) / sqrt(var(x) + eps) * weight + bias` along the last axis."""
 

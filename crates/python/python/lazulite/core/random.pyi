@@ -30,6 +30,10 @@ def key(seed: int) -> array:
 def laplace(shape: Sequence[int] = ..., dtype: Dtype | None = None, loc: float = 0.0, scale: float = 1.0, key: array | None = None, stream: StreamOrDevice = None) -> array:
     """Laplace numbers."""
 
+def multivariate_normal(mean: array, cov: array, shape: Sequence[int] = ..., dtype: Dtype | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
+    """Numbers of the normal distribution with the given means `(..., n)` and covariances
+    `(..., n, n)`: `(*shape, n)`."""
+
 def normal(shape: Sequence[int] = ..., dtype: Dtype | None = None, loc: scalar | array | None = None, scale: scalar | array | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
     """Normal numbers of mean `loc` and standard deviation `scale`."""
 

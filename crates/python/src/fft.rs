@@ -1,0 +1,214 @@
+//! `lazulite.core.fft`: Fourier transforms.
+
+use crate::array::{PyArray, wrap};
+use crate::convert::{Arr, Axes, Sizes};
+use crate::device::{On, on};
+use crate::errors::{Answer, value_error};
+use crate::functions::add_functions;
+use lazulite::op::fft::{self as engine, Norm};
+use lazulite::op::join::PadMode;
+use lazulite::op::stft::{self as frames, Frames};
+use lazulite::{Array, Literal};
+use pyo3::prelude::*;
+
+macro_rules! along_an_axis {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[pyfunction]
+        #[pyo3(signature = (a, n = None, axis = -1, norm = "backward", stream = None))]
+        fn $name(a: Arr, n: Option<usize>, axis: i64, norm: &str, stream: On) -> Answer<PyArray> {
+            let norm = Norm::from_name(norm)?;
+            on(stream, || wrap(engine::$name(&a.0, n, axis, norm)))
+        }
+    )*};
+}
+along_an_axis! {
+    /// Fourier transform along an axis, cut or filled with zeros to `n` elements.
+    fft;
+    /// The inverse of `fft`.
+    ifft;
+    /// The first `n / 2 + 1` frequencies of a real signal.
+    rfft;
+    /// The inverse of `rfft`: a real signal of `n` elements.
+    irfft;
+}
+
+macro_rules! over_axes {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[pyfunction]
+        #[pyo3(signature = (a, s = None, axes = None, norm = "backward", stream = None))]
+        fn $name(
+            a: Arr,
+            s: Option<Sizes>,
+            axes: Option<Axes>,
+            norm: &str,
+            stream: On,
+        ) -> Answer<PyArray> {
+            let (norm, s) = (Norm::from_name(norm)?, lengths(stringify!($name), s)?);
+            on(stream, || wrap(engine::$name(&a.0, s.as_deref(), axes.as_deref(), norm)))
+        }
+    )*};
+}
+over_axes! {
+    /// Fourier transform over axes, all by default, of the lengths `s`.
+    fftn;
+    /// The inverse of `fftn`.
+    ifftn;
+    /// `rfft` over the last axis, then `fft` over the others.
+    rfftn;
+    /// The inverse of `rfftn`.
+    irfftn;
+}
+
+macro_rules! over_two_axes {
+    ($($(#[$doc:meta])* $name:ident: $all:ident;)*) => {$(
+        $(#[$doc])*
+        #[pyfunction]
+        #[pyo3(
+            signature = (a, s = None, axes = Some(LAST_TWO.into()), norm = "backward", stream = None),
+            text_signature = "(a, s=None, axes=[-2, -1], norm='backward', stream=None)"
+        )]
+        fn $name(
+            a: Arr,
+            s: Option<Sizes>,
+            axes: Option<Vec<i64>>,
+            norm: &str,
+            stream: On,
+        ) -> Answer<PyArray> {
+            let (norm, s) = (Norm::from_name(norm)?, lengths(stringify!($name), s)?);
+            on(stream, || wrap(engine::$all(&a.0, s.as_deref(), axes.as_deref(), norm)))
+        }
+    )*};
+}
+/// The axes of transforms over two.
+const LAST_TWO: [i64; 2] = [-2, -1];
+over_two_axes! {
+    /// Fourier transform over two axes.
+    fft2: fftn;
+    /// The inverse of `fft2`.
+    ifft2: ifftn;
+    /// `rfft` over the last of two axes, then `fft` over the other.
+    rfft2: rfftn;
+    /// The inverse of `rfft2`.
+    irfft2: irfftn;
+}
+
+fn lengths(op: &str, s: Option<Sizes>) -> Answer<Option<Vec<usize>>> {
+    Ok(s.map(|s| s.shape(op)).transpose()?.map(|s| s.to_vec()))
+}
+
+/// The frequencies of `fft` of `n` samples that are `d` apart.
+#[pyfunction]
+#[pyo3(signature = (n, d = 1.0, stream = None))]
+fn fftfreq(n: usize, d: f64, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(engine::fftfreq(n, d)))
+}
+
+/// The frequencies of `rfft` of `n` samples that are `d` apart.
+#[pyfunction]
+#[pyo3(signature = (n, d = 1.0, stream = None))]
+fn rfftfreq(n: usize, d: f64, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(engine::rfftfreq(n, d)))
+}
+
+/// The array rolled so that the frequency 0 is in the middle of axes, all by default.
+#[pyfunction]
+#[pyo3(signature = (a, axes = None, stream = None))]
+fn fftshift(a: Arr, axes: Option<Axes>, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(engine::fftshift(&a.0, axes.as_deref())))
+}
+
+/// The inverse of `fftshift`.
+#[pyfunction]
+#[pyo3(signature = (a, axes = None, stream = None))]
+fn ifftshift(a: Arr, axes: Option<Axes>, stream: On) -> Answer<PyArray> {
+    on(stream, || wrap(engine::ifftshift(&a.0, axes.as_deref())))
+}
+
+/// The Fourier transforms of overlapping frames of a signal: `(..., n) -> (..., f, t)`.
+#[pyfunction]
+#[pyo3(signature = (
+    x, n_fft = 2048, hop_length = None, win_length = None, window = None, center = true,
+    pad_mode = "reflect", norm = "backward", onesided = None, stream = None
+))]
+#[expect(clippy::too_many_arguments, reason = "MLX's signature")]
+fn stft(
+    x: Arr,
+    n_fft: usize,
+    hop_length: Option<usize>,
+    win_length: Option<usize>,
+    window: Option<Arr>,
+    center: bool,
+    pad_mode: &str,
+    norm: &str,
+    onesided: Option<bool>,
+    stream: On,
+) -> Answer<PyArray> {
+    let pad_mode = match pad_mode {
+        "constant" => PadMode::Constant(Array::literal(Literal::from_i64(0, x.0.dtype()))),
+        "edge" => PadMode::Edge,
+        "reflect" => PadMode::Reflect,
+        "symmetric" => PadMode::Symmetric,
+        other => return Err(value_error(format!("[stft] no mode is called {other:?}"))),
+    };
+    let window = window.map(|w| w.0);
+    let norm = Norm::from_name(norm)?;
+    let cut = Frames {
+        hop_length,
+        win_length,
+        window: window.as_ref(),
+        center,
+        pad_mode,
+        norm,
+        onesided,
+        ..Frames::new(n_fft)
+    };
+    on(stream, || wrap(frames::stft(&x.0, &cut)))
+}
+
+/// The inverse of `stft`: the signal of `length` elements.
+#[pyfunction]
+#[pyo3(signature = (
+    stft_matrix, n_fft = None, hop_length = None, win_length = None, window = None, center = true,
+    norm = "backward", onesided = None, length = None, stream = None
+))]
+#[expect(clippy::too_many_arguments, reason = "MLX's signature")]
+fn istft(
+    stft_matrix: Arr,
+    n_fft: Option<usize>,
+    hop_length: Option<usize>,
+    win_length: Option<usize>,
+    window: Option<Arr>,
+    center: bool,
+    norm: &str,
+    onesided: Option<bool>,
+    length: Option<usize>,
+    stream: On,
+) -> Answer<PyArray> {
+    let x = stft_matrix.0;
+    // As many frequencies as a one-sided transform has, or as a frame has elements.
+    let frequencies = if x.ndim() < 2 { 0 } else { x.size(-2)? };
+    let n_fft = n_fft.unwrap_or(match onesided {
+        Some(false) => frequencies,
+        _ => 2 * frequencies.saturating_sub(1),
+    });
+    let window = window.map(|w| w.0);
+    let norm = Norm::from_name(norm)?;
+    let cut = Frames {
+        hop_length,
+        win_length,
+        window: window.as_ref(),
+        center,
+        norm,
+        onesided,
+        ..Frames::new(n_fft)
+    };
+    on(stream, || wrap(frames::istft(&x, &cut, length)))
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_functions!(m, fft, ifft, rfft, irfft, fftn, ifftn, rfftn, irfftn, fft2, ifft2, rfft2);
+    add_functions!(m, irfft2, fftfreq, rfftfreq, fftshift, ifftshift, stft, istft);
+    Ok(())
+}
