@@ -1,50 +1,34 @@
 //! Fused steps against a copy of the same bytes, interleaved, best of several rounds:
 //! `cargo run --release -p lazulite-cpu --example fused`. Only the ratios mean anything.
 
-use lazulite_core::backend::{Buffer, Memory, Operand};
+use lazulite_core::backend::{self, Operand};
 use lazulite_core::op::{BinaryOp, ReduceOp, UnaryOp};
 use lazulite_core::plan::{Extent, Instr, Tape, TapeValue};
 use lazulite_core::shape::Layout;
-use lazulite_core::{Device, Dtype, Literal};
+use lazulite_core::{Device, Dtype, Literal, Result};
+use lazulite_cpu::allocator::CpuMemory;
 use lazulite_cpu::fused::execute;
 use lazulite_cpu::pool;
-use std::any::Any;
-use std::cell::UnsafeCell;
 use std::time::Instant;
 
-struct Plain(Vec<UnsafeCell<u64>>);
-
-// SAFETY: the steps that run here are the only users of the memory.
-unsafe impl Send for Plain {}
-// SAFETY: as above.
-unsafe impl Sync for Plain {}
-
-impl Memory for Plain {
-    fn device(&self) -> Device {
-        Device::CPU
-    }
-    fn size(&self) -> usize {
-        8 * self.0.len()
-    }
-    fn host_bytes(&self) -> Option<&[u8]> {
-        // SAFETY: the words hold these bytes.
-        Some(unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.size()) })
-    }
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
+fn address(x: &Operand) -> Option<*mut u8> {
+    Some(x.buffer.downcast::<CpuMemory>()?.as_ptr())
 }
 
-fn array(dtype: Dtype, shape: &[usize]) -> Operand {
+fn array(dtype: Dtype, shape: &[usize]) -> Result<Operand> {
     let layout = Layout::contiguous(shape);
     let size = dtype.size();
-    let mut words = vec![0u64; (layout.len() * size).div_ceil(8)];
-    for i in 0..layout.len() {
-        let x = f64::from((i as u32).wrapping_mul(2_654_435_761)) / 4_294_967_296.0 * 8.0 - 4.0;
-        words[i * size / 8] |= Literal::from_f64(x, dtype).bits() << (8 * (i * size % 8));
+    let buffer = backend::get(Device::CPU)?.allocate(Device::CPU, layout.len() * size)?;
+    let x = Operand { buffer, dtype, layout };
+    for i in 0..x.layout.len() {
+        let v = f64::from((i as u32).wrapping_mul(2_654_435_761)) / 4_294_967_296.0 * 8.0 - 4.0;
+        let bits = Literal::from_f64(v, dtype).bits().to_le_bytes();
+        if let Some(start) = address(&x) {
+            // SAFETY: the buffer is fresh and has room for these elements.
+            unsafe { start.add(i * size).copy_from_nonoverlapping(bits.as_ptr(), size) };
+        }
     }
-    let words = words.into_iter().map(UnsafeCell::new).collect();
-    Operand { buffer: Buffer::new(Plain(words)), dtype, layout }
+    Ok(x)
 }
 
 #[derive(Default)]
@@ -173,8 +157,9 @@ fn best(rounds: usize, mut work: impl FnMut()) -> f64 {
 
 /// One line: the step's time over that of a copy of `bytes` read and `bytes` written, at one and
 /// at all threads.
-fn line(name: &str, tape: &Tape, dtype: Dtype, shape: &[usize], transposed: bool) {
-    let mut inputs: Vec<Operand> = (0..tape.inputs).map(|_| array(dtype, shape)).collect();
+fn line(name: &str, tape: &Tape, dtype: Dtype, shape: &[usize], transposed: bool) -> Result<()> {
+    let mut inputs: Vec<Operand> =
+        (0..tape.inputs).map(|_| array(dtype, shape)).collect::<Result<_>>()?;
     if transposed {
         for x in &mut inputs {
             let back: Vec<usize> = shape.iter().rev().copied().collect();
@@ -185,11 +170,11 @@ fn line(name: &str, tape: &Tape, dtype: Dtype, shape: &[usize], transposed: bool
     let row: Vec<usize> =
         (0..shape.len()).map(|a| if tape.axes >> a & 1 == 1 { 1 } else { shape[a] }).collect();
     let full = stored.extent == Extent::Full;
-    let out = [array(dtype, if full { shape } else { &row })];
-    let (from, to) = (array(dtype, shape), array(dtype, shape));
+    let out = [array(dtype, if full { shape } else { &row })?];
+    let (from, to) = (array(dtype, shape)?, array(dtype, shape)?);
     let bytes = from.layout.len() * dtype.size();
-    let address = |x: &Operand| x.buffer.memory().host_bytes().map_or(0, |b| b.as_ptr() as usize);
-    let (source, target) = (address(&from), address(&to));
+    let (Some(source), Some(target)) = (address(&from), address(&to)) else { return Ok(()) };
+    let (source, target) = (source.addr(), target.addr());
     let all = pool::num_threads();
     print!("{name:28} {dtype:9}");
     for threads in [1, all] {
@@ -212,29 +197,37 @@ fn line(name: &str, tape: &Tape, dtype: Dtype, shape: &[usize], transposed: bool
         print!("  {threads} threads: {:8.1} us, {:5.2} of a copy", step * 1e6, step / copy);
     }
     println!();
+    Ok(())
 }
 
-fn main() {
+fn main() -> Result<()> {
     use Dtype::{BF16, F16, F32};
     let big = 16 << 20;
-    line("add, 10", &add(F32), F32, &[10], false);
+    line("add, 10", &add(F32), F32, &[10], false)?;
     for dtype in [F32, BF16] {
-        line("add, 16M", &add(dtype), dtype, &[big], false);
-        line("gelu, 16M", &gelu(dtype), dtype, &[big], false);
-        line("swiglu, 16M", &swiglu(dtype), dtype, &[big], false);
+        line("add, 16M", &add(dtype), dtype, &[big], false)?;
+        line("gelu, 16M", &gelu(dtype), dtype, &[big], false)?;
+        line("swiglu, 16M", &swiglu(dtype), dtype, &[big], false)?;
     }
-    line("add of transposed, 2048^2", &add(F32), F32, &[2048, 2048], true);
+    line("add of transposed, 2048^2", &add(F32), F32, &[2048, 2048], true)?;
     for dtype in [F32, F16, BF16] {
-        line("softmax, 1024x4096", &softmax(dtype, 2), dtype, &[1024, 4096], false);
-        line("layer_norm, 1024x4096", &layer_norm(dtype, 4096), dtype, &[1024, 4096], false);
-        line("rms_norm, 1024x4096", &rms_norm(dtype, 4096), dtype, &[1024, 4096], false);
+        line("softmax, 1024x4096", &softmax(dtype, 2), dtype, &[1024, 4096], false)?;
+        line("layer_norm, 1024x4096", &layer_norm(dtype, 4096), dtype, &[1024, 4096], false)?;
+        line("rms_norm, 1024x4096", &rms_norm(dtype, 4096), dtype, &[1024, 4096], false)?;
     }
-    line("softmax, 1x131072", &softmax(F32, 2), F32, &[1, 131_072], false);
-    line("softmax of columns, 1024x4096", &softmax(F32, 1), F32, &[1024, 4096], false);
+    line("softmax, 1x131072", &softmax(F32, 2), F32, &[1, 131_072], false)?;
+    line("softmax of columns, 1024x4096", &softmax(F32, 1), F32, &[1024, 4096], false)?;
     for axes in [1, 2, 3] {
-        line(&format!("sum, 4096x4096, axes {axes:b}"), &sum(F32, axes), F32, &[4096, 4096], false);
+        line(
+            &format!("sum, 4096x4096, axes {axes:b}"),
+            &sum(F32, axes),
+            F32,
+            &[4096, 4096],
+            false,
+        )?;
     }
     for n in [4, 16, 64] {
-        line(&format!("softmax, rows of {n}"), &softmax(F32, 2), F32, &[(4 << 20) / n, n], false);
+        line(&format!("softmax, rows of {n}"), &softmax(F32, 2), F32, &[(4 << 20) / n, n], false)?;
     }
+    Ok(())
 }

@@ -1,7 +1,5 @@
 //! Copies between layouts, at memory bandwidth where a layout allows it.
 
-use std::mem::MaybeUninit;
-
 use lazulite_core::Result;
 use lazulite_core::backend::Operand;
 use lazulite_core::shape::Layout;
@@ -9,9 +7,10 @@ use lazulite_core::shape::Layout;
 use crate::allocator::allocator;
 use crate::pool::parallel_for;
 use crate::strided::{SERIAL, Target, View, Walk, rows_per_task, with_bits};
+use crate::transpose::transpose;
 
-/// Bytes of one side of a tile of a blocked transposition: a cache line.
-const TILE: usize = 64;
+/// Elements of one side of a tile of a blocked transposition: a cache line of four-byte elements.
+const SIDE: usize = 16;
 
 /// A place to write to with any strides.
 #[derive(Clone, Copy)]
@@ -58,7 +57,7 @@ pub(crate) fn dense(x: &Operand) -> Result<Operand> {
 /// # Safety
 /// All elements that the strides reach lie inside live memory; those of `dst` are distinct, unshared
 /// and not among those of `src`.
-pub(crate) unsafe fn copy_strided<T: Copy + Send + Sync>(
+pub(crate) unsafe fn copy_strided<T: Copy + Default + Send + Sync>(
     shape: &[usize],
     src: *const T,
     src_strides: &[isize],
@@ -81,23 +80,22 @@ pub(crate) unsafe fn copy_strided<T: Copy + Send + Sync>(
     {
         let m = walk.shape.remove(axis);
         let [row, _] = walk.strides.remove(axis);
-        let tile = TILE / size_of::<T>();
-        let (down, across) = (m.div_ceil(tile), n.div_ceil(tile));
+        let (down, across) = (m.div_ceil(SIDE), n.div_ceil(SIDE));
         let strips = walk.len() * down;
-        parallel_for(strips, rows_per_task(n * tile), |strips| {
+        parallel_for(strips, rows_per_task(n * SIDE), |strips| {
             // The whole pair is captured: it may be shared, its parts may not.
             let pair = &pair;
             for strip in strips {
-                let (outer, i) = (strip / down, strip % down * tile);
+                let (outer, i) = (strip / down, strip % down * SIDE);
                 walk.each(outer..outer + 1, |_, [at, from]| {
                     for j in 0..across {
-                        let j = j * tile;
-                        let size = [tile.min(m - i), tile.min(n - j)];
+                        let j = j * SIDE;
+                        let size = [SIDE.min(n - j), SIDE.min(m - i)];
                         // SAFETY: the tile lies inside both sides.
                         unsafe {
                             let src = pair.src.offset(from + i as isize + j as isize * s);
                             let dst = pair.dst.offset(at + i as isize * row + j as isize);
-                            transpose_tile(size, src, s, dst, row);
+                            transpose(size, src, s, dst, row);
                         }
                     }
                 });
@@ -143,51 +141,6 @@ pub(crate) unsafe fn copy_row<T: Copy>(n: usize, src: *const T, s: isize, dst: *
                     *dst.offset(i * d) = *src.offset(i * s);
                 }
             }
-        }
-    }
-}
-
-/// `dst[i][j] = src[j][i]` for a tile whose source rows and target rows are dense.
-///
-/// # Safety
-/// As [`copy_strided`].
-#[inline]
-unsafe fn transpose_tile<T: Copy>(
-    [m, n]: [usize; 2],
-    src: *const T,
-    s: isize,
-    dst: *mut T,
-    d: isize,
-) {
-    // Whole lines are read and written one after another, through a tile of our own: rows that lie
-    // a power of two apart share a few places of the first cache and would drive each other out.
-    let mut tile = [MaybeUninit::<T>::uninit(); TILE * TILE];
-    let side = TILE / size_of::<T>();
-    // SAFETY: the caller's promise; m and n are at most `side`, and elements of the tile are
-    // written before they are read.
-    unsafe {
-        let tile = tile.as_mut_ptr().cast::<T>();
-        if m == side && n == side {
-            // Constant trip counts, which the compiler unrolls.
-            for j in 0..TILE / size_of::<T>() {
-                let from = src.offset(j as isize * s);
-                for i in 0..TILE / size_of::<T>() {
-                    *tile.add(i * side + j) = *from.add(i);
-                }
-            }
-            for i in 0..TILE / size_of::<T>() {
-                let row = tile.add(i * side);
-                std::ptr::copy_nonoverlapping(row, dst.offset(i as isize * d), side);
-            }
-            return;
-        }
-        for j in 0..n {
-            for i in 0..m {
-                *tile.add(i * side + j) = *src.offset(j as isize * s).add(i);
-            }
-        }
-        for i in 0..m {
-            std::ptr::copy_nonoverlapping(tile.add(i * side), dst.offset(i as isize * d), n);
         }
     }
 }

@@ -47,3 +47,4 @@ mod stream;
 mod strided;
 #[cfg(test)]
 mod testing;
+mod transpose;

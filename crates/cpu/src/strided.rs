@@ -114,23 +114,24 @@ pub(crate) fn internal(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Kernel, "cpu", what)
 }
 
-/// The first byte and the length of an operand's buffer.
-fn bytes(x: &Operand) -> Result<(*mut u8, usize)> {
+/// The first byte and the length of an operand's buffer. An output must lie in memory of this
+/// backend, which may be written through its address; other memory is only read.
+pub(crate) fn bytes(x: &Operand, output: bool) -> Result<(*mut u8, usize)> {
     let memory = x.buffer.memory();
     if let Some(own) = x.buffer.downcast::<CpuMemory>() {
         return Ok((own.as_ptr(), memory.size()));
     }
     match memory.host_bytes() {
-        Some(bytes) if memory.device().kind == DeviceKind::Cpu => {
+        Some(bytes) if !output && memory.device().kind == DeviceKind::Cpu => {
             Ok((bytes.as_ptr().cast_mut(), bytes.len()))
         }
-        _ => Err(internal(format!("an operand lies on {}", memory.device()))),
+        _ => Err(internal(format!("an operand lies in foreign memory on {}", memory.device()))),
     }
 }
 
 /// Checks that a layout's elements of type `T` lie inside the buffer; gives its first element.
-fn first<T: Plain>(x: &Operand) -> Result<*mut T> {
-    let (start, len) = bytes(x)?;
+fn first<T: Plain>(x: &Operand, output: bool) -> Result<*mut T> {
+    let (start, len) = bytes(x, output)?;
     if x.dtype.size() != size_of::<T>() {
         return Err(internal(format!("{} read as {} bytes", x.dtype, size_of::<T>())));
     }
@@ -170,7 +171,7 @@ impl<'a, T: Plain> View<'a, T> {
     pub fn new(x: &'a Operand) -> Result<View<'a, T>> {
         let (shape, strides) = (&x.layout.shape[..], &x.layout.strides[..]);
         let contiguous = x.layout.is_contiguous();
-        Ok(View { first: first(x)?, shape, strides, contiguous, life: PhantomData })
+        Ok(View { first: first(x, false)?, shape, strides, contiguous, life: PhantomData })
     }
 
     /// The number of elements.
@@ -228,7 +229,7 @@ impl<'a, T: Plain> Target<'a, T> {
         if !x.layout.is_contiguous() {
             return Err(internal("an output is not contiguous"));
         }
-        Ok(Target { data: first(x)?, len: x.layout.len(), life: PhantomData })
+        Ok(Target { data: first(x, true)?, len: x.layout.len(), life: PhantomData })
     }
 
     /// The elements of a slice.

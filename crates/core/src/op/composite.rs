@@ -29,7 +29,8 @@ impl Array {
         }
         let max = x.max(Some(&axes), true)?.stop_gradient()?;
         let e = x.subtract(&max)?.exp()?;
-        e.divide(&e.sum(Some(&axes), true)?)?.astype(dtype)
+        // One division for each row, not for each element.
+        e.multiply(&e.sum(Some(&axes), true)?.reciprocal()?)?.astype(dtype)
     }
 
     /// The arithmetic mean over `axes`, all if `None`; they stay with size 1 if `keepdims`.

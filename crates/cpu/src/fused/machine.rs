@@ -22,6 +22,8 @@ pub(super) struct Bound<'a> {
     pub isa: IsaKind,
     pub inputs: SmallVec<[Place; 6]>,
     pub outputs: SmallVec<[Place; 2]>,
+    /// True iff outputs are written past the caches.
+    pub streams: bool,
     /// True iff an output has the memory of an input.
     pub in_place: SmallVec<[bool; 2]>,
 }
@@ -29,7 +31,6 @@ pub(super) struct Bound<'a> {
 /// A cache line of scratch memory, reached by address only.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-#[allow(dead_code)]
 struct Line([u8; 64]);
 
 thread_local! {
@@ -67,6 +68,9 @@ pub(super) struct Machine<'a> {
 impl Drop for Machine<'_> {
     fn drop(&mut self) {
         SCRATCH.set(std::mem::take(&mut self.scratch));
+        if self.bound.streams {
+            transfer::end_streams();
+        }
     }
 }
 
@@ -79,7 +83,8 @@ impl<'a> Machine<'a> {
     pub(super) fn new(bound: &'a Bound<'a>) -> Machine<'a> {
         let (program, space) = (bound.program, &bound.space);
         let width = space.tile;
-        let room = width.next_multiple_of(PAD);
+        // Rows of a panel a power of two apart would share few places of the first cache.
+        let room = width.next_multiple_of(PAD) + PAD;
         let slot = slot_bytes(WIDEST);
         let leaves = match space.mode {
             Mode::Rows => space.reduced.div_ceil(ROW_LEAF * BLOCK),
@@ -108,7 +113,8 @@ impl<'a> Machine<'a> {
         if scratch.len() < lines {
             scratch.resize(lines, Line([0; 64]));
         }
-        let mut next = scratch.as_mut_ptr().cast::<u8>();
+        // SAFETY: a place inside the scratch memory, which is not empty.
+        let mut next = unsafe { (&raw mut (*scratch.as_mut_ptr()).0).cast::<u8>() };
         let mut take = |bytes: usize| {
             let at = next;
             // SAFETY: the pieces together are within `bytes`, up to rounding.
@@ -392,7 +398,7 @@ impl<'a> Machine<'a> {
                 }
                 let (along, other) =
                     if rows { (&out.reduced, &out.kept) } else { (&out.kept, &out.reduced) };
-                if along.is_contiguous() {
+                if along.is_contiguous() && !bound.streams {
                     let at = other.offset(across) + start as isize;
                     // SAFETY: the block lies inside the output.
                     let to = unsafe { out.first.offset(at * out.dtype.size() as isize) };
@@ -435,7 +441,13 @@ impl<'a> Machine<'a> {
                         }
                         continue;
                     }
-                    transfer::store(out.first.offset(offset), out.dtype, along, start, n, from);
+                    let to = out.first.offset(offset);
+                    if bound.streams && along.is_contiguous() && !out.dtype.is_half() {
+                        let size = out.dtype.size();
+                        transfer::stream(to.add(start * size), from, n * size);
+                        continue;
+                    }
+                    transfer::store(to, out.dtype, along, start, n, from);
                 }
             }
             // A value that went to an output directly goes to its slot in a shorter last block.

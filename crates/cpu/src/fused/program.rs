@@ -325,6 +325,14 @@ impl Program {
             }
         }
         let count = tape.values.len();
+        let mut lasting = buffered.to_vec();
+        for &r in &out.reductions {
+            lasting[self.reductions[r].source as usize] = true;
+        }
+        if pass == last {
+            ends.iter().for_each(|&v| lasting[v as usize] = true);
+        }
+        chain_steps(tape, root, &mut out.steps, &lasting, isa);
         let mut last_use = vec![0usize; count];
         for (at, step) in out.steps.iter().enumerate() {
             for v in [step.a, step.b, step.c, step.d] {
@@ -384,6 +392,46 @@ impl Program {
         out.spread.retain(used);
         Ok(out)
     }
+}
+
+/// Joins steps whose result one other step alone uses with that step, where a kernel does both.
+/// `lasting` values are used elsewhere too.
+fn chain_steps(tape: &Tape, root: &[u16], steps: &mut Vec<Step>, lasting: &[bool], isa: IsaKind) {
+    let single = |v: u16| match tape.values[v as usize].instr {
+        Instr::Binary(op, a, b) if tape.values[a as usize].dtype.compute() == Dtype::F32 => {
+            Some((op, root[a as usize], root[b as usize]))
+        }
+        _ => None,
+    };
+    let mut uses = vec![0u32; root.len()];
+    for step in steps.iter() {
+        for v in operands(tape.values[step.d as usize].instr).into_iter().flatten() {
+            uses[root[v as usize] as usize] += 1;
+        }
+    }
+    // The places of steps that are neither gone nor joined already.
+    let mut alone = vec![None; root.len()];
+    let mut gone = vec![false; steps.len()];
+    for at in 0..steps.len() {
+        let d = steps[at].d;
+        alone[d as usize] = Some(at);
+        let Some((second, x, y)) = single(d) else { continue };
+        for (v, other, back) in [(x, y, false), (y, x, true)] {
+            let i = v as usize;
+            if uses[i] != 1 || lasting[i] {
+                continue;
+            }
+            let (Some(before), Some((first, a, b))) = (alone[i], single(v)) else { continue };
+            if let Some(kernel) = kernel::chain(first, second, back, isa) {
+                steps[at] = Step { kernel, scale: 1, d, a, b, c: other };
+                gone[before] = true;
+                (alone[i], alone[d as usize]) = (None, None);
+                break;
+            }
+        }
+    }
+    let mut gone = gone.into_iter();
+    steps.retain(|_| gone.next() != Some(true));
 }
 
 /// The kernel of value `v` with its operands, or `None` for what is not computed.

@@ -160,24 +160,28 @@ pub(super) fn strides_over(layout: &Layout, shape: &[usize]) -> Strides {
 
 impl Space {
     /// Cuts `shape`; bit `a` of `axes` is set iff axis `a` is reduced. `leader` has the strides of
-    /// the operand whose accesses weigh most, and `passes` says how often rows are read. `turned` is
-    /// an axis along which an operand lies that does not lie along the innermost one, for tapes
-    /// without reductions.
+    /// the operand whose accesses weigh most, and `passes` says how often rows are read. `turned`,
+    /// for tapes without reductions, is an axis along which blocks run, and one along which other
+    /// operands lie.
     pub(super) fn new(
         shape: &[usize],
         axes: u64,
         leader: &[isize],
         passes: usize,
-        turned: Option<usize>,
+        turned: Option<[usize; 2]>,
     ) -> Space {
         let long = |a: &usize| shape[*a] != 1;
         let is_reduced = |a: &usize| match turned {
-            Some(axis) => *a == axis,
+            Some([_, across]) => *a == across,
             None => axes == 0 || axes >> *a & 1 == 1,
         };
         let all = || (0..shape.len()).filter(long);
         let mut kept_axes: SmallVec<[usize; 4]> = all().filter(|a| !is_reduced(a)).collect();
         let mut reduced_axes: SmallVec<[usize; 4]> = all().filter(is_reduced).collect();
+        if let Some([along, _]) = turned {
+            kept_axes.retain(|a| *a != along);
+            kept_axes.push(along);
+        }
         if axes != 0 {
             // Axes with small steps go inside. The sort is stable: equal steps keep their order.
             kept_axes.sort_by_key(|&a| std::cmp::Reverse(leader[a].unsigned_abs()));

@@ -1,14 +1,13 @@
 //! Tapes against an interpreter that computes one element at a time in wide types.
 
 use super::execute_on;
+use crate::allocator::{CpuMemory, allocator};
 use crate::isa::IsaKind;
-use lazulite_core::backend::{Buffer, Memory, Operand};
+use lazulite_core::backend::{Buffer, Operand};
 use lazulite_core::op::{BinaryOp, ReduceOp, UnaryOp};
 use lazulite_core::plan::{Extent, Instr, Tape, TapeValue};
 use lazulite_core::shape::Layout;
-use lazulite_core::{Device, Dtype, Literal};
-use std::any::Any;
-use std::cell::UnsafeCell;
+use lazulite_core::{Dtype, Literal};
 
 /// The class of which bool takes a part only through other ops.
 const ARITH: lazulite_core::op::elementwise::BinaryClass =
@@ -17,37 +16,12 @@ const ARITH: lazulite_core::op::elementwise::BinaryClass =
 mod interpreter;
 mod ops;
 
-/// Memory that kernels write through its address.
-struct TestMemory(Vec<UnsafeCell<u64>>, usize);
-
-// SAFETY: tests write only through steps, which are the only users while they run.
-unsafe impl Send for TestMemory {}
-// SAFETY: as above.
-unsafe impl Sync for TestMemory {}
-
-impl Memory for TestMemory {
-    fn device(&self) -> Device {
-        Device::CPU
-    }
-    fn size(&self) -> usize {
-        self.1
-    }
-    fn host_bytes(&self) -> Option<&[u8]> {
-        // SAFETY: the words hold `size` bytes.
-        Some(unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.1) })
-    }
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
 fn buffer(bytes: &[u8]) -> Buffer {
-    let words = bytes.chunks(8).map(|c| {
-        let mut word = [0; 8];
-        word[..c.len()].copy_from_slice(c);
-        UnsafeCell::new(u64::from_le_bytes(word))
-    });
-    Buffer::new(TestMemory(words.collect(), bytes.len()))
+    let buffer = allocator().allocate(bytes.len()).unwrap();
+    let start = buffer.downcast::<CpuMemory>().unwrap().as_ptr();
+    // SAFETY: the buffer is fresh and has room for these bytes.
+    unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    buffer
 }
 
 /// A generator of reproducible numbers (xorshift64*; Vigna 2016).
@@ -299,6 +273,61 @@ fn elementwise_tapes_in_all_layouts() {
                 check("gelu", &gelu(dtype), &[x], shape, tolerance);
             }
         }
+    }
+}
+
+#[test]
+fn chains_of_arithmetic_are_rounded_as_single_ops() {
+    let mut random = Random(8);
+    let ops = [BinaryOp::Add, BinaryOp::Subtract, BinaryOp::Multiply, BinaryOp::Divide];
+    for dtype in [Dtype::F32, Dtype::F64, Dtype::BF16, Dtype::I32] {
+        for (first, second) in ops.iter().flat_map(|a| ops.iter().map(move |b| (*a, *b))) {
+            if dtype == Dtype::I32 && [first, second].contains(&BinaryOp::Divide) {
+                continue;
+            }
+            // In both orders, with a value that is used twice, and one that is stored.
+            for kind in 0..4 {
+                let mut b = Builder::default();
+                let [x, y, z] = [b.load(dtype), b.load(dtype), b.load(dtype)];
+                let v = b.binary(first, x, y);
+                let w = match kind {
+                    0 => b.binary(second, v, z),
+                    1 => b.binary(second, z, v),
+                    2 => b.binary(second, v, v),
+                    _ => b.binary(second, v, z),
+                };
+                let w = b.binary(second, w, x);
+                b.store(w);
+                if kind == 3 {
+                    b.store(v);
+                }
+                let shape = [13, 45];
+                let inputs = [kind, kind ^ 1, 1]
+                    .map(|layout| operand(&mut random, dtype, &shape, layout, (1.0, 9.0)));
+                let what = format!("{first:?} {second:?} {kind}");
+                // Exact but for the sums of the interpreter, which are in float64.
+                check(&what, &b.0, &inputs, &shape, tolerance(dtype));
+            }
+        }
+    }
+}
+
+#[test]
+fn large_outputs_are_written_past_the_caches() {
+    let n = super::STREAMED / 4 + 7;
+    let data: Vec<f32> = (0..n).map(|i| (i % 1000) as f32 - 500.0).collect();
+    for shape in [&[n][..], &[n / 7, 7]] {
+        let len = shape.iter().product();
+        let x = crate::testing::operand(&data[..len], shape);
+        let mut b = Builder::default();
+        let v = b.load(Dtype::F32);
+        let y = b.unary(UnaryOp::Negative, v);
+        b.store(y);
+        let out = output(Dtype::F32, shape);
+        execute_on(IsaKind::widest(), &b.0, &[x], std::slice::from_ref(&out), shape).unwrap();
+        let bytes = out.buffer.memory().host_bytes().unwrap();
+        let got: &[f32] = bytemuck::cast_slice(&bytes[..4 * len]);
+        assert!(got.iter().zip(&data).all(|(y, x)| *y == -x), "{shape:?}");
     }
 }
 

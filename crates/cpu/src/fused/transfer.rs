@@ -4,7 +4,9 @@
 //! so that each cache line is touched once.
 
 use super::space::{BLOCK, Walk};
+use crate::isa::{IsaKind, isa};
 use crate::math::{narrow_bf16, narrow_f16, widen_bf16, widen_f16};
+use crate::transpose::transpose;
 use half::{bf16, f16};
 use lazulite_core::Dtype;
 use std::mem::MaybeUninit;
@@ -148,10 +150,48 @@ pub(crate) unsafe fn store(
     }
 }
 
+/// Writes `bytes` to memory past the caches, where that is possible. [`end_streams`] orders these
+/// writes before later ones.
+///
+/// # Safety
+/// Both places have as many bytes and do not overlap.
+pub(super) unsafe fn stream(dst: *mut u8, src: *const u8, bytes: usize) {
+    // SAFETY: the caller's promise; the processor has the set, and lines are aligned.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if dst.addr().is_multiple_of(32) && bytes.is_multiple_of(32) && isa() >= IsaKind::Avx2 {
+            return stream_lines(dst, src, bytes);
+        }
+        dst.copy_from_nonoverlapping(src, bytes);
+    }
+}
+
+/// # Safety
+/// As [`stream`], for a whole number of aligned vectors.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn stream_lines(dst: *mut u8, src: *const u8, bytes: usize) {
+    use std::arch::x86_64::{_mm256_loadu_si256, _mm256_stream_si256};
+    for at in (0..bytes).step_by(32) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let vector = _mm256_loadu_si256(src.add(at).cast());
+            _mm256_stream_si256(dst.add(at).cast(), vector);
+        }
+    }
+}
+
+/// Orders what [`stream`] wrote before all that this thread writes from here on.
+pub(super) fn end_streams() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a fence touches no memory, and every x86-64 has it.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
+}
+
 /// Blocks that are transposed at once: a cache line of `float32`.
 pub(crate) const PANEL: usize = 16;
-/// Lanes of the small squares in which panels are transposed.
-const SQUARE: usize = 8;
 
 /// # Safety
 /// As [`load_panel`], for elements of this size.
@@ -166,32 +206,8 @@ unsafe fn gather_panel<T: Copy + Default>(
 ) {
     let mut lane = 0;
     walk.runs(start, width, |at, step, n| {
-        let mut i = 0;
         // SAFETY: the caller's promise: `width` lanes of `depth` successive elements.
-        unsafe {
-            let first = src.offset(at);
-            while depth == PANEL && i + SQUARE <= n {
-                let mut square = [[T::default(); SQUARE]; PANEL];
-                for l in 0..SQUARE {
-                    let from = first.offset((i + l) as isize * step).cast::<[T; PANEL]>();
-                    let row = from.read_unaligned();
-                    for j in 0..PANEL {
-                        square[j][l] = row[j];
-                    }
-                }
-                for (j, row) in square.iter().enumerate() {
-                    dst.add(j * room + lane + i).cast::<[T; SQUARE]>().write_unaligned(*row);
-                }
-                i += SQUARE;
-            }
-            while i < n {
-                let from = first.offset(i as isize * step);
-                for j in 0..depth {
-                    *dst.add(j * room + lane + i) = *from.add(j);
-                }
-                i += 1;
-            }
-        }
+        unsafe { transpose([n, depth], src.offset(at), step, dst.add(lane), room as isize) };
         lane += n;
     });
 }
@@ -209,33 +225,8 @@ unsafe fn scatter_panel<T: Copy + Default>(
 ) {
     let mut lane = 0;
     walk.runs(start, width, |at, step, n| {
-        let mut i = 0;
         // SAFETY: the caller's promise: `width` lanes of `depth` successive elements.
-        unsafe {
-            let first = dst.offset(at);
-            while depth == PANEL && i + SQUARE <= n {
-                let mut square = [[T::default(); PANEL]; SQUARE];
-                for j in 0..PANEL {
-                    let from = src.add(j * room + lane + i).cast::<[T; SQUARE]>();
-                    let row = from.read_unaligned();
-                    for l in 0..SQUARE {
-                        square[l][j] = row[l];
-                    }
-                }
-                for (l, row) in square.iter().enumerate() {
-                    let to = first.offset((i + l) as isize * step).cast::<[T; PANEL]>();
-                    to.write_unaligned(*row);
-                }
-                i += SQUARE;
-            }
-            while i < n {
-                let to = first.offset(i as isize * step);
-                for j in 0..depth {
-                    *to.add(j) = *src.add(j * room + lane + i);
-                }
-                i += 1;
-            }
-        }
+        unsafe { transpose([depth, n], src.add(lane), room as isize, dst.offset(at), step) };
         lane += n;
     });
 }

@@ -73,8 +73,6 @@ pub(super) fn sinh<F: Float>(x: F) -> F {
     // bit long before the bound on its operand matters.
     let bounded = F::select(q > F::lit(1e18), F::lit(1e18), q);
     let y = F::lit(2.0) * (q + bounded / bounded.madd(F::lit(4.0), F::lit(1.0)));
-    let near = F::lit(0.5) * (p + p / (p + F::lit(1.0)));
-    let y = F::select(n == F::lit(0.0), near, y);
     F::select(a < F::lit(F::LIMITS.linear), x, y.copysign(x))
 }
 
@@ -91,12 +89,13 @@ pub(super) fn tanh<F: Float>(x: F) -> F {
     let limit = F::lit(F::LIMITS.tanh);
     let twice = F::lit(2.0) * F::select(a > limit, limit, a);
     let (p, n) = expm1_reduced(twice);
+    // Near 0 this is p itself, so that one division serves both ranges.
     let wide = expm1_quarter(p, n) * F::lit(4.0);
-    let far = wide / (wide + F::lit(2.0));
-    // Near 0 the rounding of p and of the quotient would add up: tanh(a) = a - (a p - t) / (p + 2)
+    let is_near = n == F::lit(0.0);
+    // There the rounding of p and of the quotient would add up: tanh(a) = a - (a p - t) / (p + 2)
     // with t = p - 2 a needs only the correction.
-    let near = a - (a * p - (p - twice)) / (p + F::lit(2.0));
-    F::select(n == F::lit(0.0), near, far).copysign(x)
+    let part = F::select(is_near, a * p - (p - twice), wide) / (wide + F::lit(2.0));
+    F::select(is_near, a - part, part).copysign(x)
 }
 
 #[inline(always)]
