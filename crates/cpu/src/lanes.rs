@@ -32,6 +32,8 @@ pub trait F32Lanes: Lanes<T = f32> {
     unsafe fn load_words(p: *const u32, n: usize) -> Self::Words;
     /// Nibble `j` of every word, times 16^j for j < 7.
     unsafe fn nibble(w: Self::Words, j: usize) -> Self;
+    /// Asks for the cache line at `p`, which need not be readable.
+    unsafe fn prefetch(p: *const u8);
     /// Lane i is `p[i / repeat]`; `repeat` is a power of two.
     unsafe fn spread(p: *const f32, repeat: usize) -> Self;
     /// For each word, the sum of its eight nibbles times integers of three signed digits to base 256.
@@ -196,6 +198,8 @@ impl<const N: usize> F32Lanes for Array<f32, N> {
             Array(w.map(|w| (w & (15 << (4 * j))) as i32 as f32))
         }
     }
+    #[inline(always)]
+    unsafe fn prefetch(_: *const u8) {}
     #[inline(always)]
     unsafe fn spread(p: *const f32, repeat: usize) -> Self {
         let mut v = [0.0; N];

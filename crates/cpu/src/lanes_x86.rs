@@ -246,6 +246,11 @@ impl F32Lanes for __m256 {
         }
     }
     #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        // SAFETY: a prefetch of any address is harmless, and SSE is everywhere.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
     unsafe fn spread(p: *const f32, repeat: usize) -> Self {
         // SAFETY: the values of all lanes are readable, and AVX2.
         unsafe {
@@ -394,6 +399,11 @@ impl F32Lanes for __m512 {
                 _mm512_and_si512(w, _mm512_set1_epi32(15 << (4 * j)))
             })
         }
+    }
+    #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        // SAFETY: a prefetch of any address is harmless, and SSE is everywhere.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
     #[inline(always)]
     unsafe fn spread(p: *const f32, repeat: usize) -> Self {

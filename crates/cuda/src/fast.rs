@@ -24,7 +24,7 @@ pub(crate) fn padded(words: &[i64]) -> Vec<u64> {
 }
 
 /// A contiguous copy in another type.
-fn cast(launch: &Launch<'_>, x: &Operand, to: Dtype) -> Result<Operand> {
+pub(crate) fn cast(launch: &Launch<'_>, x: &Operand, to: Dtype) -> Result<Operand> {
     if x.dtype == to {
         return copy::as_contiguous(launch, x);
     }

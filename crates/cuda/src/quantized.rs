@@ -13,7 +13,7 @@ use crate::indexing::{THREADS, blocks};
 use crate::module::Rounding;
 use crate::print::storage;
 use crate::stream::{COUNTERS, Launch};
-use crate::{copy, matmul};
+use crate::{copy, fast, matmul};
 
 pub(crate) const SOURCE: &str = include_str!("quantized.cu");
 /// The source of the product on the matrix units.
@@ -47,10 +47,14 @@ fn aligned(launch: &Launch<'_>, x: &Operand) -> Result<Operand> {
     if launch.read(&x)?.is_multiple_of(16) { Ok(x) } else { copy::contiguous(launch, &x) }
 }
 
-/// The contiguous parts of a matrix: words, scales and biases (the scales again where there are
+/// The contiguous parts of a matrix: words, scales and biases in `dtype` (the scales again where there are
 /// none).
-fn parts(launch: &Launch<'_>, inputs: &[Operand]) -> Result<[Operand; 3]> {
-    let part = |i: usize| copy::as_contiguous(launch, &inputs[i.min(inputs.len() - 1)]);
+fn parts(launch: &Launch<'_>, inputs: &[Operand], dtype: Dtype) -> Result<[Operand; 3]> {
+    let part = |i: usize| {
+        let part = &inputs[i.min(inputs.len() - 1)];
+        let bytes = part.dtype == Dtype::U8;
+        fast::cast(launch, part, if bytes { part.dtype } else { dtype })
+    };
     Ok([aligned(launch, &inputs[0])?, part(1)?, part(2)?])
 }
 
@@ -73,7 +77,7 @@ fn expand(
     if out.layout.is_empty() {
         return Ok(());
     }
-    let [words, scales, biases] = parts(launch, inputs)?;
+    let [words, scales, biases] = parts(launch, inputs, inputs[1].dtype)?;
     // Scales of the other modes are bytes, whose type the kernel knows.
     let dtype = if format.mode == QuantMode::Affine { scales.dtype } else { out.dtype };
     let defines = format!("{};O={};DEQUANTIZE", defines(format, dtype), storage(out.dtype));
@@ -95,7 +99,7 @@ fn few(
     (m, n, k): (usize, usize, usize),
 ) -> Result<()> {
     let x = aligned(launch, &inputs[0])?;
-    let [words, scales, biases] = parts(launch, &inputs[1..])?;
+    let [words, scales, biases] = parts(launch, &inputs[1..], x.dtype)?;
     let most = m.next_power_of_two();
     let rows = if most <= 4 { 2 } else { 1 };
     let defines = format!("{};M={most};R={rows};QMV", defines(format, x.dtype));
@@ -117,7 +121,7 @@ fn tiled(
     (m, n, k): (usize, usize, usize),
 ) -> Result<()> {
     let x = aligned(launch, &inputs[0])?;
-    let [words, scales, biases] = parts(launch, &inputs[1..])?;
+    let [words, scales, biases] = parts(launch, &inputs[1..], x.dtype)?;
     let rows = m.next_power_of_two().clamp(16, 128);
     let (across, down) = (n.div_ceil(BLOCK), m.div_ceil(rows));
     let tiles = k / 64;

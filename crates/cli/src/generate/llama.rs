@@ -85,7 +85,8 @@ impl Matrix {
             Matrix::Dense(w) => w.take(ids, Some(0)),
             Matrix::Quantized { packed, scales, biases, format } => {
                 let pick = |x: &Array| x.take(ids, Some(0));
-                pick(packed)?.dequantize(&pick(scales)?, Some(&pick(biases)?), *format, None)
+                let (scales, biases) = (pick(scales)?, pick(biases)?);
+                pick(packed)?.dequantize(&scales, Some(&biases), *format, Some(Dtype::F32))
             }
         }
     }
@@ -154,8 +155,7 @@ impl Weights {
         let Ok(scales) = self.take(&format!("{name}.scales")) else {
             return Ok(Matrix::Dense(w.astype(Dtype::F32)?));
         };
-        let (scales, biases) =
-            (scales.astype(Dtype::F32)?, self.vector(&format!("{name}.biases"))?);
+        let biases = self.take(&format!("{name}.biases"))?;
         // GGUF's blocks of 32 give the number of elements in a row, and that gives the bits.
         let elements = scales.size(-1)? * 32;
         let bits = w.size(-1)? * 32 / elements.max(1);

@@ -340,8 +340,7 @@ impl Array {
         let places = Places::new(OP, [lead, lead_w], lhs, rhs)?;
         let mut parts = vec![w];
         for part in [Some(scales), biases].into_iter().flatten() {
-            let part = merged(OP, part)?.1;
-            parts.push(if affine { part.astype(dtype)? } else { part });
+            parts.push(merged(OP, part)?.1.astype(scales.dtype())?);
         }
         format.unpacked(OP, &parts)?;
         finish(Matrices::Quantized { format, transpose }, places, &x.astype(dtype)?, &parts)

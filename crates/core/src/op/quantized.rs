@@ -455,9 +455,9 @@ impl Array {
             if affine { self.dtype().promote(scales.dtype()) } else { self.dtype().to_inexact() };
         let x = self.astype(dtype)?;
         let x = if self.ndim() == 1 { x.expand_dims(&[0])? } else { x };
-        let mut parts = vec![x, w.clone()];
-        parts.push(if affine { scales.astype(dtype)? } else { scales.clone() });
-        parts.extend(biases.map(|b| b.astype(dtype)).transpose()?);
+        // Scales stay as narrow as they are: the kernels widen them, which is exact.
+        let mut parts = vec![x, w.clone(), scales.clone()];
+        parts.extend(biases.map(|b| b.astype(scales.dtype())).transpose()?);
         let out = Array::apply(QuantizedMatmul { format, transpose }, &parts)?;
         if self.ndim() == 1 { out.squeeze(Some(&[-2])) } else { Ok(out) }
     }

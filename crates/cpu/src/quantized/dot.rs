@@ -51,6 +51,10 @@ impl<S: Elem<Acc = f32>> Job for Prepare<'_, '_, S> {
     }
 }
 
+/// Bytes ahead of the packed values in use that are asked for: rows are short, and the processor's own
+/// prefetching starts anew with every page.
+const AHEAD: usize = 2048;
+
 /// The largest magnitude in fixed point: its three signed digits to base 256 are 127, 0 and 0.
 const LEVELS: f32 = (127 << 16) as f32;
 
@@ -211,7 +215,9 @@ impl<S: Elem<Acc = f32>> Dot<'_, '_, S> {
         unsafe {
             let row = of.words.as_ptr().add(n * (of.extent[1] / 8));
             for at in part.clone().step_by(8 * l) {
-                let words = I::F32::load_words(row.add(at / 8), l.min((part.end - at) / 8));
+                let words = row.add(at / 8);
+                I::F32::prefetch(words.cast::<u8>().wrapping_add(AHEAD));
+                let words = I::F32::load_words(words, l.min((part.end - at) / 8));
                 let scale = I::F32::spread(scales.add((at - part.start) >> of.shift), repeat);
                 for (m, acc) in acc.iter_mut().enumerate() {
                     let block = x.add(m * self.x.ld + at);
@@ -245,6 +251,9 @@ impl<S: Elem<Acc = f32>> Dot<'_, '_, S> {
                     let mut d = [I::F32::splat(0.0); M];
                     for i in 0..vectors {
                         let i = at + l * i;
+                        if i % 64 == 0 {
+                            I::F32::prefetch(row.wrapping_add(i + AHEAD));
+                        }
                         let q = I::F32::load_u8(row.add(i));
                         for (m, d) in d.iter_mut().enumerate() {
                             *d = q.mul_add(I::F32::load(x.add(m * self.x.ld + i)), *d);
