@@ -6,17 +6,20 @@
 //! changes no result.
 
 use lazulite_core::Result;
-use lazulite_core::backend::Operand;
+use lazulite_core::backend::{Buffer, Operand};
 use lazulite_core::op::sort::{ArgSort, Sort};
 use lazulite_core::shape::contiguous_strides;
 
+use parking_lot::Mutex;
+
+use crate::allocator::{CpuMemory, allocator};
 use crate::copy::copy_strided;
 use crate::keys::{Key, Order, with_key};
 use crate::pool::{self, SharedPtr, parallel_for};
-use crate::strided::{Plain, SERIAL, Target, View, Walk, rows_per_task, with_bits};
+use crate::strided::{Plain, SERIAL, Target, View, Walk, internal, rows_per_task, with_bits};
 
 /// Rows from this length on are sorted digit by digit.
-const RADIX: usize = 512;
+const RADIX: usize = 128;
 /// Rows from this length on use wide digits, where those save passes.
 const WIDE: usize = 8192;
 /// Keys that are made at once.
@@ -84,13 +87,21 @@ impl Rows {
         self.src.wrapping_offset(at * (self.order.bits() / 8) as isize)
     }
 
-    /// Calls `work` with each row's first input and output elements, by offset, and whether it may
-    /// use all threads.
-    fn each(&self, work: impl Fn(Vec<[isize; 2]>, bool) + Sync) {
+    /// Calls `work` with room for the items of a row and as many more, each row's first input and
+    /// output elements, by offset, and whether it may use all threads.
+    fn each<I: Item>(
+        &self,
+        work: impl Fn([&mut [I]; 2], Vec<[isize; 2]>, bool) + Sync,
+    ) -> Result<()> {
         let (n, count) = (self.len, self.walk.len());
         if n == 0 || count == 0 {
-            return;
+            return Ok(());
         }
+        let failure = Mutex::new(Ok(()));
+        let work = |starts, threads| match (Room::new(n), Room::new(n)) {
+            (Ok(mut items), Ok(mut spare)) => work([items.items(), spare.items()], starts, threads),
+            (Err(error), _) | (_, Err(error)) => *failure.lock() = Err(error),
+        };
         let rows = |range| {
             let mut rows = Vec::new();
             self.walk.each(range, |_, at| rows.push(at));
@@ -102,6 +113,29 @@ impl Rows {
         } else {
             work(rows(0..count), true);
         }
+        failure.into_inner()
+    }
+}
+
+/// Room for the items of a row, from the allocator: fresh pages would cost as much as sorting.
+struct Room<I> {
+    _buffer: Buffer,
+    start: *mut I,
+    len: usize,
+}
+
+impl<I: Item> Room<I> {
+    fn new(len: usize) -> Result<Room<I>> {
+        let buffer = allocator().allocate(len * size_of::<I>())?;
+        let start = buffer.downcast::<CpuMemory>().map(|memory| memory.as_ptr().cast());
+        let start = start.ok_or_else(|| internal("room for items is not this backend's memory"))?;
+        Ok(Room { _buffer: buffer, start, len })
+    }
+
+    fn items(&mut self) -> &mut [I] {
+        // SAFETY: the buffer is this room's alone, has the length, and is aligned to more than any
+        // item; items are plain, and are written before they are read.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.len) }
     }
 }
 
@@ -114,7 +148,7 @@ pub(crate) fn sort(op: &Sort, x: &Operand, out: &Operand) -> Result<()> {
         with_key!(order.bits() / 8, K => {
             // A partition has the places of the partition of places.
             if op.kth.is_none() && order.has_codes() {
-                values::<K>(&rows);
+                values::<K>(&rows)
             } else {
                 type Item = <K as Pair>::Item;
                 let [step, to_step] = rows.steps;
@@ -126,11 +160,10 @@ pub(crate) fn sort(op: &Sort, x: &Operand, out: &Operand) -> Result<()> {
                             *target.data().offset(to + i as isize * to_step) = *from;
                         }
                     }
-                });
+                })
             }
-        });
-    });
-    Ok(())
+        })
+    })
 }
 
 /// The places of the sorted elements along an axis.
@@ -147,9 +180,8 @@ pub(crate) fn argsort(op: &ArgSort, x: &Operand, out: &Operand) -> Result<()> {
                 // SAFETY: the row lies inside the output and is this task's alone.
                 unsafe { *target.data().offset(to + i as isize * step) = item.place() };
             }
-        });
-    });
-    Ok(())
+        })
+    })
 }
 
 /// The item that holds a rank and a place.
@@ -176,35 +208,38 @@ fn rows(axis: usize, x: &Operand, src: *const u8, dst: *mut u8) -> Rows {
 }
 
 /// Sorts the elements of rows.
-fn values<K: Key + Item>(rows: &Rows) {
+fn values<K: Key + Item>(rows: &Rows) -> Result<()> {
     let [step, to_step] = rows.steps;
     let size = (rows.order.bits() / 8) as isize;
-    rows.each(|starts, threads| {
-        let (mut items, mut spare) = (vec![K::default(); rows.len], vec![K::default(); rows.len]);
+    rows.each(|[items, spare]: [&mut [K]; 2], starts, threads| {
         for [from, to] in starts {
-            let target = Target::of(&mut items);
+            let target = Target::of(items);
             in_blocks(rows.len, threads, |range| {
                 let from = rows.from(from + range.start as isize * step);
                 // SAFETY: the row lies inside the input, and blocks are disjoint.
                 unsafe { K::codes(rows.order, from, step, target.part(range)) };
             });
-            order(&mut items, &mut spare, threads, (0, rows.order.bits()));
+            order(items, spare, threads, (0, rows.order.bits()));
+            let items = &*items;
             in_blocks(rows.len, threads, |range| {
                 let to = rows.dst.wrapping_offset((to + range.start as isize * to_step) * size);
                 // SAFETY: the row lies inside the output, and blocks are disjoint.
                 unsafe { K::decode(rows.order, &items[range], to, to_step) };
             });
         }
-    });
+    })
 }
 
 /// Orders the places of rows, or puts one in its place, and passes them on.
-fn places<P: Placed>(rows: &Rows, kth: Option<usize>, write: impl Fn([isize; 2], &[P]) + Sync) {
+fn places<P: Placed>(
+    rows: &Rows,
+    kth: Option<usize>,
+    write: impl Fn([isize; 2], &[P]) + Sync,
+) -> Result<()> {
     let step = rows.steps[0];
-    rows.each(|starts, threads| {
-        let (mut items, mut spare) = (vec![P::default(); rows.len], vec![]);
+    rows.each(|[items, spare]: [&mut [P]; 2], starts, threads| {
         for [from, to] in starts {
-            let target = Target::of(&mut items);
+            let target = Target::of(items);
             in_blocks(rows.len, threads, |range| {
                 let mut keys = [P::Key::default(); BLOCK];
                 let keys = &mut keys[..range.len()];
@@ -224,13 +259,12 @@ fn places<P: Placed>(rows: &Rows, kth: Option<usize>, write: impl Fn([isize; 2],
                 }
                 Some(_) => {}
                 None => {
-                    spare.resize(rows.len, P::default());
-                    order(&mut items, &mut spare, threads, (PLACE, rows.order.bits()));
+                    order(items, spare, threads, (PLACE, rows.order.bits()));
                 }
             }
-            write([from, to], &items);
+            write([from, to], items);
         }
-    });
+    })
 }
 
 /// Calls `f` with the blocks of `0..n`, on all threads or on this one.
