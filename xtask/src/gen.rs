@@ -15,8 +15,16 @@ struct Generated {
 
 /// Every generated file. A maker calls the crate that holds the facts, or runs a program with
 /// [`crate::process::output`].
-const GENERATED: &[Generated] =
-    &[Generated { path: "benches/CASES.md", make: crate::bench::cases_page }];
+const GENERATED: &[Generated] = &[
+    Generated { path: "benches/CASES.md", make: crate::bench::cases_page },
+    Generated { path: "docs/rewrites.md", make: rewrites_page },
+];
+
+/// The planner's rules, printed by an example of the crate that has them.
+fn rewrites_page(root: &Path) -> Outcome<String> {
+    let args = ["run", "--quiet", "--package", "lazulite-core", "--example", "rewrites"];
+    crate::process::output(&mut crate::process::cargo(root, &args))
+}
 
 /// Rewrites the files whose contents changed.
 ///

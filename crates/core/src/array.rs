@@ -8,12 +8,14 @@ use crate::device::{Device, Stream, current_stream};
 use crate::dtype::{Dtype, Element, Literal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::eval::Event;
+use crate::observe::{Clock, What};
 use crate::op::{Aval, Avals, Primitive};
 use crate::shape::{Layout, Shape, Strides, checked_len, show};
 use crate::transform::Trace;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::sync::Arc;
 
 /// The inputs of a node.
@@ -204,6 +206,7 @@ impl Array {
     ///
     /// # Errors
     /// Kind `Shape` if the shape does not have as many elements as `data`.
+    #[track_caller]
     pub fn from_slice<T: Element>(data: &[T], shape: &[usize]) -> Result<Array> {
         Array::from_bytes(bytemuck::cast_slice(data), T::DTYPE, shape)
     }
@@ -212,6 +215,7 @@ impl Array {
     ///
     /// # Errors
     /// Kind `Shape` if the shape does not have as many bytes; `Argument` if a bool is not 0 or 1.
+    #[track_caller]
     pub fn from_bytes(bytes: &[u8], dtype: Dtype, shape: &[usize]) -> Result<Array> {
         let len = checked_len("array", shape)?;
         if len * dtype.size() != bytes.len() {
@@ -225,8 +229,10 @@ impl Array {
         if dtype == Dtype::Bool && bytes.iter().any(|&b| b > 1) {
             return Err(Error::argument("array", "a bool element is neither 0 nor 1"));
         }
+        let clock = Clock::start();
         let device = current_stream().device;
         let buffer = backend::get(device)?.upload(device, bytes)?;
+        clock.record(Some(Location::caller()), || What::Upload { bytes: bytes.len() as u64 });
         Array::from_buffer(buffer, dtype, Layout::contiguous(shape))
     }
 
@@ -315,6 +321,7 @@ impl Array {
     }
 
     /// Where the elements lie, after evaluation.
+    #[track_caller]
     pub(crate) fn value(&self) -> Result<Value> {
         self.eval()?;
         match self.out().state() {
@@ -331,6 +338,7 @@ impl Array {
     ///
     /// # Errors
     /// Those of evaluation.
+    #[track_caller]
     pub fn buffer(&self) -> Result<(Buffer, Layout)> {
         let v = self.value()?;
         Ok((v.buffer, Layout { shape: self.shape().into(), strides: v.strides, offset: v.offset }))
@@ -340,11 +348,13 @@ impl Array {
     ///
     /// # Errors
     /// Kind `Dtype` if the elements are not `T`; those of evaluation.
+    #[track_caller]
     pub fn as_slice<T: Element>(&self) -> Result<HostSlice<T>> {
         if self.dtype() != T::DTYPE {
             let expected = format!("an array of {}, which was asked for", T::DTYPE);
             return Err(Error::dtype("as_slice", &[self.dtype()], expected));
         }
+        let clock = Clock::start();
         let len = self.len();
         let (mut buffer, mut layout) = self.buffer()?;
         if !layout.is_contiguous() {
@@ -357,6 +367,7 @@ impl Array {
         }
         let slice = HostSlice { buffer, start: layout.offset, len, element: PhantomData };
         slice.elements()?;
+        clock.record(Some(Location::caller()), || What::Read { bytes: self.nbytes() as u64 });
         Ok(slice)
     }
 
@@ -364,6 +375,7 @@ impl Array {
     ///
     /// # Errors
     /// As [`Array::as_slice`].
+    #[track_caller]
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
         Ok(self.as_slice()?.to_vec())
     }
@@ -372,6 +384,7 @@ impl Array {
     ///
     /// # Errors
     /// Kind `Shape` if there is not exactly one element, `Dtype` if it is not a `T`.
+    #[track_caller]
     pub fn item<T: Element>(&self) -> Result<T> {
         if self.len() != 1 {
             let message =

@@ -7,17 +7,20 @@
 //! are lazy again, and everything else is as it was.
 
 use crate::array::{Array, State, Value};
-use crate::backend::{self, Buffer, Call, Operand};
+use crate::backend::{self, Buffer, Call, Limit, Operand};
 use crate::device::{Device, Stream};
 use crate::dtype::{Dtype, Literal};
 use crate::error::{Error, ErrorKind, Result};
+use crate::observe::{self, Clock, Planned, What};
 use crate::op::Primitive;
 use crate::plan::collect::{Graph, NodeId, Slot, collect};
+use crate::plan::cost::{self, StepCost};
 use crate::plan::{Extent, Instr, LoadFrom, Plan, Step, Tape, TapeValue, TapeWork, Work, cache};
 use crate::shape::{Layout, Shape, contiguous_strides};
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
+use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -55,6 +58,7 @@ impl Array {
     ///
     /// # Errors
     /// Whatever a step finds wrong in its data, and a lack of memory.
+    #[track_caller]
     pub fn eval(&self) -> Result<()> {
         match self.out().state() {
             State::Ready(_) => Ok(()),
@@ -67,17 +71,30 @@ impl Array {
 ///
 /// # Errors
 /// Whatever a step finds wrong in its data, and a lack of memory.
+#[track_caller]
 pub fn eval(arrays: &[Array]) -> Result<()> {
-    schedule(arrays, true)?.into_iter().try_for_each(|event| event.wait())
+    let clock = Clock::start();
+    let scheduled = schedule(arrays, true)?;
+    let result = scheduled.events.into_iter().try_for_each(|event| event.wait());
+    if let Some(seen) = scheduled.seen {
+        clock.record(Some(Location::caller()), || seen);
+    }
+    result
 }
 
 /// Begins to compute all of `arrays` in one plan, and returns at once. Errors come with the next
 /// call that needs the values.
 ///
 /// # Errors
-/// Those of planning: a value is needed inside a function transform.
+/// Those of planning: a value is needed inside a function transform, or the plan does not fit in
+/// memory.
+#[track_caller]
 pub fn async_eval(arrays: &[Array]) -> Result<()> {
-    schedule(arrays, false).map(drop)
+    let clock = Clock::start();
+    if let Some(seen) = schedule(arrays, false)?.seen {
+        clock.record(Some(Location::caller()), || seen);
+    }
+    Ok(())
 }
 
 /// Waits until all work of `stream` has run.
@@ -88,13 +105,24 @@ pub fn synchronize(stream: Stream) -> Result<()> {
     backend::get(stream.device)?.synchronize(stream)
 }
 
-/// Hands the work to the streams; returns what to wait for.
-fn schedule(arrays: &[Array], inline: bool) -> Result<Vec<Arc<Event>>> {
+/// An evaluation that was handed to the streams.
+struct Scheduled {
+    /// What to wait for.
+    events: Vec<Arc<Event>>,
+    /// What to record of it, if something observes.
+    seen: Option<What>,
+}
+
+/// Hands the work to the streams.
+fn schedule(arrays: &[Array], inline: bool) -> Result<Scheduled> {
     loop {
+        let clock = Clock::start();
         let graph = collect(arrays)?;
         if graph.nodes.iter().all(|n| n.leaf) {
-            return Ok(graph.pending);
+            return Ok(Scheduled { events: graph.pending, seen: None });
         }
+        let (graph, plan, planned) = cache::plan(graph);
+        fits(&graph, &plan)?;
         let event = Arc::new(Event::default());
         let claimed = match claim(&graph, &event) {
             Ok(claimed) => claimed,
@@ -103,13 +131,15 @@ fn schedule(arrays: &[Array], inline: bool) -> Result<Vec<Arc<Event>>> {
                 continue;
             }
         };
-        let plan = cache::plan(&graph);
         let segments = segments(&graph, &plan);
         let slots = Mutex::new(vec![None; graph.slots()]);
         let remaining = AtomicUsize::new(segments.len().max(1));
         let failure = Mutex::new(None);
         let finished = event.clone();
-        let run = Arc::new(Run { graph, plan, claimed, slots, remaining, failure, finished });
+        let (seen, observed) =
+            observe::active().then(|| observed(&graph, &plan, planned, clock.seconds())).unzip();
+        let run = Run { graph, plan, claimed, slots, remaining, failure, finished, observed };
+        let run = Arc::new(run);
         if segments.is_empty() {
             run.segment_done(Ok(()));
         }
@@ -129,8 +159,39 @@ fn schedule(arrays: &[Array], inline: bool) -> Result<Vec<Arc<Event>>> {
                 Err(_) => job(),
             }
         }
-        return Ok(vec![event]);
+        return Ok(Scheduled { events: vec![event], seen });
     }
+}
+
+/// An error if the plan would take more memory than the limit of its device leaves.
+fn fits(graph: &Graph, plan: &Plan) -> Result<()> {
+    let Some(&slot) = graph.outputs.first() else { return Ok(()) };
+    let device = graph.of(slot).node.stream.device;
+    let Ok(backend) = backend::get(device) else { return Ok(()) };
+    let limit = backend.limit(device, Limit::Memory);
+    cost::check(graph, plan, backend.memory(device).active, limit)
+}
+
+/// What observers learn of the steps of one evaluation.
+struct Observed {
+    evaluation: u64,
+    costs: Vec<StepCost>,
+}
+
+fn observed(graph: &Graph, plan: &Plan, planned: Planned, planning: f64) -> (What, Observed) {
+    let (costs, estimate) = cost::walk(graph, plan);
+    let id = observe::fresh_id();
+    let size = |&s: &Slot| graph.shape(s).iter().product::<usize>() * graph.dtype(s).size();
+    let seen = What::Evaluation {
+        id,
+        nodes: graph.nodes.len(),
+        steps: estimate.steps,
+        planned,
+        planning,
+        peak: estimate.peak,
+        results: graph.outputs.iter().map(size).sum::<usize>() as u64,
+    };
+    (seen, Observed { evaluation: id, costs })
 }
 
 /// Makes every node that keeps its value pending on `event`. If another evaluation got hold of one
@@ -216,7 +277,7 @@ fn segments(graph: &Graph, plan: &Plan) -> Vec<Segment> {
 
 impl Work {
     /// The node whose stream the step runs on.
-    fn node(&self, graph: &Graph) -> NodeId {
+    pub(crate) fn node(&self, graph: &Graph) -> NodeId {
         match self {
             Work::View { node, .. }
             | Work::Forward { node }
@@ -230,7 +291,7 @@ impl Work {
         graph.nodes[self.node(graph) as usize].node.stream
     }
 
-    fn writes(&self, graph: &Graph) -> SmallVec<[Slot; 2]> {
+    pub(crate) fn writes(&self, graph: &Graph) -> SmallVec<[Slot; 2]> {
         match self {
             Work::Tape(tape) | Work::Product { epilogue: tape, .. } => {
                 tape.stores.iter().copied().collect()
@@ -254,6 +315,8 @@ struct Run {
     remaining: AtomicUsize,
     failure: Mutex<Option<Error>>,
     finished: Arc<Event>,
+    /// Set iff something observes the evaluation.
+    observed: Option<Observed>,
 }
 
 /// Ends a segment even if it panics, so that nobody waits for ever.
@@ -288,22 +351,44 @@ impl Run {
         let result = self.wait_for_inputs(segment).and_then(|()| {
             if alone {
                 let mut slots = self.slots.lock();
-                for step in &self.plan.steps {
+                for (i, step) in self.plan.steps.iter().enumerate() {
+                    let clock = Clock::start();
                     let bound = self.bind(step, &mut slots)?;
                     self.execute(segment.stream, step, &bound)?;
+                    self.record(&clock, i);
                     commit(step, bound, &mut slots);
                 }
                 return Ok(());
             }
-            for step in &self.plan.steps[segment.steps.clone()] {
+            for i in segment.steps.clone() {
+                let step = &self.plan.steps[i];
+                let clock = Clock::start();
                 let bound = self.bind(step, &mut self.slots.lock())?;
                 self.execute(segment.stream, step, &bound)?;
+                self.record(&clock, i);
                 commit(step, bound, &mut self.slots.lock());
             }
             Ok(())
         });
         segment.done.signal(result.clone());
         result
+    }
+
+    /// Records step `index`, if something observes.
+    fn record(&self, clock: &Clock, index: usize) {
+        let Some(observed) = &self.observed else { return };
+        let step = &self.plan.steps[index];
+        let n = &self.graph.nodes[step.work.node(&self.graph) as usize];
+        let cost = observed.costs[index];
+        clock.record(None, || What::Step {
+            evaluation: observed.evaluation,
+            index,
+            op: if matches!(step.work, Work::Tape(_)) { "tape" } else { n.node.op.name() },
+            stream: n.node.stream.to_string(),
+            bytes: cost.read + cost.written,
+            flops: cost.flops,
+            dtype: n.node.outputs[0].dtype,
+        });
     }
 
     fn wait_for_inputs(&self, segment: &Segment) -> Result<()> {
@@ -578,8 +663,11 @@ fn on_device(operand: Operand, device: Device) -> Result<Operand> {
     if home == device {
         return Ok(operand);
     }
+    let clock = Clock::start();
     let bytes = backend::get(home)?.download(&operand.buffer)?;
-    Ok(Operand { buffer: backend::get(device)?.upload(device, &bytes)?, ..operand })
+    let buffer = backend::get(device)?.upload(device, &bytes)?;
+    clock.record(None, || What::Copy { bytes: bytes.len() as u64 });
+    Ok(Operand { buffer, ..operand })
 }
 
 /// The buffer and layout of a view; the elements are copied where strides cannot express it.

@@ -1,7 +1,8 @@
 //! Plans of small graphs, without a device: inputs are lazy loads that nothing reads.
 
-use lazulite_core::plan::{dot, explain};
-use lazulite_core::{Array, Dtype, Result, Source};
+use lazulite_core::op::quantized::{QuantFormat, QuantMode};
+use lazulite_core::plan::{self, dot, explain};
+use lazulite_core::{Array, Dtype, Result, Source, f16};
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -24,10 +25,7 @@ fn kinds(output: Array) -> String {
         .filter(|l| l.as_bytes().get(2).is_some_and(u8::is_ascii_digit) && !l.contains("= load("))
         .map(|l| {
             let kind = l[4..].split_whitespace().next().unwrap_or("").to_string();
-            match l.rsplit_once("  [") {
-                Some((_, rule)) => format!("{kind} [{rule}"),
-                None => kind,
-            }
+            l.split("  [").skip(1).fold(kind, |all, rule| format!("{all} [{rule}"))
         })
         .collect::<Vec<_>>()
         .join(", ")
@@ -37,6 +35,105 @@ fn check(output: Result<Array>, expected: &str) {
     let output = output.expect("builds");
     let text = explain(std::slice::from_ref(&output)).expect("plans");
     assert_eq!(kinds(output), expected, "\n{text}");
+}
+
+fn packed(dtype: Dtype) -> (Array, QuantFormat) {
+    let format = QuantFormat::new(QuantMode::Affine, Some(32), Some(4)).expect("a format");
+    let load = |dtype, shape: &[usize]| Array::load(Arc::new(Nowhere), 0, dtype, shape);
+    let parts = || -> Result<Array> {
+        let (w, s, b) =
+            (load(Dtype::U32, &[16, 4])?, load(dtype, &[16, 1])?, load(dtype, &[16, 1])?);
+        w.dequantize(&s, Some(&b), format, None)
+    };
+    (parts().expect("builds"), format)
+}
+
+#[test]
+fn a_product_reads_the_packed_matrix() {
+    let w = |dtype| packed(dtype).0;
+    let half = || input(&[4, 32]).astype(Dtype::F16);
+    let plain = "op [quantized_product]";
+    check((|| input(&[4, 32]).matmul(&w(Dtype::F32).t()?))(), plain);
+    check((|| input(&[4, 16]).matmul(&w(Dtype::F32)))(), plain);
+    // The groups of a half matrix widen instead of the matrix.
+    let widened = format!("tape [quantized_product], tape [quantized_product], {plain}");
+    check((|| input(&[4, 16]).matmul(&w(Dtype::BF16)))(), &widened);
+    check(
+        (|| half()?.matmul(&w(Dtype::F16).t()?)?.maximum(&Array::scalar(f16::ZERO)))(),
+        "tape, product [quantized_product] [epilogue]",
+    );
+    // x^T and the result's transpose are views.
+    let turned = "view [quantized_product], op [quantized_product], view [quantized_product]";
+    check((|| w(Dtype::F32).matmul(&input(&[32, 4])))(), turned);
+    // A vector has one row, which the bias does not.
+    check(
+        (|| input(&[16]).matmul(&w(Dtype::F32))?.add(&input(&[32])))(),
+        "view, product [quantized_product] [epilogue]",
+    );
+}
+
+#[test]
+fn a_dequantised_matrix_that_is_wanted_is_made() {
+    let (w, _) = packed(Dtype::F32);
+    let y = input(&[4, 16]).matmul(&w).expect("fits");
+    assert_eq!(kinds(y), "op, op");
+    drop(w);
+}
+
+#[test]
+fn attention_by_hand_is_one_step() {
+    let qkv = || (input(&[1, 4, 6, 8]), input(&[1, 4, 9, 8]), input(&[1, 4, 9, 8]));
+    check(
+        (|| {
+            let (q, k, v) = qkv();
+            let s = q.matmul(&k.swapaxes(-1, -2)?)?.multiply(&Array::scalar(0.35f32))?;
+            s.add(&input(&[6, 9]))?.softmax(Some(&[-1]), false)?.matmul(&v)
+        })(),
+        "op [attention]",
+    );
+    // A mask whose fourth axis is the scores' first has no place in the fused step.
+    check(
+        (|| {
+            let (q, k, _) = qkv();
+            let s = q.matmul(&k.swapaxes(-1, -2)?)?;
+            s.softmax(Some(&[-2]), false)?.matmul(&input(&[1, 4, 9, 8]))
+        })(),
+        "view, op, tape [fuse_rows], op",
+    );
+}
+
+#[test]
+fn a_loop_over_rows_is_a_batch() {
+    let rows = |n: i64| -> Result<Vec<Array>> {
+        let (x, w) = (input(&[8, 5]), input(&[5, 3]));
+        (0..n).map(|i| x.at(i)?.matmul(&w)?.tanh()).collect()
+    };
+    let text = explain(&[(|| Array::stack(&rows(8)?, 0))().expect("builds")]).expect("plans");
+    let count = |what: &str| text.matches(what).count();
+    assert_eq!((count("product"), count(" op "), count(" tape ")), (1, 2, 0), "{text}");
+    // Too few items.
+    let few = explain(&[(|| Array::stack(&rows(3)?, 0))().expect("builds")]).expect("plans");
+    assert!(!few.contains("batch_loop"), "{few}");
+    // A sum, whose order of addition is that of a reduction.
+    let sum = (|| {
+        rows(8)?.iter().try_fold(Array::scalar(0.0f32), |sum, y| sum.add(&y.sum(None, false)?))
+    })();
+    let text = explain(&[sum.expect("builds")]).expect("plans");
+    assert!(text.contains("[batch_sum]"), "{text}");
+}
+
+#[test]
+fn reports_are_json_and_pages() {
+    let y = input(&[4, 8]).softmax(Some(&[-1]), false).expect("builds");
+    let report = plan::report(&[y]).expect("plans");
+    let json = report.json();
+    assert!(json.contains("\"rules\": [\"fuse_rows\"]"), "{json}");
+    let page = report.html("softmax <by name>");
+    assert!(page.contains("<title>softmax &lt;by name&gt;</title>"));
+    assert!(!page.contains("<script") && !page.contains("href="), "nothing from elsewhere");
+    // The load of 128 bytes, its read, and the result.
+    let e = report.estimate;
+    assert_eq!((e.moved, e.kept, e.peak), (4 * 128, 128, 128));
 }
 
 #[test]

@@ -226,6 +226,7 @@ macro_rules! define_binary_rows {
                 /// # Errors
                 /// Kind `Shape` if the shapes cannot be broadcast, `Dtype` if the op does not take
                 /// the types.
+                #[track_caller]
                 pub fn $name(&self, other: &Array) -> Result<Array> {
                     binary(BinaryOp::$Op, self, other)
                 }
@@ -281,12 +282,14 @@ pub fn unary(op: UnaryOp, x: &Array) -> Result<Array> {
 ///
 /// # Errors
 /// Kind `Shape` if the shapes cannot be broadcast, `Dtype` if the op does not take the types.
+#[track_caller]
 pub fn binary(op: BinaryOp, x: &Array, y: &Array) -> Result<Array> {
     let info = op.info();
     let (input, _) = info.class.resolve(info.name, x.dtype(), y.dtype())?;
     if matches!(op, BinaryOp::FloorDivide | BinaryOp::Remainder) && input.is_complex() {
         return Err(Error::dtype(info.name, &[x.dtype(), y.dtype()], "real types"));
     }
+    crate::observe::promotion(info.name, x, y, input);
     let op = match op {
         op if input != Dtype::Bool => op,
         BinaryOp::Add | BinaryOp::Maximum => BinaryOp::LogicalOr,

@@ -100,6 +100,7 @@ impl Array {
     /// assert_eq!(a.matmul(&a)?.to_vec::<f32>()?, [7.0, 10.0, 15.0, 22.0]);
     /// # Ok::<(), lazulite_core::Error>(())
     /// ```
+    #[track_caller]
     pub fn matmul(&self, other: &Array) -> Result<Array> {
         if self.ndim() == 0 || other.ndim() == 0 {
             let message = format!(
@@ -110,6 +111,7 @@ impl Array {
             return Err(Error::shape("matmul", &[self.shape(), other.shape()], message));
         }
         let dtype = product_dtype(self.dtype(), other.dtype());
+        crate::observe::promotion("matmul", self, other, dtype);
         let (a, b) = (self.astype(dtype)?, other.astype(dtype)?);
         let (row, column) = (a.ndim() == 1, b.ndim() == 1);
         let a = if row { a.expand_dims(&[0])? } else { a };

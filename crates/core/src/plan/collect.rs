@@ -25,6 +25,9 @@ pub(crate) struct Graph {
     pub(crate) outputs: Vec<Slot>,
     /// Evaluations under way that produce some of the leaves.
     pub(crate) pending: Vec<Arc<Event>>,
+    /// Nodes that a rule made unnecessary. They stay alive, since the counts of handles on the
+    /// other nodes include theirs.
+    pub(crate) retired: Vec<Arc<Node>>,
 }
 
 pub(crate) struct GraphNode {
@@ -38,6 +41,11 @@ pub(crate) struct GraphNode {
     pub(crate) edges: u32,
     /// True iff somebody outside this graph may ask for the node's data later.
     pub(crate) held: bool,
+    /// The slot whose value the node's only output has, if a rule replaced the node; it then has
+    /// no inputs.
+    pub(crate) stands_for: Option<Slot>,
+    /// The rule that made the node, if one did.
+    pub(crate) rule: Option<&'static str>,
 }
 
 impl Graph {
@@ -144,10 +152,11 @@ pub(crate) fn collect(outputs: &[Array]) -> Result<Graph> {
 }
 
 impl Graph {
-    fn push(&mut self, node: Arc<Node>, inputs: SmallVec<[Slot; 2]>, leaf: bool) {
+    pub(crate) fn push(&mut self, node: Arc<Node>, inputs: SmallVec<[Slot; 2]>, leaf: bool) {
         let first = self.node_of.len() as Slot;
         let id = self.nodes.len() as NodeId;
         self.node_of.extend(std::iter::repeat_n(id, node.outputs.len()));
-        self.nodes.push(GraphNode { node, inputs, first, leaf, edges: 0, held: false });
+        let (edges, held, stands_for, rule) = (0, false, None, None);
+        self.nodes.push(GraphNode { node, inputs, first, leaf, edges, held, stands_for, rule });
     }
 }

@@ -1,4 +1,4 @@
-//! Pass 3: elementwise ops, casts and reductions become tapes, and tapes become epilogues.
+//! Pass 4: elementwise ops, casts and reductions become tapes, and tapes become epilogues.
 //!
 //! Groups grow from consumers to producers: a producer joins a group iff all its consumers are in
 //! that group, which can never make a cycle. Its *frame* must fit: `Full` members have the
@@ -99,14 +99,16 @@ struct Fuser<'a> {
 }
 
 /// Makes the steps of a rewritten graph.
-pub(crate) fn fuse(graph: &Graph, rewritten: Rewritten) -> Plan {
+pub(crate) fn fuse(graph: &Graph, rewritten: Rewritten, plain: bool) -> Plan {
     let mut fuser = Fuser::new(graph, rewritten.alias);
     for id in (0..graph.nodes.len() as NodeId).rev() {
-        fuser.place(id);
+        fuser.place(id, plain);
     }
-    fuser.evict_rows_without_reduction();
-    fuser.demote_views();
-    fuser.absorb_products();
+    if !plain {
+        fuser.evict_rows_without_reduction();
+        fuser.absorb_products();
+        fuser.demote_views();
+    }
     let steps = fuser.emit();
     let aliases = (0..graph.slots() as Slot)
         .map(|s| (s, fuser.alias[s as usize]))
@@ -184,10 +186,10 @@ impl<'a> Fuser<'a> {
     }
 
     /// Puts a node into the group of its consumers, or starts a group with it.
-    fn place(&mut self, id: NodeId) {
+    fn place(&mut self, id: NodeId, alone: bool) {
         let n = self.node(id);
         let Some(kind) = kind(self.graph, n).filter(|_| !self.is_alias(n)) else { return };
-        if let Some(group) = self.common_group(n) {
+        if let Some(group) = self.common_group(n).filter(|_| !alone) {
             let fits = self.groups[group].members.len() < MAX_MEMBERS
                 && !(kind == Kind::View && self.kept[n.first as usize]);
             if fits && self.try_join(id, kind, group) {
@@ -318,7 +320,8 @@ impl<'a> Fuser<'a> {
             let Some(group) = self.group_of[id as usize] else { continue };
             if kind(self.graph, n) == Some(Kind::View) {
                 let input = self.graph.node_of[self.input(n, 0) as usize];
-                if self.group_of[input as usize] != Some(group) {
+                let product = self.groups[group].product == Some(input);
+                if self.group_of[input as usize] != Some(group) && !product {
                     self.group_of[id as usize] = None;
                     self.groups[group].members.retain(|&m| m != id);
                 }
@@ -330,7 +333,8 @@ impl<'a> Fuser<'a> {
     }
 
     /// A product that is read by one elementwise group only, which stores one result of the
-    /// product's shape, takes that group as its epilogue.
+    /// product's shape but for unit axes, takes that group as its epilogue. The product's shape
+    /// becomes the group's space.
     fn absorb_products(&mut self) {
         for g in 0..self.groups.len() {
             if self.groups[g].axes != 0 || self.stores(g).len() != 1 {
@@ -353,7 +357,7 @@ impl<'a> Fuser<'a> {
                         && p.node.stream == n.node.stream
                         && p.node.outputs[0].dtype.is_floating()
                         && !self.kept[slot as usize]
-                        && self.shape(slot) == space
+                        && same_order(self.shape(slot), space)
                         && self.consumers[slot as usize].iter().all(|&c| {
                             self.group_of[c as usize] == Some(g)
                                 && same_order(self.shape(self.node(c).first), space)
@@ -362,6 +366,9 @@ impl<'a> Fuser<'a> {
                 })
             });
             self.groups[g].product = product;
+            if let Some(product) = product {
+                self.groups[g].space = self.node(product).first;
+            }
         }
     }
 

@@ -1,27 +1,33 @@
 //! The planner: a graph in, a printable list of steps out. It computes nothing and knows no device.
 //!
 //! Passes, in the order in which a graph meets them: [`cache`] (is the plan known?), `collect`
-//! (which nodes), `rewrite` (named rules), `fuse` (tapes and epilogues), `memory` (lifetimes and
-//! reuse). A plan speaks of slots of the graph that it was made for; another graph of the same
+//! (which nodes), [`rules`] (other nodes for a part of the graph), `rewrite` (slots with equal
+//! values), `fuse` (tapes and epilogues), `memory` (lifetimes and reuse). A plan speaks of slots of the graph that it was made for; another graph of the same
 //! structural key numbers its slots alike, so the plan runs on it with other sizes and values.
 
 pub mod cache;
 pub(crate) mod collect;
+pub(crate) mod cost;
 mod dot;
 mod explain;
 mod fuse;
 mod memory;
+mod page;
 mod rewrite;
+pub mod rules;
 pub mod tape;
 
-pub use cache::CacheStats;
+pub use cache::{CacheStats, without_rules};
 pub use collect::{NodeId, Slot};
+pub(crate) use cost::bytes;
+pub use cost::{Estimate, StepCost, estimate};
 pub use dot::dot;
-pub use explain::explain;
+pub use explain::{Report, StepReport, explain, profile, report};
 pub use tape::{Extent, Instr, Tape, TapeValue, ValueId};
 
 use crate::dtype::Literal;
 use collect::Graph;
+use rewrite::Rewritten;
 use smallvec::SmallVec;
 
 /// What to do for one evaluation, in order.
@@ -119,10 +125,10 @@ pub enum Guard {
     Value(NodeId, Literal),
 }
 
-/// Plans a graph.
-pub(crate) fn make(graph: &Graph) -> Plan {
-    let rewritten = rewrite::rewrite(graph);
-    let mut plan = fuse::fuse(graph, rewritten);
+/// Plans a graph; with `plain` every node is a step of its own.
+pub(crate) fn make(graph: &Graph, plain: bool) -> Plan {
+    let rewritten = if plain { Rewritten::nothing(graph) } else { rewrite::rewrite(graph) };
+    let mut plan = fuse::fuse(graph, rewritten, plain);
     memory::assign(graph, &mut plan);
     plan
 }
@@ -150,6 +156,6 @@ impl Work {
 /// # Errors
 /// Kind `Trace` inside a function transform.
 pub fn warm(outputs: &[crate::array::Array]) -> crate::error::Result<()> {
-    cache::plan(&collect::collect(outputs)?);
+    cache::plan(collect::collect(outputs)?);
     Ok(())
 }

@@ -1,7 +1,5 @@
-//! Pass 2: named rules that replace what a graph says by what is cheaper.
-//!
-//! At this stage a rule can say that a slot has the value of another one (an alias). Rules that
-//! choose another kernel work where steps are made (`fuse.rs`).
+//! Pass 3: slots that have the value of another slot (aliases): equal subexpressions, factors of
+//! one, and nodes that a rule of `rules` replaced.
 
 use super::Guard;
 use super::collect::{Graph, GraphNode, NodeId, Slot};
@@ -20,12 +18,23 @@ pub(crate) struct Rewritten {
     pub(crate) guards: Vec<Guard>,
 }
 
+impl Rewritten {
+    /// Every slot has a value of its own.
+    pub(crate) fn nothing(graph: &Graph) -> Rewritten {
+        Rewritten { alias: (0..graph.slots() as Slot).collect(), guards: Vec::new() }
+    }
+}
+
 /// Applies every rule to every node, in topological order.
 pub(crate) fn rewrite(graph: &Graph) -> Rewritten {
-    let mut out = Rewritten { alias: (0..graph.slots() as Slot).collect(), guards: Vec::new() };
+    let mut out = Rewritten::nothing(graph);
     let mut seen = super::cache::FastMap::<u64, SmallVec<[NodeId; 1]>>::default();
     for id in 0..graph.nodes.len() as NodeId {
         let n = &graph.nodes[id as usize];
+        if let Some(slot) = n.stands_for {
+            out.alias[n.first as usize] = out.alias[slot as usize];
+            continue;
+        }
         if n.leaf || matches!(n.node.op, Primitive::CustomFunction(_) | Primitive::Load(_)) {
             continue;
         }

@@ -12,10 +12,12 @@ use crate::array::Array;
 use crate::device::{Stream, current_stream};
 use crate::dtype::Dtype;
 use crate::error::Result;
+use crate::observe::{Clock, What};
 use crate::op::{Aval, random};
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::{Hash, Hasher};
+use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,6 +31,8 @@ pub struct Compiled<A, B, F> {
     cache: Mutex<FxHashMap<u64, Vec<Entry<A, B>>>>,
     traces: AtomicU64,
     clock: AtomicU64,
+    /// The line that made it.
+    made: &'static Location<'static>,
 }
 
 /// One trace and what it is good for.
@@ -93,6 +97,7 @@ impl Recording {
 /// # Errors
 /// The returned function fails with those of `f`, and with kind `Trace` if `f` evaluates an array
 /// that depends on its arguments.
+#[track_caller]
 pub fn compile<A: Tree, B: Tree>(f: impl Fn(A) -> Result<B>) -> impl Fn(A) -> Result<B> {
     let compiled = Compiled::new(f);
     move |args| compiled.call(args)
@@ -103,6 +108,7 @@ pub fn compile<A: Tree, B: Tree>(f: impl Fn(A) -> Result<B>) -> impl Fn(A) -> Re
 ///
 /// # Errors
 /// As [`compile`]; for other sizes also those of the ops.
+#[track_caller]
 pub fn compile_shapeless<A: Tree, B: Tree>(f: impl Fn(A) -> Result<B>) -> impl Fn(A) -> Result<B> {
     let compiled = Compiled::shapeless(f);
     move |args| compiled.call(args)
@@ -110,6 +116,7 @@ pub fn compile_shapeless<A: Tree, B: Tree>(f: impl Fn(A) -> Result<B>) -> impl F
 
 impl<A: Tree, B: Tree, F: Fn(A) -> Result<B>> Compiled<A, B, F> {
     /// `f`, not traced yet.
+    #[track_caller]
     pub fn new(f: F) -> Compiled<A, B, F> {
         Compiled {
             f,
@@ -117,10 +124,12 @@ impl<A: Tree, B: Tree, F: Fn(A) -> Result<B>> Compiled<A, B, F> {
             cache: Mutex::default(),
             traces: AtomicU64::new(0),
             clock: AtomicU64::new(0),
+            made: Location::caller(),
         }
     }
 
     /// `f`, not traced yet, with traces that serve all sizes.
+    #[track_caller]
     pub fn shapeless(f: F) -> Compiled<A, B, F> {
         Compiled { shapeless: true, ..Compiled::new(f) }
     }
@@ -143,6 +152,7 @@ impl<A: Tree, B: Tree, F: Fn(A) -> Result<B>> Compiled<A, B, F> {
         if let Some((traced, outputs)) = self.find(hash, &args, &inputs, stream) {
             return outputs.with_leaves(traced.call(&inputs)?);
         }
+        let clock = Clock::start();
         let avals: Vec<Aval> = inputs.iter().map(Array::aval).collect();
         let mut form = None;
         let traced = Recording::new(&avals, self.shapeless, |placeholders| {
@@ -151,7 +161,9 @@ impl<A: Tree, B: Tree, F: Fn(A) -> Result<B>> Compiled<A, B, F> {
             form = Some(out.with_leaves(blanks(leaves.len()))?);
             Ok(leaves)
         })?;
-        self.traces.fetch_add(1, Ordering::Relaxed);
+        let before = self.traces.fetch_add(1, Ordering::Relaxed) as usize;
+        let function = std::ptr::from_ref(self).addr() as u64;
+        clock.record(Some(self.made), || What::Trace { function, before });
         let results = traced.call(&inputs)?;
         let Some(outputs) = form else {
             return Err(crate::error::Error::argument("compile", "the function was not called"));

@@ -3,6 +3,7 @@
 mod composites;
 mod contractions;
 mod conv;
+mod doctor;
 mod engine;
 mod errors;
 mod examples;
@@ -11,6 +12,7 @@ mod indexing;
 mod linalg;
 mod quantized;
 mod random;
+mod rewrites;
 mod rules;
 mod structural;
 mod transforms;

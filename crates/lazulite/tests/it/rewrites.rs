@@ -1,0 +1,359 @@
+//! Every rule of the planner: that it applies, that it keeps values, and gradients through it.
+//! The other side of each comparison is the same function with every op a step of its own.
+
+use lazulite::plan::{explain, without_rules};
+use lazulite::prelude::*;
+use lazulite::quantized::{QuantFormat, QuantMode};
+use lazulite::random;
+use lazulite::transform::vjp_arrays;
+
+type Inputs = Vec<Array>;
+type Body = fn(&[Array]) -> Result<Array>;
+
+struct Case {
+    name: &'static str,
+    /// The rule that must show in the plan.
+    rule: &'static str,
+    inputs: fn() -> Result<Inputs>,
+    body: Body,
+    /// The greatest difference, relative to the largest value.
+    tolerance: f64,
+}
+
+fn normal(shape: &[usize], seed: u64) -> Result<Array> {
+    let x = random::normal(shape, Dtype::F32, None, None, Some(&random::key(seed)?))?;
+    x.eval()?;
+    Ok(x)
+}
+
+fn difference(a: &Array, b: &Array) -> Result<f64> {
+    assert_eq!((a.shape(), a.dtype()), (b.shape(), b.dtype()));
+    let wide = |x: &Array| x.astype(Dtype::F64)?.to_vec::<f64>();
+    let (a, b) = (wide(a)?, wide(b)?);
+    let scale = b.iter().fold(f64::MIN_POSITIVE, |m, v| m.max(v.abs()));
+    Ok(a.iter().zip(&b).map(|(x, y)| (x - y).abs() / scale).fold(0.0, f64::max))
+}
+
+fn check(case: &Case) -> Result<()> {
+    let inputs = (case.inputs)()?;
+    let plan = explain(&[(case.body)(&inputs)?])?;
+    assert!(plan.contains(&format!("[{}]", case.rule)), "{}:\n{plan}", case.name);
+    let run = || -> Result<Array> {
+        let y = (case.body)(&inputs)?;
+        y.eval()?;
+        Ok(y)
+    };
+    let (with, without) = (run()?, without_rules(run)?);
+    let off = difference(&with, &without)?;
+    assert!(off <= case.tolerance, "{}: values differ by {off:.1e}\n{plan}", case.name);
+    let compiled = {
+        let body = case.body;
+        lazulite::transform::compile(move |x: Inputs| body(&x))(inputs.clone())?
+    };
+    assert_eq!(difference(&compiled, &with)?, 0.0, "{}: compiled differs", case.name);
+
+    let floats: Vec<usize> =
+        (0..inputs.len()).filter(|&i| inputs[i].dtype() == Dtype::F32).collect();
+    let slope = || -> Result<Inputs> {
+        let primals: Inputs = floats.iter().map(|&i| inputs[i].clone()).collect();
+        let f = |x: &[Array]| {
+            let mut all = inputs.clone();
+            floats.iter().zip(x).for_each(|(&i, x)| all[i] = x.clone());
+            Ok(vec![(case.body)(&all)?.square()?.sum(None, false)?])
+        };
+        let (_, out) = vjp_arrays(f, &primals, |y| Ok(vec![y[0].ones_like()?]))?;
+        out.iter().try_for_each(Array::eval)?;
+        Ok(out)
+    };
+    for (i, (with, without)) in slope()?.iter().zip(&without_rules(slope)?).enumerate() {
+        let off = difference(with, without)?;
+        assert!(off <= 10.0 * case.tolerance, "{}: gradient {i} differs by {off:.1e}", case.name);
+    }
+    Ok(())
+}
+
+/// Sums of some tens of float32 products in different orders.
+const SUMS: f64 = 2e-6;
+
+fn packed(x: &[usize]) -> Result<Inputs> {
+    let q = normal(&[48, 128], 1)?.quantize(format()?)?;
+    lazulite::eval::eval(&q)?;
+    let mut all = vec![normal(x, 2)?];
+    all.extend(q);
+    Ok(all)
+}
+
+fn format() -> Result<QuantFormat> {
+    QuantFormat::new(QuantMode::Affine, Some(64), Some(4))
+}
+
+fn dense(i: &[Array]) -> Result<Array> {
+    i[1].dequantize(&i[2], Some(&i[3]), format()?, None)
+}
+
+#[test]
+fn dequantised_products_read_packed_weights() -> Result<()> {
+    let cases = [
+        Case {
+            name: "x @ w.T",
+            rule: "quantized_product",
+            inputs: || packed(&[5, 128]),
+            body: |i| i[0].matmul(&dense(i)?.t()?),
+            tolerance: SUMS,
+        },
+        Case {
+            name: "x @ w",
+            rule: "quantized_product",
+            inputs: || packed(&[5, 48]),
+            body: |i| i[0].matmul(&dense(i)?),
+            tolerance: SUMS,
+        },
+        Case {
+            name: "w @ x",
+            rule: "quantized_product",
+            inputs: || packed(&[128, 3]),
+            body: |i| dense(i)?.matmul(&i[0]),
+            tolerance: SUMS,
+        },
+        Case {
+            name: "w.T @ x",
+            rule: "quantized_product",
+            inputs: || packed(&[48, 3]),
+            body: |i| dense(i)?.t()?.matmul(&i[0]),
+            tolerance: SUMS,
+        },
+        Case {
+            name: "a vector, with bias",
+            rule: "quantized_product",
+            inputs: || packed(&[128]),
+            body: |i| Ok(i[0].matmul(&dense(i)?.t()?)? + 1.0),
+            tolerance: SUMS,
+        },
+    ];
+    cases.iter().try_for_each(check)
+}
+
+fn qkv(q: &[usize], k: &[usize]) -> Result<Inputs> {
+    Ok(vec![normal(q, 1)?, normal(k, 2)?, normal(k, 3)?])
+}
+
+fn softmax(s: &Array) -> Result<Array> {
+    let e = (s - s.max(Some(&[-1]), true)?).exp()?;
+    Ok(&e / e.sum(Some(&[-1]), true)?)
+}
+
+fn scores(q: &Array, k: &Array) -> Result<Array> {
+    q.matmul(&k.swapaxes(-1, -2)?)
+}
+
+/// True where query i of t may see key j of s.
+fn seen(t: usize, s: usize) -> Result<Array> {
+    Array::tri(t, s, s as i64 - t as i64, Dtype::Bool)
+}
+
+#[test]
+fn attention_by_hand_is_the_fused_step() -> Result<()> {
+    let case = |name, inputs, body| Case { name, rule: "attention", inputs, body, tolerance: SUMS };
+    let cases = [
+        case(
+            "scale after",
+            || qkv(&[2, 3, 5, 16], &[2, 3, 7, 16]),
+            |i| softmax(&(scores(&i[0], &i[1])? * 0.25))?.matmul(&i[2]),
+        ),
+        case(
+            "divided by a root, softmax called",
+            || qkv(&[2, 3, 5, 16], &[2, 3, 7, 16]),
+            |i| (scores(&i[0], &i[1])? / 4.0).softmax(Some(&[-1]), true)?.matmul(&i[2]),
+        ),
+        case(
+            "scale before",
+            || qkv(&[2, 3, 5, 16], &[2, 3, 7, 16]),
+            |i| softmax(&scores(&(&i[0] * 0.25), &i[1])?)?.matmul(&i[2]),
+        ),
+        case(
+            "no scale, no maximum",
+            || qkv(&[1, 2, 5, 8], &[1, 2, 7, 8]),
+            |i| {
+                let e = scores(&i[0], &i[1])?.exp()?;
+                (&e / e.sum(Some(&[-1]), true)?).matmul(&i[2])
+            },
+        ),
+        case(
+            "an added mask",
+            || qkv(&[2, 3, 7, 16], &[2, 3, 7, 16]),
+            |i| {
+                let mask = seen(7, 7)?.select(&Array::scalar(0.0f32), &Array::scalar(-1e9f32))?;
+                softmax(&(scores(&i[0], &i[1])? * 0.25 + mask))?.matmul(&i[2])
+            },
+        ),
+        case(
+            "a mask before the scale",
+            || qkv(&[1, 1, 4, 8], &[1, 1, 6, 8]),
+            |i| {
+                let mask = seen(4, 6)?.select(&Array::scalar(0.0f32), &Array::scalar(-50.0f32))?;
+                softmax(&((mask + scores(&i[0], &i[1])?) * 0.5))?.matmul(&i[2])
+            },
+        ),
+        case(
+            "where",
+            || qkv(&[2, 3, 5, 16], &[2, 3, 7, 16]),
+            |i| {
+                let hidden = Array::scalar(f32::NEG_INFINITY);
+                let s = seen(5, 7)?.select(&(scores(&i[0], &i[1])? * 0.25), &hidden)?;
+                softmax(&s)?.matmul(&i[2])
+            },
+        ),
+        case(
+            "where not, finite",
+            || qkv(&[2, 3, 5, 16], &[2, 3, 7, 16]),
+            |i| {
+                let hidden = seen(5, 7)?.logical_not()?;
+                let s = hidden.select(&Array::scalar(-1e4f32), &(scores(&i[0], &i[1])? * 0.25))?;
+                softmax(&s)?.matmul(&i[2])
+            },
+        ),
+        case(
+            "heads grouped by repeat",
+            || qkv(&[2, 6, 5, 16], &[2, 3, 7, 16]),
+            |i| {
+                let (k, v) = (i[1].repeat(2, Some(1))?, i[2].repeat(2, Some(1))?);
+                softmax(&(scores(&i[0], &k)? * 0.25))?.matmul(&v)
+            },
+        ),
+        case(
+            "heads grouped by an axis",
+            || qkv(&[2, 6, 5, 16], &[2, 3, 7, 16]),
+            |i| {
+                let q = i[0].reshape(&[2, 3, 2, 5, 16])?;
+                let (k, v) = (i[1].expand_dims(&[2])?, i[2].expand_dims(&[2])?);
+                softmax(&(scores(&q, &k)? * 0.25))?.matmul(&v)?.reshape(&[2, 6, 5, 16])
+            },
+        ),
+        case(
+            "one head",
+            || qkv(&[2, 5, 16], &[2, 7, 16]),
+            |i| softmax(&(scores(&i[0], &i[1])? * 0.25))?.matmul(&i[2]),
+        ),
+        case(
+            "matrices",
+            || qkv(&[5, 16], &[7, 16]),
+            |i| {
+                softmax(&(scores(&i[0], &i[1])? * 0.25 + seen(5, 7)?.astype(Dtype::F32)?))?
+                    .matmul(&i[2])
+            },
+        ),
+    ];
+    cases.iter().try_for_each(check)
+}
+
+#[test]
+fn attention_in_half_types_is_no_worse() -> Result<()> {
+    let i = qkv(&[2, 3, 5, 16], &[2, 3, 7, 16])?;
+    let exact = softmax(&(scores(&i[0], &i[1])? * 0.25))?.matmul(&i[2])?;
+    for dtype in [Dtype::F16, Dtype::BF16] {
+        let h = i.iter().map(|x| x.astype(dtype)).collect::<Result<Vec<_>>>()?;
+        let body = || {
+            let s = (scores(&h[0], &h[1])? * 0.25).astype(Dtype::F32)?;
+            softmax(&s)?.astype(dtype)?.matmul(&h[2])
+        };
+        let y = body()?;
+        let plan = explain(std::slice::from_ref(&y))?;
+        assert!(plan.contains("[attention]"), "{plan}");
+        let (with, without) = (
+            difference(&y.astype(Dtype::F32)?, &exact)?,
+            without_rules(|| difference(&body()?.astype(Dtype::F32)?, &exact))?,
+        );
+        assert!(with <= without * 1.05, "{dtype}: {with:.1e} against {without:.1e}");
+    }
+    Ok(())
+}
+
+fn row(x: &Array, i: i64) -> Result<Array> {
+    x.at(i)
+}
+
+fn loss(w: &Array, x: &Array, y: &Array) -> Result<Array> {
+    (x.matmul(w)?.tanh()? - y).square()?.mean(None, false)
+}
+
+fn each(i: &[Array], f: fn(&[Array], i64) -> Result<Array>) -> Result<Vec<Array>> {
+    (0..i[1].shape()[0] as i64).map(|j| f(i, j)).collect()
+}
+
+#[test]
+fn loops_over_items_are_batches() -> Result<()> {
+    fn wxy() -> Result<Inputs> {
+        Ok(vec![normal(&[12, 12], 1)?, normal(&[9, 12], 2)?, normal(&[9, 12], 3)?])
+    }
+    let case = |name, rule, body| Case { name, rule, inputs: wxy, body, tolerance: SUMS };
+    let cases = [
+        case("stacked losses", "batch_loop", |i| {
+            Array::stack(&each(i, |i, j| loss(&i[0], &row(&i[1], j)?, &row(&i[2], j)?))?, 0)
+        }),
+        case("rows joined along the last axis", "batch_loop", |i| {
+            let rows = each(i, |i, j| row(&i[1], j)?.matmul(&i[0])?.sin()?.reshape(&[3, 4]))?;
+            Array::concatenate(&rows, 1)
+        }),
+        case("every other column", "batch_loop", |i| {
+            let columns: Vec<Array> = (0..6)
+                .map(|j| i[1].slice(&[0, 2 * j], &[9, 2 * j + 1], &[1, 1])?.exp()?.sum(None, false))
+                .collect::<Result<_>>()?;
+            Array::stack(&columns, 0)
+        }),
+        case("a factor of each item's own", "batch_loop", |i| {
+            let rows = each(i, |i, j| Ok((row(&i[1], j)? * (j as f64 + 0.5)).exp()?))?;
+            Array::stack(&rows, 1)
+        }),
+        case("a sum of losses", "batch_sum", |i| {
+            let losses = each(i, |i, j| loss(&i[0], &row(&i[1], j)?, &row(&i[2], j)?))?;
+            losses.iter().try_fold(Array::scalar(0.0f32), |sum, x| Ok(sum + x))
+        }),
+    ];
+    cases.iter().try_for_each(check)
+}
+
+#[test]
+fn chains_stay_chains() -> Result<()> {
+    // Each state needs the one before it.
+    let (w, x) = (normal(&[8, 8], 1)?, normal(&[1, 8], 2)?);
+    let mut states = vec![x];
+    for _ in 0..6 {
+        states.push(states[states.len() - 1].matmul(&w)?.tanh()?);
+    }
+    let y = Array::concatenate(&states[1..], 0)?;
+    drop(states);
+    let plan = explain(std::slice::from_ref(&y))?;
+    assert!(!plan.contains("[batch_loop]"), "{plan}");
+    Ok(())
+}
+
+#[test]
+fn other_slices_are_other_batches() -> Result<()> {
+    // One structure, whose plan is kept; the rows are consecutive, reversed, and then in no order.
+    let x = normal(&[9, 12], 1)?;
+    for rows in [[0i64, 1, 2, 3], [8, 6, 4, 2], [5, 0, 7, 1], [3, 3, 3, 3], [1, 2, 3, 4]] {
+        let body = || -> Result<Array> {
+            let all = rows.iter().map(|&j| row(&x, j)?.exp()?.sum(None, false));
+            Array::stack(&all.collect::<Result<Vec<_>>>()?, 0)
+        };
+        let want = without_rules(|| -> Result<Vec<f32>> { body()?.to_vec() })?;
+        let got = body()?.to_vec::<f32>()?;
+        for (g, w) in got.iter().zip(&want) {
+            assert!((g - w).abs() <= 2e-6 * w.abs(), "{rows:?}: {g} and {w}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn held_parts_get_their_values() -> Result<()> {
+    // The weights are wanted too, so they are computed, and the rule does not apply.
+    let i = qkv(&[1, 2, 5, 8], &[1, 2, 7, 8])?;
+    let weights = softmax(&scores(&i[0], &i[1])?)?;
+    let y = weights.matmul(&i[2])?;
+    y.eval()?;
+    assert!(weights.is_evaluated());
+    let again = weights.matmul(&i[2])?;
+    assert!(difference(&y, &again)? <= SUMS);
+    Ok(())
+}
