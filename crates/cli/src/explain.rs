@@ -1,7 +1,9 @@
 //! `lazulite explain`: the plans of examples.
 
+use crate::loops;
 use lazulite::prelude::*;
 use lazulite::{fast, plan};
+use std::path::Path;
 
 type Example = (&'static str, &'static str, fn() -> Result<Array>);
 
@@ -21,6 +23,16 @@ const EXAMPLES: &[Example] = &[
         let (x, w) = (ones(&[64, 128])?, ones(&[128])?);
         Ok(&x + fast::rms_norm(&x, Some(&w), 1e-5)? * 0.5)
     }),
+    ("attention", "softmax(q @ k.T * scale) @ v, as written", || {
+        let (q, k, v) = (ones(&[1, 8, 64, 64])?, ones(&[1, 8, 96, 64])?, ones(&[1, 8, 96, 64])?);
+        let scores = q.matmul(&k.swapaxes(-1, -2)?)? * 0.125;
+        scores.softmax(Some(&[-1]), false)?.matmul(&v)
+    }),
+    ("loop", "stack([tanh(x[i] @ w) for i in range(64)]), as written", || {
+        let (x, w) = (ones(&[64, 32])?, ones(&[32, 32])?);
+        let rows = (0..64).map(|i| x.at(i)?.matmul(&w)?.tanh());
+        Array::stack(&rows.collect::<Result<Vec<_>>>()?, 0)
+    }),
 ];
 
 fn ones(shape: &[usize]) -> Result<Array> {
@@ -29,11 +41,12 @@ fn ones(shape: &[usize]) -> Result<Array> {
     Ok(x)
 }
 
-/// Prints the plan of an example, or the list of examples.
+/// Prints the plan of an example as text or JSON, or writes it as a page; or lists the examples.
+/// With `ran` the example is run and its steps are timed.
 ///
 /// # Errors
-/// Kind `Argument` if there is no such example.
-pub fn run(name: Option<&str>) -> Result<()> {
+/// Kind `Argument` if there is no such example, `Io` if the page cannot be written.
+pub fn run(name: Option<&str>, json: bool, html: Option<&Path>, ran: bool) -> Result<()> {
     let Some(name) = name else {
         for (name, what, _) in EXAMPLES {
             println!("{name:10} {what}");
@@ -45,6 +58,52 @@ pub fn run(name: Option<&str>) -> Result<()> {
         let message = format!("there is no example '{name}', only {}", known.join(", "));
         return Err(Error::argument("explain", message));
     };
-    println!("{what}\n\n{}", plan::explain(&[make()?])?);
+    let outputs = [make()?];
+    let report = if ran { plan::profile(&outputs)? } else { plan::report(&outputs)? };
+    if let Some(path) = html {
+        std::fs::write(path, report.html(what)).map_err(|e| {
+            let message = format!("cannot write {}: {e}", path.display());
+            Error::new(ErrorKind::Io, "explain", message)
+        })?;
+    }
+    if json {
+        print!("{}", report.json());
+        return Ok(());
+    }
+    println!("{what}\n\n{}\n{}", report.text(), report.estimate);
+    for (i, step) in report.steps.iter().enumerate() {
+        if let Some(seconds) = step.seconds {
+            println!("{i:3} {:10.1} us", seconds * 1e6);
+        }
+    }
+    Ok(())
+}
+
+/// Prints how often the plans of two loops were found and made anew, and why.
+///
+/// # Errors
+/// Those of evaluation.
+pub fn cache() -> Result<()> {
+    const STEPS: usize = 1000;
+    let loops = [
+        "a growing cache, attention called",
+        "a growing cache, attention by hand",
+        "training with a falling rate",
+    ];
+    for (i, what) in loops.into_iter().enumerate() {
+        plan::cache::clear();
+        match i {
+            0 | 1 => _ = loops::decode(STEPS, i == 1)?,
+            _ => _ = loops::train(STEPS)?,
+        }
+        let stats = plan::cache::stats();
+        println!(
+            "{what}: {STEPS} steps, {} plans found, {} made, {} of them because a guard failed",
+            stats.hits, stats.misses, stats.guard_failures
+        );
+        for (why, times) in plan::cache::failures() {
+            println!("    {times} times: {why}");
+        }
+    }
     Ok(())
 }

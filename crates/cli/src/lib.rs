@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod doctor;
 pub mod explain;
 pub mod generate;
 pub mod guide;
 pub mod info;
+pub mod loops;
 pub mod text;

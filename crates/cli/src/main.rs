@@ -1,7 +1,7 @@
 //! The `lazulite` program.
 
 use clap::{Parser, Subcommand};
-use lazulite_cli::{bench, explain, generate, guide, info};
+use lazulite_cli::{bench, doctor, explain, generate, guide, info};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -26,6 +26,9 @@ enum Command {
         /// Print JSON instead of a table.
         #[arg(long)]
         json: bool,
+        /// Write a page with bar charts to this file.
+        #[arg(long)]
+        html: Option<PathBuf>,
     },
     /// Answer a prompt with a language model from a GGUF file.
     Generate {
@@ -52,6 +55,31 @@ enum Command {
     Explain {
         /// Which example; without one, the list of them.
         example: Option<String>,
+        /// Print JSON instead of text.
+        #[arg(long)]
+        json: bool,
+        /// Write a page with the graph to this file.
+        #[arg(long)]
+        html: Option<PathBuf>,
+        /// Run the example, and say what part of the time each step took.
+        #[arg(long)]
+        run: bool,
+        /// Print how often plans were found and made anew, and why, after two loops: text made with
+        /// a growing cache, and training with a changing rate.
+        #[arg(long)]
+        cache: bool,
+    },
+    /// Run a Python program and say what costs it time, with line, seconds and a mend.
+    Doctor {
+        /// Write a trace for Perfetto (ui.perfetto.dev) to this file.
+        #[arg(long)]
+        trace: Option<PathBuf>,
+        /// Print JSON instead of text.
+        #[arg(long)]
+        json: bool,
+        /// The program and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        script: Vec<String>,
     },
     /// Print the version, devices, memory and limits.
     Info,
@@ -66,7 +94,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Guide { claims, repeats, json } => guide::run(&claims, repeats, json),
+        Command::Guide { claims, repeats, json, html } => {
+            guide::run(&claims, repeats, &guide::Output { json, html: html.as_deref() })
+        }
         Command::Generate { model, prompt, max_tokens, temperature, seed, json } => {
             generate::run(&generate::Request {
                 model: &model,
@@ -77,7 +107,11 @@ fn main() -> ExitCode {
                 json,
             })
         }
-        Command::Explain { example } => explain::run(example.as_deref()),
+        Command::Explain { cache: true, .. } => explain::cache(),
+        Command::Explain { example, json, html, run, cache: false } => {
+            explain::run(example.as_deref(), json, html.as_deref(), run)
+        }
+        Command::Doctor { trace, json, script } => doctor::run(&script, trace.as_deref(), json),
         Command::Info => info::run(),
         Command::Bench { serve: _ } => bench::serve(),
     };

@@ -220,6 +220,14 @@ pub(crate) fn promotion(op: &'static str, x: &Array, y: &Array, result: Dtype) {
     }
 }
 
+/// Records that a function, which had `before` recordings, was traced since `start`, for front
+/// doors with traces of their own.
+#[track_caller]
+pub fn traced(start: Instant, function: u64, before: usize) {
+    let clock = Clock(active().then_some(start));
+    clock.record(Some(Location::caller()), || What::Trace { function, before });
+}
+
 /// A number that no other caller gets.
 pub(crate) fn fresh_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);

@@ -26,6 +26,7 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyModule, PyString, Py
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 static DISABLED: AtomicBool = AtomicBool::new(false);
 
@@ -305,6 +306,7 @@ impl CompiledFunction {
         arrays: &[Array],
         arguments: usize,
     ) -> Answer<Arc<Entry>> {
+        let start = Instant::now();
         let avals: Vec<Aval> = arrays.iter().map(|a| Aval::new(a.shape(), a.dtype())).collect();
         let key = random::state()?;
         let inputs = self.inputs.as_ref().map(|t| t.bind(py));
@@ -365,6 +367,8 @@ impl CompiledFunction {
         let stream = current_stream();
         let entry = Arc::new(Entry { form, stream, reached, traced, result, results, draws });
         let mut entries = self.entries.lock();
+        let function = std::ptr::from_ref(self).addr() as u64;
+        lazulite::observe::traced(start, function, entries.len());
         if entries.len() >= MOST_TRACES {
             entries.remove(0);
         }

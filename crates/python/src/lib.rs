@@ -11,6 +11,7 @@ mod convert;
 mod device;
 mod distributed;
 mod dlpack;
+mod doctor;
 mod dtype;
 mod errors;
 mod fast;
@@ -54,6 +55,7 @@ fn core_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     submodule(m, "fft", fft::register)?;
     m.add("matrix_norm", m.getattr("linalg")?.getattr("norm")?)?;
     submodule(m, "distributed", distributed::register)?;
+    submodule(m, "_doctor", doctor::register)?;
     submodule(m, "metal", memory::register_metal)?;
     submodule(m, "cuda", memory::register_cuda)
 }

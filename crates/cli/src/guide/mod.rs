@@ -1,21 +1,27 @@
-//! `lazulite guide`: the performance guide's claims, both spellings side by side.
+//! `lazulite guide`: the performance guide's claims, one by one.
 //!
-//! Every pair computes the same in two spellings, of which the guide calls one slow and one fast.
-//! Here both should cost the same. The runs are interleaved; times are medians.
+//! Where the guide calls one of two spellings slow and one fast, both run, interleaved, and should
+//! cost the same; times are medians. The other claims are facts that are checked.
 
+mod checks;
+mod claims;
+mod page;
 mod pairs;
 
+use claims::{CLAIMS, Trial};
 use lazulite::backend::{self, MemoryStats};
 use lazulite::prelude::*;
 use lazulite::{eval, plan};
 use serde_json::json;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// One claim of the guide, as two spellings of one computation.
+/// Slow over fast up to which two spellings cost the same.
+const LEVEL: f64 = 1.10;
+
+/// Two spellings of one computation.
 pub struct Pair {
-    /// The claim's number in the guide, such as "C2".
-    pub claim: &'static str,
     /// What is computed.
     pub title: &'static str,
     /// The spelling that the guide calls slow.
@@ -40,55 +46,124 @@ impl Spelling {
     }
 }
 
-/// What was found for one pair.
+/// What was found for one claim in one trial.
 struct Finding {
     claim: &'static str,
+    says: &'static str,
+    seen: Seen,
+}
+
+enum Seen {
+    Times(Times),
+    /// A fact with the words for it, or why it does not hold.
+    Fact(std::result::Result<String, String>),
+}
+
+/// What was found for one pair.
+struct Times {
     title: &'static str,
     codes: [&'static str; 2],
     seconds: [f64; 2],
-    /// Bytes above the inputs at the highest point.
+    /// Bytes above the inputs at the highest point, as predicted and as measured.
+    predicted: [u64; 2],
     peaks: [usize; 2],
     /// The greatest relative difference of the results.
     difference: f64,
     same: bool,
     plans: [usize; 2],
+    /// True iff the guide's fast spelling is other work, which may pay.
+    pays: bool,
 }
 
-impl Finding {
+impl Times {
     fn ratio(&self) -> f64 {
         self.seconds[0] / self.seconds[1]
     }
+
+    fn verdict(&self) -> &'static str {
+        match self.ratio() {
+            _ if !self.same => "RESULTS DIFFER",
+            r if self.pays && r > LEVEL => "pays, as the guide says",
+            r if self.pays && r >= 1.0 / LEVEL => "no difference",
+            r if r <= LEVEL => "both cost the same",
+            _ => "the slow spelling costs more",
+        }
+    }
 }
 
-/// Runs all pairs whose claim is in `only` (all if empty) and prints a table, or JSON.
-pub fn run(only: &[String], repeats: usize, as_json: bool) -> Result<()> {
-    let mut findings = Vec::new();
-    let makers: Vec<_> = pairs::ALL
-        .iter()
-        .filter(|(claim, _)| only.is_empty() || only.iter().any(|c| c == claim))
-        .collect();
-    if makers.is_empty() {
-        let known: Vec<_> = pairs::ALL.iter().map(|(claim, _)| *claim).collect();
-        let message = format!("no such claim; the guide has {}", known.join(", "));
+impl Finding {
+    fn verdict(&self) -> &'static str {
+        match &self.seen {
+            Seen::Times(times) => times.verdict(),
+            Seen::Fact(Ok(_)) => "holds",
+            Seen::Fact(Err(_)) => "DOES NOT HOLD",
+        }
+    }
+
+    /// True iff results are equal or the fact holds.
+    fn right(&self) -> bool {
+        match &self.seen {
+            Seen::Times(times) => times.same,
+            Seen::Fact(fact) => fact.is_ok(),
+        }
+    }
+}
+
+/// How the findings are shown.
+pub struct Output<'a> {
+    /// Print JSON instead of a table.
+    pub json: bool,
+    /// Write a page with bar charts there.
+    pub html: Option<&'a Path>,
+}
+
+/// Tries all claims that are in `only` (all if empty) and shows what was found.
+pub fn run(only: &[String], repeats: usize, output: &Output<'_>) -> Result<()> {
+    if let Some(wrong) = only.iter().find(|o| CLAIMS.iter().all(|c| c.id != *o)) {
+        let message = format!("no claim {wrong}; the guide has C1 to C{}", CLAIMS.len());
         return Err(Error::argument("guide", message));
     }
+    let chosen: Vec<_> =
+        CLAIMS.iter().filter(|c| only.is_empty() || only.iter().any(|o| o == c.id)).collect();
     let progress = std::io::stderr().is_terminal();
-    for (i, (claim, make)) in makers.iter().enumerate() {
+    let mut findings = Vec::new();
+    for (i, claim) in chosen.iter().enumerate() {
         if progress {
-            eprint!("\r\x1b[K[{}/{}] {claim}", i + 1, makers.len());
+            eprint!("\r\x1b[K[{}/{}] {}", i + 1, chosen.len(), claim.id);
             let _ = std::io::stderr().flush();
         }
-        for pair in make()? {
-            findings.push(measure(&pair, repeats)?);
+        let mut found = |seen| findings.push(Finding { claim: claim.id, says: claim.says, seen });
+        for trial in claim.trials {
+            match trial {
+                Trial::Level(make) | Trial::Pays(make) => {
+                    for pair in make()? {
+                        let pays = matches!(trial, Trial::Pays(_));
+                        found(Seen::Times(measure(&pair, repeats, pays)?));
+                    }
+                }
+                Trial::Fact(check) => {
+                    found(Seen::Fact(check().map_err(|e| e.to_string())));
+                }
+            }
         }
     }
     if progress {
         eprint!("\r\x1b[K");
     }
-    if as_json {
+    if let Some(path) = output.html {
+        std::fs::write(path, page::page(&findings)).map_err(|e| {
+            let message = format!("cannot write {}: {e}", path.display());
+            Error::new(ErrorKind::Io, "guide", message)
+        })?;
+    }
+    if output.json {
         print_json(&findings);
     } else {
         print_table(&findings);
+    }
+    let wrong = findings.iter().filter(|f| !f.right()).count();
+    if wrong > 0 {
+        return Err(Error::argument("guide", format!("{wrong} claims do not hold")));
     }
     Ok(())
 }
@@ -98,20 +173,18 @@ fn memory() -> Result<MemoryStats> {
     Ok(backend::get(device)?.memory(device))
 }
 
-fn measure(pair: &Pair, repeats: usize) -> Result<Finding> {
+fn measure(pair: &Pair, repeats: usize, pays: bool) -> Result<Times> {
     let spellings = [&pair.slow, &pair.fast];
     let device = lazulite::device::current_stream().device;
-    let mut peaks = [0; 2];
-    let mut plans = [0; 2];
+    let (mut peaks, mut predicted, mut plans) = ([0; 2], [0; 2], [0; 2]);
     let mut results = Vec::new();
     for (i, spelling) in spellings.iter().enumerate() {
         let before = memory()?.active;
         backend::get(device)?.reset_peak(device);
         let out = (spelling.run)()?;
-        plans[i] = plan::explain(&out)?
-            .lines()
-            .filter(|l| l.contains('=') && !l.starts_with("    "))
-            .count();
+        let estimate = lazulite::estimate(&out)?;
+        predicted[i] = estimate.peak;
+        plans[i] = plan::report(&out)?.steps.len();
         eval::eval(&out)?;
         peaks[i] = memory()?.peak.saturating_sub(before);
         results.push(out);
@@ -137,15 +210,16 @@ fn measure(pair: &Pair, repeats: usize) -> Result<Finding> {
         v[v.len() / 2]
     };
     let [slow, fast] = &mut times;
-    Ok(Finding {
-        claim: pair.claim,
+    Ok(Times {
         title: pair.title,
         codes: [pair.slow.code, pair.fast.code],
         seconds: [median(slow), median(fast)],
+        predicted,
         peaks,
         difference,
         same: difference <= pair.tolerance,
         plans,
+        pays,
     })
 }
 
@@ -169,15 +243,43 @@ fn difference(a: &[Array], b: &[Array]) -> Result<f64> {
     Ok(worst)
 }
 
+/// The pairs among the findings.
+fn times(findings: &[Finding]) -> impl Iterator<Item = (&Finding, &Times)> {
+    findings.iter().filter_map(|f| match &f.seen {
+        Seen::Times(times) => Some((f, times)),
+        Seen::Fact(_) => None,
+    })
+}
+
+/// What all findings together say, in a line.
+fn summary(findings: &[Finding]) -> String {
+    let pairs: Vec<&Times> = times(findings).map(|(_, t)| t).collect();
+    let mut ratios: Vec<f64> = pairs.iter().filter(|t| !t.pays).map(|t| t.ratio()).collect();
+    ratios.sort_by(f64::total_cmp);
+    let facts = findings.len() - pairs.len();
+    let held = findings.iter().filter(|f| matches!(f.seen, Seen::Fact(Ok(_)))).count();
+    let mut text = format!("{held} of {facts} facts hold");
+    if let (Some(first), Some(last)) = (ratios.first(), ratios.last()) {
+        let median = ratios[ratios.len() / 2];
+        let level = ratios.iter().filter(|r| **r <= LEVEL).count();
+        let equal = pairs.iter().filter(|t| t.same).count();
+        text = format!(
+            "{} pairs, {equal} with equal results; {level} of {} slow spellings cost the same; \
+             slow/fast: median {median:.2}, least {first:.2}, greatest {last:.2}; {text}",
+            pairs.len(),
+            ratios.len()
+        );
+    }
+    text
+}
+
 fn print_table(findings: &[Finding]) {
-    let width = |f: fn(&Finding) -> usize| findings.iter().map(f).max().unwrap_or(0);
-    let (wt, ws, wf) = (
-        width(|f| f.title.chars().count()),
-        width(|f| f.codes[0].chars().count()),
-        width(|f| f.codes[1].chars().count()),
-    );
+    let width = |f: fn(&Times) -> &str| {
+        times(findings).map(|(_, t)| f(t).chars().count()).max().unwrap_or(0).max(16)
+    };
+    let (wt, ws, wf) = (width(|t| t.title), width(|t| t.codes[0]), width(|t| t.codes[1]));
     println!(
-        "{:5} {:wt$}  {:ws$}  {:wf$} {:>9} {:>9} {:>6} {:>9} {:>9}  same",
+        "{:5} {:wt$}  {:ws$}  {:wf$} {:>9} {:>9} {:>6} {:>9} {:>9}  verdict",
         "claim",
         "what",
         "the guide's slow",
@@ -188,46 +290,54 @@ fn print_table(findings: &[Finding]) {
         "slow MB",
         "fast MB"
     );
+    let wide = wt + ws + wf + 54;
     for f in findings {
-        let mb = |bytes: usize| bytes as f64 / 1e6;
-        println!(
-            "{:5} {:wt$}  {:ws$}  {:wf$} {:9.3} {:9.3} {:6.2} {:9.2} {:9.2}  {}",
-            f.claim,
-            f.title,
-            f.codes[0],
-            f.codes[1],
-            f.seconds[0] * 1e3,
-            f.seconds[1] * 1e3,
-            f.ratio(),
-            mb(f.peaks[0]),
-            mb(f.peaks[1]),
-            if f.same { "yes".to_string() } else { format!("NO ({:.1e})", f.difference) }
-        );
+        match &f.seen {
+            Seen::Times(t) => {
+                let mb = |bytes: usize| bytes as f64 / 1e6;
+                println!(
+                    "{:5} {:wt$}  {:ws$}  {:wf$} {:9.3} {:9.3} {:6.2} {:9.2} {:9.2}  {}",
+                    f.claim,
+                    t.title,
+                    t.codes[0],
+                    t.codes[1],
+                    t.seconds[0] * 1e3,
+                    t.seconds[1] * 1e3,
+                    t.ratio(),
+                    mb(t.peaks[0]),
+                    mb(t.peaks[1]),
+                    f.verdict(),
+                );
+            }
+            Seen::Fact(Ok(what) | Err(what)) => {
+                let text = format!("{}: {what}", f.says);
+                let cut: String = text.chars().take(wide).collect();
+                println!("{:5} {cut:wide$}  {}", f.claim, f.verdict());
+            }
+        }
     }
-    let mut ratios: Vec<f64> = findings.iter().map(Finding::ratio).collect();
-    ratios.sort_by(f64::total_cmp);
-    if let (Some(first), Some(last)) = (ratios.first(), ratios.last()) {
-        let median = ratios[ratios.len() / 2];
-        println!(
-            "{} pairs; slow/fast: median {median:.2}, least {first:.2}, greatest {last:.2}; equal results: {}",
-            findings.len(),
-            findings.iter().filter(|f| f.same).count()
-        );
-    }
+    println!("{}", summary(findings));
 }
 
 fn print_json(findings: &[Finding]) {
     let rows: Vec<_> = findings
         .iter()
-        .map(|f| {
-            json!({
-                "claim": f.claim, "title": f.title, "slow": f.codes[0], "fast": f.codes[1],
-                "slow_seconds": f.seconds[0], "fast_seconds": f.seconds[1], "ratio": f.ratio(),
-                "slow_peak_bytes": f.peaks[0], "fast_peak_bytes": f.peaks[1],
-                "slow_steps": f.plans[0], "fast_steps": f.plans[1],
-                "difference": f.difference, "same": f.same,
-            })
+        .map(|f| match &f.seen {
+            Seen::Times(t) => json!({
+                "claim": f.claim, "says": f.says, "verdict": f.verdict(), "title": t.title,
+                "slow": t.codes[0], "fast": t.codes[1],
+                "slow_seconds": t.seconds[0], "fast_seconds": t.seconds[1], "ratio": t.ratio(),
+                "slow_peak_bytes": t.peaks[0], "fast_peak_bytes": t.peaks[1],
+                "slow_predicted_bytes": t.predicted[0], "fast_predicted_bytes": t.predicted[1],
+                "slow_steps": t.plans[0], "fast_steps": t.plans[1],
+                "difference": t.difference, "same": t.same,
+            }),
+            Seen::Fact(fact) => json!({
+                "claim": f.claim, "says": f.says, "verdict": f.verdict(),
+                "seen": match fact { Ok(what) | Err(what) => what },
+                "same": fact.is_ok(),
+            }),
         })
         .collect();
-    println!("{}", json!({ "pairs": rows }));
+    println!("{}", json!({ "findings": rows, "summary": summary(findings) }));
 }

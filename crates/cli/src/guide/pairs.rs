@@ -9,48 +9,14 @@ use lazulite::random;
 use lazulite::scatter::UpdateMode;
 use lazulite::{device, eval, transform};
 
-type Maker = fn() -> Result<Vec<Pair>>;
-
-/// Every claim with its pairs.
-pub const ALL: &[(&str, Maker)] = &[
-    ("C2", vector_matrix),
-    ("C3", matrix_vector),
-    ("C4", addmm),
-    ("C7", quantized),
-    ("C10", gelu),
-    ("C12", residual_norm),
-    ("C16", rms_norm),
-    ("C17", layer_norm),
-    ("C18", softmax),
-    ("C19", upcast),
-    ("C22", vmap_loop),
-    ("C24", per_example_gradients),
-    ("C27", vmap_broadcast),
-    ("C33", two_streams),
-    ("C36", cast_after),
-    ("C39", evaluations),
-    ("C41", concatenate_copies),
-    ("C43", broadcast),
-    ("C44", gather_rows),
-    ("C45", put_rows),
-    ("C48", log_softmax),
-    ("C52", held_features),
-];
-
-fn normal(shape: &[usize], seed: u64) -> Result<Array> {
+pub fn normal(shape: &[usize], seed: u64) -> Result<Array> {
     let x = random::normal(shape, Dtype::F32, None, None, Some(&random::key(seed)?))?;
     x.eval()?;
     Ok(x)
 }
 
-fn pair(
-    claim: &'static str,
-    title: &'static str,
-    slow: Spelling,
-    fast: Spelling,
-    tolerance: f64,
-) -> Pair {
-    Pair { claim, title, slow, fast, tolerance }
+fn pair(title: &'static str, slow: Spelling, fast: Spelling, tolerance: f64) -> Pair {
+    Pair { title, slow, fast, tolerance }
 }
 
 /// Clones `$x`s into a closure that computes one array.
@@ -63,11 +29,30 @@ macro_rules! spell {
 
 const SUM: f64 = 1e-5;
 
-fn vector_matrix() -> Result<Vec<Pair>> {
+pub fn layouts() -> Result<Vec<Pair>> {
+    let (x, w) = (normal(&[256, 1024], 1)?, normal(&[1024, 1024], 2)?);
+    let wt = w.transpose(None)?.contiguous()?;
+    let xt = x.transpose(None)?.contiguous()?;
+    Ok(vec![
+        pair(
+            "256 rows times a matrix",
+            spell!("x @ W.T", [x, wt], x.matmul(&wt.transpose(None)?)?),
+            spell!("x @ W", [x, w], x.matmul(&w)?),
+            SUM,
+        ),
+        pair(
+            "a transposed left operand",
+            spell!("x.T @ W", [xt, w], xt.transpose(None)?.matmul(&w)?),
+            spell!("x @ W", [x, w], x.matmul(&w)?),
+            SUM,
+        ),
+    ])
+}
+
+pub fn vector_matrix() -> Result<Vec<Pair>> {
     let (x, w) = (normal(&[4096], 1)?, normal(&[4096, 4096], 2)?);
     let wt = w.transpose(None)?.contiguous()?;
     Ok(vec![pair(
-        "C2",
         "vector times matrix, 4096^2",
         spell!("x @ W", [x, wt], x.matmul(&wt)?),
         spell!("x @ W.T", [x, w], x.matmul(&w.transpose(None)?)?),
@@ -75,11 +60,10 @@ fn vector_matrix() -> Result<Vec<Pair>> {
     )])
 }
 
-fn matrix_vector() -> Result<Vec<Pair>> {
+pub fn matrix_vector() -> Result<Vec<Pair>> {
     let (x, w) = (normal(&[4096], 1)?, normal(&[4096, 4096], 2)?);
     let wt = w.transpose(None)?.contiguous()?;
     Ok(vec![pair(
-        "C3",
         "matrix times vector, 4096^2",
         spell!("W.T @ x", [x, wt], wt.transpose(None)?.matmul(&x)?),
         spell!("W @ x", [x, w], w.matmul(&x)?),
@@ -87,13 +71,12 @@ fn matrix_vector() -> Result<Vec<Pair>> {
     )])
 }
 
-fn addmm() -> Result<Vec<Pair>> {
+pub fn addmm() -> Result<Vec<Pair>> {
     let (w, b) = (normal(&[1024, 1024], 2)?, normal(&[1024], 3)?);
     let mut out = Vec::new();
     for (m, title) in [(1, "product and bias, one row"), (256, "product and bias, 256 rows")] {
         let x = normal(&[m, 1024], 1)?;
         out.push(pair(
-            "C4",
             title,
             spell!("x @ W.T + b", [x, w, b], x.matmul(&w.transpose(None)?)? + &b),
             spell!("addmm(b, x, W.T)", [x, w, b], b.addmm(&x, &w.transpose(None)?, 1.0, 1.0)?),
@@ -103,52 +86,91 @@ fn addmm() -> Result<Vec<Pair>> {
     Ok(out)
 }
 
-fn quantized() -> Result<Vec<Pair>> {
+pub fn quantized() -> Result<Vec<Pair>> {
     let (w, x) = (normal(&[2048, 2048], 1)?, normal(&[1, 2048], 2)?);
     let format = QuantFormat::new(QuantMode::Affine, Some(64), Some(4))?;
     let q = w.quantize(format)?;
     eval::eval(&q)?;
     let (wq, s, b) = (q[0].clone(), q[1].clone(), q[2].clone());
-    Ok(vec![pair(
-        "C7",
-        "4-bit product, one row, 2048^2",
-        spell!("x @ dequantize(wq).T", [x, wq, s, b], {
-            let w = wq.dequantize(&s, Some(&b), format, None)?;
-            x.matmul(&w.transpose(None)?)?
-        }),
-        spell!("quantized_matmul", [x, wq, s, b], {
-            x.quantized_matmul(&wq, &s, Some(&b), true, format)?
-        }),
-        1e-4,
-    )])
+    Ok(vec![
+        pair(
+            "4-bit product, one row, 2048^2",
+            spell!("x @ dequantize(wq).T", [x, wq, s, b], {
+                let w = wq.dequantize(&s, Some(&b), format, None)?;
+                x.matmul(&w.transpose(None)?)?
+            }),
+            spell!("quantized_matmul", [x, wq, s, b], {
+                x.quantized_matmul(&wq, &s, Some(&b), true, format)?
+            }),
+            1e-4,
+        ),
+        pair(
+            "the same, not transposed",
+            spell!("x @ dequantize(wq)", [x, wq, s, b], {
+                x.matmul(&wq.dequantize(&s, Some(&b), format, None)?)?
+            }),
+            spell!("quantized_matmul", [x, wq, s, b], {
+                x.quantized_matmul(&wq, &s, Some(&b), false, format)?
+            }),
+            1e-4,
+        ),
+    ])
 }
 
-fn gelu_of(x: &Array) -> Result<Array> {
+pub fn model() -> Result<Vec<Pair>> {
+    let layers: Vec<Array> = (0..4).map(|i| normal(&[64, 64], i)).collect::<Result<_>>()?;
+    let mut out = Vec::new();
+    for (rows, title) in [(4, "four layers, 4 x 64"), (512, "four layers, 512 x 64")] {
+        let x = normal(&[rows, 64], 9)?;
+        let run = |x: &Array, layers: &[Array]| {
+            layers.iter().try_fold(x.clone(), |y, w| (y.matmul(w)? + 0.1).tanh())
+        };
+        let own = layers.clone();
+        let compiled = transform::compile(move |x: Array| run(&x, &own));
+        let input = x.clone();
+        out.push(pair(
+            title,
+            spell!("model(x)", [x, layers], run(&x, &layers)?),
+            Spelling::new("compile(model)(x)", move || Ok(vec![compiled(input.clone())?])),
+            0.0,
+        ));
+    }
+    Ok(out)
+}
+
+pub fn gelu_of(x: &Array) -> Result<Array> {
     let inner = (x + x * x * x * 0.044715) * 0.797_884_560_802_865_4;
     Ok(x * 0.5 * (inner.tanh()? + 1.0))
 }
 
-fn gelu() -> Result<Vec<Pair>> {
-    let x = normal(&[1 << 20], 1)?;
-    let compiled = transform::compile(|x: Array| gelu_of(&x));
-    let input = x.clone();
-    Ok(vec![pair(
-        "C10",
-        "gelu of a million numbers",
-        spell!("gelu(x)", [x], gelu_of(&x)?),
-        Spelling::new("compile(gelu)(x)", move || Ok(vec![compiled(input.clone())?])),
-        0.0,
-    )])
+pub fn gelu() -> Result<Vec<Pair>> {
+    let types = [
+        (Dtype::F32, "gelu of a million numbers"),
+        (Dtype::F16, "gelu of a million float16"),
+        (Dtype::BF16, "gelu of a million bfloat16"),
+    ];
+    let pairs = types.into_iter().map(|(dtype, title)| {
+        let x = normal(&[1 << 20], 1)?.astype(dtype)?;
+        x.eval()?;
+        let compiled = transform::compile(|x: Array| gelu_of(&x));
+        let input = x.clone();
+        Ok(pair(
+            title,
+            spell!("gelu(x)", [x], gelu_of(&x)?),
+            Spelling::new("compile(gelu)(x)", move || Ok(vec![compiled(input.clone())?])),
+            0.0,
+        ))
+    });
+    pairs.collect()
 }
 
-fn residual_norm() -> Result<Vec<Pair>> {
+pub fn residual_norm() -> Result<Vec<Pair>> {
     let (x, w) = (normal(&[512, 4096], 1)?, normal(&[4096], 2)?);
     let block =
         |x: &Array, w: &Array| -> Result<Array> { Ok(x + fast::rms_norm(x, Some(w), 1e-5)? * 0.5) };
     let compiled = transform::compile(move |(x, w): (Array, Array)| block(&x, &w));
     let (cx, cw) = (x.clone(), w.clone());
     Ok(vec![pair(
-        "C12",
         "residual + scale * rms_norm",
         spell!("as written", [x, w], block(&x, &w)?),
         Spelling::new("compiled", move || Ok(vec![compiled((cx.clone(), cw.clone()))?])),
@@ -156,10 +178,9 @@ fn residual_norm() -> Result<Vec<Pair>> {
     )])
 }
 
-fn rms_norm() -> Result<Vec<Pair>> {
+pub fn rms_norm() -> Result<Vec<Pair>> {
     let (x, w) = (normal(&[1024, 4096], 1)?, normal(&[4096], 2)?);
     Ok(vec![pair(
-        "C16",
         "rms_norm, 1024 x 4096",
         spell!("x * rsqrt(mean(x*x) + eps) * w", [x, w], {
             let mean = (&x * &x).mean(Some(&[-1]), true)?;
@@ -170,10 +191,9 @@ fn rms_norm() -> Result<Vec<Pair>> {
     )])
 }
 
-fn layer_norm() -> Result<Vec<Pair>> {
+pub fn layer_norm() -> Result<Vec<Pair>> {
     let (x, w, b) = (normal(&[1024, 4096], 1)?, normal(&[4096], 2)?, normal(&[4096], 3)?);
     Ok(vec![pair(
-        "C17",
         "layer_norm, 1024 x 4096",
         spell!("(x - mean) * rsqrt(var + eps) * w + b", [x, w, b], {
             let mean = x.mean(Some(&[-1]), true)?;
@@ -185,13 +205,12 @@ fn layer_norm() -> Result<Vec<Pair>> {
     )])
 }
 
-fn softmax() -> Result<Vec<Pair>> {
+pub fn softmax() -> Result<Vec<Pair>> {
     let x = normal(&[1024, 4096], 1)?;
     let h = x.astype(Dtype::F16)?;
     h.eval()?;
     Ok(vec![
         pair(
-            "C18",
             "softmax, 1024 x 4096",
             spell!("exp(x - max) / sum", [x], {
                 let e = (&x - x.max(Some(&[-1]), true)?).exp()?;
@@ -201,21 +220,37 @@ fn softmax() -> Result<Vec<Pair>> {
             1e-6,
         ),
         pair(
-            "C18",
             "softmax in float16",
             spell!("softmax(x)", [h], h.softmax(Some(&[-1]), false)?),
             spell!("softmax(x, precise)", [h], h.softmax(Some(&[-1]), true)?),
             0.0,
         ),
+        attention()?,
     ])
 }
 
-fn upcast() -> Result<Vec<Pair>> {
+/// The weights, written out, times the values; and the fused step.
+fn attention() -> Result<Pair> {
+    let heads = |seed| normal(&[1, 8, 512, 64], seed);
+    let (q, k, v) = (heads(1)?, heads(2)?, heads(3)?);
+    Ok(pair(
+        "attention, 8 heads of 512 x 64",
+        spell!("softmax(q @ k.T * scale) @ v", [q, k, v], {
+            let s = q.matmul(&k.swapaxes(-1, -2)?)? * 0.125;
+            s.softmax(Some(&[-1]), false)?.matmul(&v)?
+        }),
+        spell!("fast.scaled_dot_product_attention", [q, k, v], {
+            fast::scaled_dot_product_attention(&q, &k, &v, 0.125, fast::Mask::None, None)?
+        }),
+        SUM,
+    ))
+}
+
+pub fn upcast() -> Result<Vec<Pair>> {
     let (x, w) = (normal(&[1024, 4096], 1)?, normal(&[4096], 2)?);
     let (x, w) = (x.astype(Dtype::F16)?, w.astype(Dtype::F16)?);
     eval::eval(&[x.clone(), w.clone()])?;
     Ok(vec![pair(
-        "C19",
         "rms_norm in float16",
         spell!("upcast, norm, downcast", [x, w], {
             let (x, w) = (x.astype(Dtype::F32)?, w.astype(Dtype::F32)?);
@@ -226,11 +261,11 @@ fn upcast() -> Result<Vec<Pair>> {
     )])
 }
 
-fn loss(w: &Array, x: &Array, y: &Array) -> Result<Array> {
+pub fn loss(w: &Array, x: &Array, y: &Array) -> Result<Array> {
     (x.matmul(w)?.tanh()? - y).square()?.mean(None, false)
 }
 
-fn vmap_loop() -> Result<Vec<Pair>> {
+pub fn vmap_loop() -> Result<Vec<Pair>> {
     let (w, x, y) = (normal(&[64, 64], 1)?, normal(&[64, 64], 2)?, normal(&[64, 64], 3)?);
     let mapped = {
         let w = w.clone();
@@ -238,7 +273,6 @@ fn vmap_loop() -> Result<Vec<Pair>> {
     };
     let (mx, my) = (x.clone(), y.clone());
     Ok(vec![pair(
-        "C22",
         "64 losses of one example each",
         spell!("a loop and stack", [w, x, y], {
             let each = (0..64).map(|i| {
@@ -252,7 +286,7 @@ fn vmap_loop() -> Result<Vec<Pair>> {
     )])
 }
 
-fn per_example_gradients() -> Result<Vec<Pair>> {
+pub fn per_example_gradients() -> Result<Vec<Pair>> {
     let (w, x, y) = (normal(&[32, 32], 1)?, normal(&[64, 32], 2)?, normal(&[64, 32], 3)?);
     let gradient = |w: Array, x: Array, y: Array| -> Result<Array> {
         transform::grad(move |w: Array| loss(&w, &x, &y))(w)
@@ -263,7 +297,6 @@ fn per_example_gradients() -> Result<Vec<Pair>> {
     };
     let (mx, my) = (x.clone(), y.clone());
     Ok(vec![pair(
-        "C24",
         "64 gradients of one example each",
         spell!("a loop and stack", [w, x, y], {
             let each = (0..64).map(|i| {
@@ -277,7 +310,7 @@ fn per_example_gradients() -> Result<Vec<Pair>> {
     )])
 }
 
-fn vmap_broadcast() -> Result<Vec<Pair>> {
+pub fn vmap_broadcast() -> Result<Vec<Pair>> {
     let (x, w) = (normal(&[1024, 1024], 1)?, normal(&[1024], 2)?);
     let mapped = {
         let w = w.clone();
@@ -285,7 +318,6 @@ fn vmap_broadcast() -> Result<Vec<Pair>> {
     };
     let mx = x.clone();
     Ok(vec![pair(
-        "C27",
         "x * w + 1 over a batch",
         Spelling::new("vmap", move || Ok(vec![mapped(mx.clone())?])),
         spell!("broadcasting", [x, w], &x * &w + 1.0),
@@ -293,7 +325,7 @@ fn vmap_broadcast() -> Result<Vec<Pair>> {
     )])
 }
 
-fn two_streams() -> Result<Vec<Pair>> {
+pub fn two_streams() -> Result<Vec<Pair>> {
     let (a, b) = (normal(&[384, 384], 1)?, normal(&[384, 384], 2)?);
     let chain = |x: &Array| -> Result<Array> {
         let mut y = x.clone();
@@ -305,7 +337,6 @@ fn two_streams() -> Result<Vec<Pair>> {
     let (s, t) = (Stream::new(Device::CPU)?, Stream::new(Device::CPU)?);
     let (c, d) = (a.clone(), b.clone());
     Ok(vec![pair(
-        "C33",
         "two independent chains of products",
         {
             let (a, b) = (a.clone(), b.clone());
@@ -318,7 +349,17 @@ fn two_streams() -> Result<Vec<Pair>> {
     )])
 }
 
-fn cast_after() -> Result<Vec<Pair>> {
+/// A file that is removed when the last spelling is dropped.
+pub struct Temporary(pub std::path::PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A file of 16 float32 tensors of 2 MB.
+pub fn tensors_on_disk() -> Result<Temporary> {
     let path =
         std::env::temp_dir().join(format!("lazulite-guide-{}.safetensors", std::process::id()));
     let names: Vec<String> = (0..16).map(|i| format!("t{i}")).collect();
@@ -326,15 +367,11 @@ fn cast_after() -> Result<Vec<Pair>> {
     let named: Vec<(&str, &dyn lazulite::io::Saved)> =
         names.iter().zip(&tensors).map(|(n, t)| (n.as_str(), t as _)).collect();
     lazulite::io::safetensors::save(&path, &named, &Default::default())?;
-    drop(tensors);
-    /// Removes the file when the last spelling is dropped.
-    struct Temporary(std::path::PathBuf);
-    impl Drop for Temporary {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_file(&self.0);
-        }
-    }
-    let file = std::rc::Rc::new(Temporary(path));
+    Ok(Temporary(path))
+}
+
+pub fn cast_after() -> Result<Vec<Pair>> {
+    let file = std::rc::Rc::new(tensors_on_disk()?);
     let load = |file: &Temporary| -> Result<Vec<Array>> {
         let input = lazulite::io::Input::open(&file.0)?;
         let arrays = lazulite::io::Contents::open(&input)?.arrays()?;
@@ -342,7 +379,6 @@ fn cast_after() -> Result<Vec<Pair>> {
     };
     let other = file.clone();
     Ok(vec![pair(
-        "C36",
         "load 32 MB, cast to float16",
         Spelling::new("cast all, then evaluate", move || load(&file)),
         Spelling::new("one tensor at a time", move || {
@@ -354,14 +390,83 @@ fn cast_after() -> Result<Vec<Pair>> {
     )])
 }
 
-fn evaluations() -> Result<Vec<Pair>> {
+/// Waits as a disk or a network would, then makes a batch.
+fn prepare(seed: u64) -> Result<Array> {
+    std::thread::sleep(std::time::Duration::from_millis(3));
+    normal(&[256, 256], seed)
+}
+
+pub fn pipeline() -> Result<Vec<Pair>> {
+    let w = normal(&[256, 256], 1)?;
+    let work =
+        |x: &Array, w: &Array| (0..4).try_fold(x.clone(), |y, _| (y.matmul(w)? * 0.06).tanh());
+    let other = w.clone();
+    Ok(vec![pair(
+        "six batches of prepare and compute",
+        Spelling::new("one after the other", move || {
+            (0..6)
+                .map(|i| {
+                    let y = work(&prepare(i)?, &w)?;
+                    y.eval()?;
+                    Ok(y)
+                })
+                .collect()
+        }),
+        Spelling::new("async_eval, then the next", move || {
+            (0..6)
+                .map(|i| {
+                    let y = work(&prepare(i)?, &other)?;
+                    eval::async_eval(std::slice::from_ref(&y))?;
+                    Ok(y)
+                })
+                .collect()
+        }),
+        0.0,
+    )])
+}
+
+pub fn items() -> Result<Vec<Pair>> {
+    let rows: Vec<Vec<f32>> = (0..1000).map(|i| vec![i as f32; 64]).collect();
+    let all = rows.clone();
+    Ok(vec![pair(
+        "1000 rows of 64 from the host",
+        Spelling::new("an array each, and stack", move || {
+            let each = rows.iter().map(|r| Array::from_slice(r, &[64]));
+            Ok(vec![Array::stack(&each.collect::<Result<Vec<_>>>()?, 0)?])
+        }),
+        Spelling::new("one array", move || {
+            Ok(vec![Array::from_slice(&all.concat(), &[1000, 64])?])
+        }),
+        0.0,
+    )])
+}
+
+pub fn cross_entropy() -> Result<Vec<Pair>> {
+    let x = normal(&[1024, 4096], 1)?;
+    let index = Array::iota(0.0, 4.0, 1024, Dtype::I32)?;
+    index.eval()?;
+    let rows = index.reshape(&[1024, 1])?;
+    Ok(vec![pair(
+        "cross-entropy of 1024 rows",
+        spell!("-log(softmax(x))[target], mean", [x, rows], {
+            let p = x.softmax(Some(&[-1]), false)?.log()?.negative()?;
+            p.take_along_axis(&rows, Some(-1))?.mean(None, false)?
+        }),
+        spell!("logsumexp(x) - x[target], mean", [x, rows], {
+            let picked = x.take_along_axis(&rows, Some(-1))?;
+            (x.logsumexp(Some(&[-1]), true)? - picked).mean(None, false)?
+        }),
+        SUM,
+    )])
+}
+
+pub fn evaluations() -> Result<Vec<Pair>> {
     let x = normal(&[256, 64], 1)?;
     let row = |x: &Array, i: i64| -> Result<Array> {
         (x.slice(&[i, 0], &[i + 1, 64], &[1, 1])? * 2.0 + 1.0).sum(None, false)
     };
     let y = x.clone();
     Ok(vec![pair(
-        "C39",
         "256 small results",
         Spelling::new("an evaluation each", move || {
             let each: Vec<Array> = (0..256).map(|i| row(&x, i)).collect::<Result<_>>()?;
@@ -373,10 +478,9 @@ fn evaluations() -> Result<Vec<Pair>> {
     )])
 }
 
-fn concatenate_copies() -> Result<Vec<Pair>> {
+pub fn concatenate_copies() -> Result<Vec<Pair>> {
     let x = normal(&[1, 4096], 1)?;
     Ok(vec![pair(
-        "C41",
         "a row 64 times",
         spell!("concatenate([x] * 64)", [x], Array::concatenate(&vec![x.clone(); 64], 0)?),
         spell!("repeat(x, 64)", [x], x.repeat(64, Some(0))?),
@@ -384,10 +488,9 @@ fn concatenate_copies() -> Result<Vec<Pair>> {
     )])
 }
 
-fn broadcast() -> Result<Vec<Pair>> {
+pub fn broadcast() -> Result<Vec<Pair>> {
     let (x, w) = (normal(&[1024, 4096], 1)?, normal(&[4096], 2)?);
     Ok(vec![pair(
-        "C43",
         "rows times a vector",
         spell!("x * concatenate([w] * n)", [x, w], {
             let row = w.reshape(&[1, 4096])?;
@@ -398,7 +501,7 @@ fn broadcast() -> Result<Vec<Pair>> {
     )])
 }
 
-fn gather_rows() -> Result<Vec<Pair>> {
+pub fn gather_rows() -> Result<Vec<Pair>> {
     let x = normal(&[32768, 256], 1)?;
     let index = random::randint(
         &Array::scalar(0i32),
@@ -409,7 +512,6 @@ fn gather_rows() -> Result<Vec<Pair>> {
     )?;
     index.eval()?;
     Ok(vec![pair(
-        "C44",
         "8192 rows by index",
         spell!("take_along_axis(x, i[:, None])", [x, index], {
             x.take_along_axis(&index.reshape(&[8192, 1])?.broadcast_to(&[8192, 256])?, Some(0))?
@@ -419,12 +521,11 @@ fn gather_rows() -> Result<Vec<Pair>> {
     )])
 }
 
-fn put_rows() -> Result<Vec<Pair>> {
+pub fn put_rows() -> Result<Vec<Pair>> {
     let (x, v) = (normal(&[32768, 256], 1)?, normal(&[512, 256], 2)?);
     let index = Array::iota(0.0, 64.0, 512, Dtype::I32)?;
     index.eval()?;
     Ok(vec![pair(
-        "C45",
         "write 512 of 32768 rows",
         spell!("put_along_axis", [x, v, index], {
             let places = index.reshape(&[512, 1])?.broadcast_to(&[512, 256])?;
@@ -442,10 +543,9 @@ fn put_rows() -> Result<Vec<Pair>> {
     )])
 }
 
-fn log_softmax() -> Result<Vec<Pair>> {
+pub fn log_softmax() -> Result<Vec<Pair>> {
     let x = normal(&[1024, 4096], 1)?;
     Ok(vec![pair(
-        "C48",
         "log probabilities",
         spell!("log(softmax(x))", [x], x.softmax(Some(&[-1]), false)?.log()?),
         spell!("x - logsumexp(x)", [x], &x - x.logsumexp(Some(&[-1]), true)?),
@@ -453,12 +553,11 @@ fn log_softmax() -> Result<Vec<Pair>> {
     )])
 }
 
-fn held_features() -> Result<Vec<Pair>> {
+pub fn held_features() -> Result<Vec<Pair>> {
     let (x, w) = (normal(&[1024, 1024], 1)?, normal(&[1024, 1024], 2)?);
     let layer = |y: &Array, w: &Array| -> Result<Array> { (y.matmul(w)? * 0.03).tanh() };
     let (a, b) = (x.clone(), w.clone());
     Ok(vec![pair(
-        "C52",
         "eight layers of 4 MB",
         Spelling::new("features held until the end", move || {
             let mut all = vec![a.clone()];
