@@ -10,9 +10,9 @@ fn loops_plan_where_a_guard_fails_and_nowhere_else() -> Result<()> {
         cache::clear();
         assert_eq!(loops::decode(1000, by_hand)?, 1003);
         let stats = cache::stats();
-        // Once as the cache's length equals no other size, once where it passes that of a head,
-        // and once where the first step's inputs are held by others than later ones.
-        assert!(stats.misses <= 4, "{} plans, by hand: {by_hand}", stats.misses);
+        // A structure for the first step, whose inputs others hold, one for most lengths, and one
+        // for each length that equals another size of the graph: 8 and 16.
+        assert!(stats.misses <= 6, "{} plans, by hand: {by_hand}", stats.misses);
         assert_eq!(stats.guard_failures, 0, "{:?}", cache::failures());
         assert!(stats.hits + stats.misses >= 1000);
     }

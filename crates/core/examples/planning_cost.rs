@@ -22,7 +22,21 @@ fn chain(nodes: usize) -> Result<Array> {
     Ok(y)
 }
 
+/// A loop over rows that a rule makes a batch of: four nodes for each of them.
+fn rows(nodes: usize) -> Result<Array> {
+    let n = (nodes / 4).max(4);
+    let x = Array::load(Arc::new(Nowhere), 0, Dtype::F32, &[n, 16])?;
+    let each = (0..n as i64).map(|i| x.at(i)?.sin()?.sum(None, false));
+    Array::stack(&each.collect::<Result<Vec<_>>>()?, 0)
+}
+
 fn main() -> Result<()> {
+    measure("a chain of elementwise ops", chain)?;
+    measure("a loop that a rule batches", rows)
+}
+
+fn measure(what: &str, graph: fn(usize) -> Result<Array>) -> Result<()> {
+    println!("{what}");
     println!("{:>8} {:>9} {:>9} {:>9} {:>9}  ns a node", "nodes", "build", "miss", "hit", "drop");
     for nodes in [10, 1_000, 100_000] {
         let mut best = [f64::INFINITY; 4];
@@ -32,7 +46,7 @@ fn main() -> Result<()> {
             let clock =
                 |slot: &mut f64, start: Instant| *slot += start.elapsed().as_secs_f64() * 1e9;
             let start = Instant::now();
-            let first = chain(nodes)?;
+            let first = graph(nodes)?;
             clock(&mut spent[0], start);
             for place in [1, 2] {
                 let start = Instant::now();
@@ -49,6 +63,6 @@ fn main() -> Result<()> {
         let [build, miss, hit, dropped] = best;
         println!("{nodes:>8} {build:>9.0} {miss:>9.0} {hit:>9.0} {dropped:>9.0}");
     }
-    let _ = explain(&[chain(10)?])?;
+    let _ = explain(&[graph(10)?])?;
     Ok(())
 }

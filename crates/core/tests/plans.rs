@@ -242,6 +242,46 @@ fn a_mean_and_its_root_are_one_tape() {
     );
 }
 
+/// Kinds of steps for several outputs, loads left out.
+fn all_kinds(outputs: &[Array]) -> String {
+    explain(outputs)
+        .expect("plans")
+        .lines()
+        .filter(|l| l.as_bytes().get(2).is_some_and(u8::is_ascii_digit) && !l.contains("= load("))
+        .map(|l| l[4..].split_whitespace().next().unwrap_or("").to_string())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[test]
+fn reductions_of_one_array_are_one_pass() {
+    let both = || -> Result<Vec<Array>> {
+        let x = input(&[4, 8]);
+        Ok(vec![x.sum(Some(&[-1]), true)?, x.max(Some(&[-1]), true)?])
+    };
+    assert_eq!(all_kinds(&both().expect("builds")), "tape");
+    // Over other axes it is another walk.
+    let apart = || -> Result<Vec<Array>> {
+        let x = input(&[4, 8]);
+        Ok(vec![x.sum(Some(&[-1]), true)?, x.max(Some(&[0]), true)?])
+    };
+    assert_eq!(all_kinds(&apart().expect("builds")), "tape tape");
+    // The second needs the first by way of a product.
+    let chain = || -> Result<Vec<Array>> {
+        let x = input(&[4, 4]);
+        let s = x.sum(Some(&[-1]), true)?;
+        let y = x.matmul(&s.broadcast_to(&[4, 4])?)?.sin()?;
+        Ok(vec![x.max(Some(&[-1]), true)?.add(&y.sum(Some(&[-1]), true)?)?])
+    };
+    let text = explain(&chain().expect("builds")).expect("plans");
+    assert!(text.contains("matmul"), "{text}");
+    let functions = || -> Result<Vec<Array>> {
+        let x = input(&[4, 8]);
+        Ok(vec![x.sin()?, x.cos()?])
+    };
+    assert_eq!(all_kinds(&functions().expect("builds")), "tape");
+}
+
 #[test]
 fn a_reduced_column_does_not_pass_for_a_row() {
     // Both have four elements, but one lies along the other axis.

@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 
 mod generate;
+mod pages;
 mod template;
 mod tokenizer;
 

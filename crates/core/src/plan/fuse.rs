@@ -80,6 +80,8 @@ struct Group {
     reductions: usize,
     /// The product that the group becomes the epilogue of.
     product: Option<NodeId>,
+    /// True iff another group that reads the same operands joined.
+    siblings: bool,
 }
 
 struct Fuser<'a> {
@@ -96,6 +98,8 @@ struct Fuser<'a> {
     group_of: Vec<Option<usize>>,
     /// For each member: it has one element for each row.
     row: Vec<bool>,
+    /// For each node: every group that reads it computes it again.
+    again: Vec<bool>,
 }
 
 /// Makes the steps of a rewritten graph.
@@ -108,6 +112,7 @@ pub(crate) fn fuse(graph: &Graph, rewritten: Rewritten, plain: bool) -> Plan {
         fuser.evict_rows_without_reduction();
         fuser.absorb_products();
         fuser.demote_views();
+        fuser.join_siblings();
     }
     let steps = fuser.emit();
     let aliases = (0..graph.slots() as Slot)
@@ -128,6 +133,7 @@ impl<'a> Fuser<'a> {
             groups: Vec::new(),
             group_of: vec![None; nodes],
             row: vec![false; nodes],
+            again: vec![false; nodes],
             alias,
         };
         for (id, n) in graph.nodes.iter().enumerate() {
@@ -198,6 +204,10 @@ impl<'a> Fuser<'a> {
                 return;
             }
         }
+        if !alone && kind == Kind::Elementwise && self.is_cheap_again(n) {
+            self.again[id as usize] = true;
+            return;
+        }
         let (space, axes) = match kind {
             Kind::View => return,
             Kind::Elementwise => (n.first, 0),
@@ -209,7 +219,112 @@ impl<'a> Fuser<'a> {
         self.row[id as usize] = kind == Kind::Reduce;
         self.group_of[id as usize] = Some(self.groups.len());
         let reductions = usize::from(kind == Kind::Reduce);
-        self.groups.push(Group { members: vec![id], space, axes, reductions, product: None });
+        self.groups.push(Group {
+            members: vec![id],
+            space,
+            axes,
+            reductions,
+            product: None,
+            siblings: false,
+        });
+    }
+
+    /// True iff computing the node in each group that reads it moves fewer bytes than storing it
+    /// once: one instruction on one array, which is there already and no wider, and constants; read
+    /// by few members of groups.
+    fn is_cheap_again(&self, n: &GraphNode) -> bool {
+        const MOST_READERS: usize = 4;
+        let cheap = matches!(n.node.op, Primitive::Cast(_) | Primitive::Binary(_));
+        let readers = &self.consumers[n.first as usize];
+        if !cheap || self.kept[n.first as usize] || !(2..=MOST_READERS).contains(&readers.len()) {
+            return false;
+        }
+        let groups = readers.iter().all(|&c| {
+            self.group_of[c as usize].is_some()
+                && self.node(c).node.stream == n.node.stream
+                && kind(self.graph, self.node(c)) != Some(Kind::View)
+        });
+        let mut arrays = 0;
+        let there = (0..n.inputs.len()).all(|i| {
+            let slot = self.input(n, i);
+            let source = self.graph.of(slot);
+            if !source.leaf && matches!(source.node.op, Primitive::Scalar(_)) {
+                return true;
+            }
+            arrays += 1;
+            source.leaf
+                && self.shape(slot) == self.shape(n.first)
+                && self.graph.dtype(slot).size() <= self.graph.dtype(n.first).size()
+        });
+        groups && there && arrays == 1
+    }
+
+    /// Groups over the same space that read an operand in common, and of which neither needs the
+    /// other, become one, which reads it once: the mean and the greatest element of rows.
+    fn join_siblings(&mut self) {
+        let mut order: Vec<usize> = (0..self.groups.len()).collect();
+        order.retain(|&g| !self.groups[g].members.is_empty() && self.groups[g].product.is_none());
+        order.sort_unstable_by_key(|&g| self.groups[g].members.last().copied());
+        // The latest group that reads a slot, for each slot.
+        let mut readers = super::cache::FastMap::<Slot, usize>::default();
+        for g in order {
+            let inputs = self.group_inputs(g);
+            let sibling = inputs.iter().find_map(|slot| {
+                readers.get(slot).copied().filter(|&earlier| self.are_siblings(earlier, g))
+            });
+            if let Some(earlier) = sibling {
+                let members = std::mem::take(&mut self.groups[earlier].members);
+                for &m in &members {
+                    self.group_of[m as usize] = Some(g);
+                }
+                let reductions = self.groups[earlier].reductions;
+                let group = &mut self.groups[g];
+                group.members.extend(members);
+                group.members.sort_unstable();
+                group.reductions += reductions;
+                group.siblings = true;
+            }
+            for slot in inputs {
+                readers.insert(slot, g);
+            }
+        }
+    }
+
+    /// What a group reads of the shape of its space.
+    fn group_inputs(&self, group: usize) -> SmallVec<[Slot; 8]> {
+        let g = &self.groups[group];
+        let mut slots = SmallVec::<[Slot; 8]>::new();
+        for &m in &g.members {
+            let n = self.node(m);
+            for i in 0..n.inputs.len() {
+                let slot = self.input(n, i);
+                let outside =
+                    self.group_of[self.graph.node_of[slot as usize] as usize] != Some(group);
+                if outside && self.shape(slot) == self.shape(g.space) && !slots.contains(&slot) {
+                    slots.push(slot);
+                }
+            }
+        }
+        slots
+    }
+
+    /// True iff `earlier` may run where `later` does: nobody reads its results before that.
+    fn are_siblings(&self, earlier: usize, later: usize) -> bool {
+        let (a, b) = (&self.groups[earlier], &self.groups[later]);
+        let (Some(&first), Some(&last)) = (a.members.last(), b.members.last()) else {
+            return false;
+        };
+        earlier != later
+            && a.axes == b.axes
+            && a.members.len() + b.members.len() <= MAX_MEMBERS
+            && self.shape(a.space) == self.shape(b.space)
+            && self.node(first).node.stream == self.node(last).node.stream
+            && a.members.iter().all(|&m| {
+                let slot = self.node(m).first as usize;
+                self.consumers[slot]
+                    .iter()
+                    .all(|&c| self.group_of[c as usize] == Some(earlier) || c > last)
+            })
     }
 
     /// The group that all consumers are in.
@@ -309,6 +424,7 @@ impl<'a> Fuser<'a> {
                 axes: 0,
                 reductions: 0,
                 product: None,
+                siblings: false,
             });
         }
     }
@@ -390,7 +506,7 @@ impl<'a> Fuser<'a> {
         let mut steps = Vec::new();
         for (id, n) in self.graph.nodes.iter().enumerate() {
             let id = id as NodeId;
-            if n.leaf || self.is_alias(n) || absorbed[id as usize] {
+            if n.leaf || self.is_alias(n) || absorbed[id as usize] || self.again[id as usize] {
                 continue;
             }
             let mut rule = None;
@@ -399,7 +515,9 @@ impl<'a> Fuser<'a> {
                     continue;
                 }
                 let tape = self.tape(group);
-                if self.groups[group].members.len() > 1 {
+                if self.groups[group].siblings {
+                    rule = Some("fuse_siblings");
+                } else if self.groups[group].members.len() > 1 {
                     rule = Some(if tape.tape.reduces() { "fuse_rows" } else { "fuse" });
                 }
                 match self.groups[group].product {
@@ -498,6 +616,9 @@ impl TapeBuilder<'_> {
         if fuser.group_of[producer] == Some(self.group) || product == Some(producer as NodeId) {
             return self.values[&slot];
         }
+        if fuser.again[producer] {
+            return self.instruction(producer as NodeId, frame, row);
+        }
         let known = self.loads.iter().position(|l| {
             l.slot == slot && l.row == row && fuser.shape(l.frame) == fuser.shape(frame)
         });
@@ -528,19 +649,47 @@ impl TapeBuilder<'_> {
             let (frame, row) = if reduce { (input, false) } else { (slot, row) };
             operands.push(self.operand(input, frame, row));
         }
-        let instr = match &n.node.op {
-            Primitive::Unary(op) => Instr::Unary(*op, operands[0]),
-            Primitive::Binary(op) => Instr::Binary(*op, operands[0], operands[1]),
-            Primitive::Select(_) => Instr::Select(operands[0], operands[1], operands[2]),
-            Primitive::Cast(_) => Instr::Cast(operands[0]),
-            Primitive::Reduce(op) => Instr::Reduce(op.op, operands[0]),
-            _ => {
-                self.values.insert(slot, operands[0]);
-                return;
+        let value = match instr(&n.node.op, &operands) {
+            Some(instr) => {
+                let extent = if row { Extent::Row } else { Extent::Full };
+                self.push(instr, fuser.graph.dtype(slot), extent)
             }
+            None => operands[0],
         };
-        let extent = if row { Extent::Row } else { Extent::Full };
-        let value = self.push(instr, fuser.graph.dtype(slot), extent);
         self.values.insert(slot, value);
     }
+
+    /// The value of a node that is computed again here, for a reader whose frame is the shape of
+    /// `frame`.
+    fn instruction(&mut self, id: NodeId, frame: Slot, row: bool) -> ValueId {
+        let fuser = self.fuser;
+        let n = fuser.node(id);
+        let operands: SmallVec<[ValueId; 3]> =
+            (0..n.inputs.len()).map(|i| self.operand(fuser.input(n, i), frame, row)).collect();
+        let full = operands.iter().any(|&v| self.tape.values[v as usize].extent == Extent::Full);
+        let extent = if full { Extent::Full } else { Extent::Row };
+        let (dtype, instr) = (fuser.graph.dtype(n.first), instr(&n.node.op, &operands));
+        let known = self
+            .tape
+            .values
+            .iter()
+            .position(|v| Some(v.instr) == instr && v.dtype == dtype && v.extent == extent);
+        match (known, instr) {
+            (Some(value), _) => value as ValueId,
+            (None, Some(instr)) => self.push(instr, dtype, extent),
+            (None, None) => operands[0],
+        }
+    }
+}
+
+/// The instruction of a member; none for views.
+fn instr(op: &Primitive, operands: &[ValueId]) -> Option<Instr> {
+    Some(match op {
+        Primitive::Unary(op) => Instr::Unary(*op, operands[0]),
+        Primitive::Binary(op) => Instr::Binary(*op, operands[0], operands[1]),
+        Primitive::Select(_) => Instr::Select(operands[0], operands[1], operands[2]),
+        Primitive::Cast(_) => Instr::Cast(operands[0]),
+        Primitive::Reduce(op) => Instr::Reduce(op.op, operands[0]),
+        _ => return None,
+    })
 }

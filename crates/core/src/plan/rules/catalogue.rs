@@ -55,6 +55,14 @@ catalogue! {
         "one pass over each row with all its reductions";
         "equal; half types accumulate in float32 and round once";
         "C16, C17, C18, C19, C46, C47, C48";
+    "fuse_siblings": "several reductions or functions of one array: `x.sum(-1), x.max(-1)`" =>
+        "one pass that reads it once";
+        "equal";
+        "C10, C16, C17";
+    "computed again": "`h.astype(float32)` or `x * 2` of an array, read in several places" =>
+        "an instruction in each step that reads it; it is never stored";
+        "equal";
+        "C19";
     "epilogue": "a product followed by bias, residual, scale or activation" =>
         "the product's tiles pass through the rest before they are stored";
         "equal";
