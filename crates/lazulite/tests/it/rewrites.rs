@@ -317,7 +317,8 @@ fn siblings_and_values_computed_again_are_equal() -> Result<()> {
     let x = normal(&[5, 7, 33], 1)?;
     let h = x.astype(Dtype::F16)?;
     h.eval()?;
-    let programs: [fn(&Array) -> Result<Vec<Array>>; 4] = [
+    type Program = fn(&Array) -> Result<Inputs>;
+    let programs: [Program; 4] = [
         |x| {
             Ok(vec![
                 x.sum(Some(&[-1]), true)?,
