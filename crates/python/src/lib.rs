@@ -55,7 +55,7 @@ fn core_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     submodule(m, "fft", fft::register)?;
     m.add("matrix_norm", m.getattr("linalg")?.getattr("norm")?)?;
     submodule(m, "distributed", distributed::register)?;
-    submodule(m, "_doctor", doctor::register)?;
+    doctor::register(m.py())?;
     submodule(m, "metal", memory::register_metal)?;
     submodule(m, "cuda", memory::register_cuda)
 }

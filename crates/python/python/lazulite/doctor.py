@@ -11,12 +11,15 @@ output with ``--json``). Inside a program::
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import runpy
 import sys
 
-from lazulite.core import _doctor
+import lazulite.core  # noqa: F401  The extension brings the module below.
+
+_doctor = importlib.import_module("lazulite._doctor")
 
 
 class Report:
