@@ -2,8 +2,9 @@
 //!
 //! Passes, in the order in which a graph meets them: [`cache`] (is the plan known?), `collect`
 //! (which nodes), [`rules`] (other nodes for a part of the graph), `rewrite` (slots with equal
-//! values), `fuse` (tapes and epilogues), `memory` (lifetimes and reuse). A plan speaks of slots of the graph that it was made for; another graph of the same
-//! structural key numbers its slots alike, so the plan runs on it with other sizes and values.
+//! values), `fuse` (tapes and epilogues), `memory` (lifetimes and reuse). A plan speaks of slots of
+//! the graph that it was made for; another graph of the same structural key numbers its slots alike,
+//! so the plan runs on it with other sizes and values.
 
 pub mod cache;
 pub(crate) mod collect;
