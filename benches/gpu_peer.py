@@ -76,6 +76,8 @@ def with_torch():
     for m in (8, 64, 512):
         y = draw(m, 4096)
         time_(f"matmul M={m} 4096", 50, lambda: y @ wide.T)
+    square = draw(4096, 4096)
+    time_("linear with bias 4096^3", 20, lambda: F.linear(square, wide, w))
     try:
         packed = torch.randint(0, 256, (4096, 2048), device="cuda", dtype=torch.uint8)
         packed = torch.ops.aten._convert_weight_to_int4pack(packed, 8)
@@ -181,6 +183,8 @@ def with_jax():
     wide = draw(4096, 4096)
     for m in (8, 64, 512):
         time_(f"matmul M={m} 4096", 50, lambda y, w: y @ w.T, draw(m, 4096), wide)
+    square = draw(4096, 4096)
+    time_("linear with bias 4096^3", 20, lambda x, w, b: x @ w.T + b, square, wide, w)
     idx = jax.random.randint(key, (16384,), 0, 16384)
     time_("row gather", 20, lambda x, i: x[i], rows, idx)
     columns = jax.random.randint(key, (16384, 4096), 0, 4096)

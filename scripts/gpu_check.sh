@@ -1,10 +1,14 @@
 #!/bin/sh
-# The CUDA backend on a machine with a GPU: the table of ops against the processor, memcheck over a
-# part of it where compute-sanitizer is there, then timings. Needs the test binary (built anywhere with
-#   cargo test -p lazulite-cuda --test gpu --no-run), a driver, NVRTC and cublasLt.
-# Usage: scripts/gpu_check.sh BINARY
+# The CUDA backend on a machine with a GPU: the table of ops against the processor (with outputs that
+# were full of ones before), then memcheck and racecheck over a part of it where compute-sanitizer is
+# there, then the times beside PyTorch and JAX where benches/gpu.py lies beside this folder. Needs the
+# test binary (built anywhere with
+#   cargo test --release -p lazulite-cuda --test gpu --no-run), a driver, NVRTC and cublasLt.
+# Usage: scripts/gpu_check.sh BINARY [PAGE OF RESULTS]
 set -u
 binary=${1:?"the path of the test binary"}
+page=${2:-}
+here=$(dirname "$0")
 libraries=$(python3 - <<'PYTHON' 2>/dev/null
 import glob, os, site
 roots = site.getsitepackages()
@@ -12,10 +16,35 @@ print(":".join(sorted(p for r in roots for p in glob.glob(os.path.join(r, "nvidi
 PYTHON
 )
 export LAZULITE_CUDA_LIBS="${LAZULITE_CUDA_LIBS:-$libraries}"
-"$binary"
-table=$?
+
+# The table in parts, side by side: most of its time is the processor's.
+parts=8
+logs=$(mktemp -d)
+part=0
+while [ $part -lt $parts ]; do
+    "$binary" $part/$parts >"$logs/$part" 2>&1 || touch "$logs/failed" &
+    part=$((part + 1))
+done
+wait
+grep -h "^FAILED\|panicked" "$logs"/*
+grep -h " passed, .* on the host" "$logs"/*
+
 if command -v compute-sanitizer >/dev/null; then
-    compute-sanitizer --tool memcheck --error-exitcode 9 "$binary" "gather" | tail -n 12
+    for tool in memcheck racecheck; do
+        for checks in "attention bfloat16 129" "attention bfloat16 4 777" "long rows" \
+            "quantized_matmul tiles 4 64 bfloat16 33" "sort bfloat16 [3, 5000]" \
+            "sum bfloat16 [300, 1031]" "cumsum false true bfloat16" "gather" "scatter"; do
+            echo "$tool: $checks"
+            compute-sanitizer --tool $tool --error-exitcode 9 "$binary" "$checks" >"$logs/tool" 2>&1 ||
+                touch "$logs/failed"
+            grep "SUMMARY" "$logs/tool"
+        done
+    done
 fi
-"$binary" bench
-exit $table
+
+if [ -f "$here/../benches/gpu.py" ]; then
+    python3 "$here/../benches/gpu.py" --program "$binary" ${page:+--page "$page"}
+else
+    "$binary" bench
+fi
+[ ! -e "$logs/failed" ]

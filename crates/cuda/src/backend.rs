@@ -3,9 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use lazulite_core::backend::{BACKENDS, Backend, Buffer, Call, Job, Limit, MemoryStats, Operand};
-use lazulite_core::op::Primitive;
+use lazulite_core::op::{BinaryOp, Primitive};
 use lazulite_core::plan::{Extent, Instr, Tape, TapeValue};
-use lazulite_core::{Device, DeviceKind, Error, ErrorKind, Result, Stream};
+use lazulite_core::{Device, DeviceKind, Dtype, Error, ErrorKind, Result, Stream};
 
 use crate::allocator::DeviceMemory;
 use crate::device::Gpu;
@@ -283,7 +283,31 @@ fn single(
     fused::execute(launch, &tape, inputs, outputs, space)
 }
 
-/// Runs a product into memory of its own, then the program that reads it.
+/// The vector that the program adds to every row of a product, if it does nothing else.
+fn bias_of<'a>(epilogue: &Tape, extra: &'a [Operand], output: &Operand) -> Option<&'a Operand> {
+    let [bias] = extra else { return None };
+    let adds = |v: &TapeValue| {
+        matches!(v.instr, Instr::Binary(BinaryOp::Add, 0, 1) | Instr::Binary(BinaryOp::Add, 1, 0))
+    };
+    let [x, y, sum] = &epilogue.values[..] else { return None };
+    let loads = matches!((x.instr, y.instr), (Instr::Load { .. }, Instr::Load { .. }));
+    // Loads come broadcast to the program's space.
+    let (n, layout) = (*output.shape().last()?, &bias.layout);
+    let last = layout.shape.len().checked_sub(1)?;
+    let along = layout.shape[last] == n
+        && layout.strides[last] == 1
+        && (0..last).all(|a| layout.shape[a] == 1 || layout.strides[a] == 0);
+    let fits = loads
+        && adds(sum)
+        && epilogue.stores[..] == [2]
+        && [x.dtype, y.dtype, sum.dtype] == [output.dtype; 3]
+        && bias.dtype == output.dtype
+        && (output.dtype.is_half() || output.dtype == Dtype::F32);
+    (fits && along).then_some(bias)
+}
+
+/// Runs a product into memory of its own, then the program that reads it. Products of half types
+/// stay wide in between, so that the result rounds once.
 fn product(
     launch: &Launch<'_>,
     op: &Primitive,
@@ -292,13 +316,30 @@ fn product(
     extra: &[Operand],
     output: &Operand,
 ) -> Result<()> {
-    let Some(value) = epilogue.values.iter().find(|v| v.instr == Instr::Load { operand: 0 }) else {
+    let product = |v: &TapeValue| v.instr == Instr::Load { operand: 0 };
+    let Some(value) = epilogue.values.iter().find(|v| product(v)) else {
         return Err(internal(op, "no use of the product"));
     };
-    let sums = launch.temporary(value.dtype, output.shape())?;
-    execute(launch, op, inputs, std::slice::from_ref(&sums))?;
+    let multiplies = matches!(op, Primitive::Matmul(_)) && matmul::supports(value.dtype);
+    let wide = multiplies && value.dtype.is_half();
+    if multiplies
+        && inputs[0].shape().last() != Some(&0)
+        && let Some(bias) = bias_of(epilogue, extra, output)
+        && launch.read(bias)?.is_multiple_of(16)
+    {
+        return matmul::with_bias(launch, &inputs[0], &inputs[1], Some(bias), output);
+    }
+    let dtype = if wide { Dtype::F32 } else { value.dtype };
+    let sums = launch.temporary(dtype, output.shape())?;
+    if wide {
+        matmul::matmul(launch, &inputs[0], &inputs[1], &sums)?;
+    } else {
+        execute(launch, op, inputs, std::slice::from_ref(&sums))?;
+    }
     let mut loads = Vec::with_capacity(1 + extra.len());
     loads.push(sums);
     loads.extend_from_slice(extra);
-    fused::execute(launch, epilogue, &loads, std::slice::from_ref(output), output.shape())
+    let mut epilogue = epilogue.clone();
+    epilogue.values.iter_mut().filter(|v| product(v)).for_each(|v| v.dtype = dtype);
+    fused::execute(launch, &epilogue, &loads, std::slice::from_ref(output), output.shape())
 }

@@ -125,7 +125,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) flash90(const __grid_consta
   const int heads = (int)g.v[2];
   const u32 rows = (t + BM - 1) / BM, items = (u32)g.v[20] * heads * rows;
   if (threadIdx.x == 0) {
-    barrier_start(q_full, 1); barrier_start(q_empty, 2);
+    barrier_start(q_full, 1); barrier_start(q_empty, 256);
     for (int i = 0; i < STAGES; i++) {
       barrier_start(k_full + 8 * i, 1); barrier_start(v_full + 8 * i, 1);
       barrier_start(k_empty + 8 * i, 2); barrier_start(v_empty + 8 * i, 2);
@@ -203,7 +203,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) flash90(const __grid_consta
 #pragma unroll
     for (int j = 0; j < EC * 32; j++) acc[j] = 0.f;
     top[0] = top[1] = -INFINITY_F; sum[0] = sum[1] = 0.f;
-    if (tiles == 0 && thread == 0) barrier_arrive(q_empty);
+    // Every thread by itself: it has read the item's number.
+    if (tiles == 0) barrier_arrive(q_empty);
     if (tiles > 0) {
       barrier_wait(k_full + 8 * (done % STAGES), done / STAGES & 1);
       take_turn(w);
@@ -212,10 +213,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) flash90(const __grid_consta
       product_commit();
       let_go(w ^ 1);
       product_wait<0>();
-      if (thread == 0) {
-        barrier_arrive(k_empty + 8 * (done % STAGES));
-        if (tiles == 1) barrier_arrive(q_empty);
-      }
+      if (thread == 0) barrier_arrive(k_empty + 8 * (done % STAGES));
+      if (tiles == 1) barrier_arrive(q_empty);
       SOFTEN(0);
       round_weights(x, p);
       for (int i = 1; i < tiles; i++) {
@@ -230,10 +229,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) flash90(const __grid_consta
         product_commit();
         let_go(w ^ 1);
         product_wait<1>();
-        if (thread == 0) {
-          barrier_arrive(k_empty + 8 * (done % STAGES));
-          if (i + 1 == tiles) barrier_arrive(q_empty);
-        }
+        if (thread == 0) barrier_arrive(k_empty + 8 * (done % STAGES));
+        if (i + 1 == tiles) barrier_arrive(q_empty);
         SOFTEN(i);
         product_wait<0>();
         if (thread == 0) barrier_arrive(v_empty + 8 * (before % STAGES));

@@ -42,6 +42,8 @@ struct Key {
     right: Side,
     out: Side,
     batch: usize,
+    /// True iff a vector is added to every row of the result.
+    bias: bool,
 }
 
 struct Algorithm {
@@ -121,6 +123,18 @@ fn side(layout: &Layout) -> Option<Side> {
 /// `out = a @ b` for the layouts of `Matmul`; half types accumulate in `float32`, which may also be
 /// the type of their result.
 pub(crate) fn matmul(launch: &Launch<'_>, a: &Operand, b: &Operand, out: &Operand) -> Result<()> {
+    with_bias(launch, a, b, None, out)
+}
+
+/// As [`matmul`], with a contiguous vector of the result's type added to every row before the
+/// result rounds; then the inner dimension must not be 0.
+pub(crate) fn with_bias(
+    launch: &Launch<'_>,
+    a: &Operand,
+    b: &Operand,
+    bias: Option<&Operand>,
+    out: &Operand,
+) -> Result<()> {
     if out.layout.is_empty() {
         return Ok(());
     }
@@ -152,6 +166,7 @@ pub(crate) fn matmul(launch: &Launch<'_>, a: &Operand, b: &Operand, out: &Operan
         Some((&last, outer)) => (outer, last),
         None => (&[][..], 1),
     };
+    let bias = bias.map(|x| launch.read(x)).transpose()?;
     let addresses = [launch.read(&b)?, launch.read(&a)?, launch.write(out)?];
     let strides = [&merged.strides[1], &merged.strides[0], &merged.strides[2]];
     let layouts = [&b.layout, &a.layout, &out.layout];
@@ -178,13 +193,21 @@ pub(crate) fn matmul(launch: &Launch<'_>, a: &Operand, b: &Operand, out: &Operan
             return Err(Error::new(ErrorKind::Kernel, "matmul", "an operand has no usable layout"));
         };
         let (dtype, result_dtype) = (a.dtype, out.dtype);
-        let key = Key { dtype, result: result_dtype, left, right, out: result, batch };
-        run(launch, key, at)?;
+        let key = Key {
+            dtype,
+            result: result_dtype,
+            left,
+            right,
+            out: result,
+            batch,
+            bias: bias.is_some(),
+        };
+        run(launch, key, at, bias.unwrap_or(0))?;
     }
     Ok(())
 }
 
-fn run(launch: &Launch<'_>, key: Key, at: [u64; 3]) -> Result<()> {
+fn run(launch: &Launch<'_>, key: Key, at: [u64; 3], bias: u64) -> Result<()> {
     let mut guard = launch.gpu.products.0.lock();
     let library = match &mut *guard {
         Some(library) => library,
@@ -200,8 +223,11 @@ fn run(launch: &Launch<'_>, key: Key, at: [u64; 3]) -> Result<()> {
     }
     let found = match library.known.entry(key) {
         Entry::Occupied(entry) => entry.into_mut(),
-        Entry::Vacant(entry) => entry.insert(choose(library.handle, &key)?),
+        Entry::Vacant(entry) => entry.insert(choose(library.handle, &key, bias)?),
     };
+    if key.bias {
+        point_at_bias(found.description, bias)?;
+    }
     let scratch = launch.scratch(found.workspace.max(1))?;
     let one = [1.0f32, 0.0];
     let zero = [0.0f32, 0.0];
@@ -235,6 +261,15 @@ fn run(launch: &Launch<'_>, key: Key, at: [u64; 3]) -> Result<()> {
     code.result().map_err(failed)
 }
 
+fn point_at_bias(description: sys::cublasLtMatmulDesc_t, bias: u64) -> Result<()> {
+    let attribute = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
+    // SAFETY: the attribute is an address.
+    unsafe {
+        let at = (&raw const bias).cast();
+        result::set_matmul_desc_attribute(description, attribute, at, 8).map_err(failed)
+    }
+}
+
 fn discard(old: Algorithm) {
     for layout in old.layouts {
         // SAFETY: the layout is ours and not used any more.
@@ -244,7 +279,7 @@ fn discard(old: Algorithm) {
     let _ = unsafe { result::destroy_matmul_desc(old.description) };
 }
 
-fn choose(handle: sys::cublasLtHandle_t, key: &Key) -> Result<Algorithm> {
+fn choose(handle: sys::cublasLtHandle_t, key: &Key, bias: u64) -> Result<Algorithm> {
     let (compute, scale) = compute_type(key.dtype);
     let description = result::create_matmul_desc(compute, scale).map_err(failed)?;
     use sys::cublasLtMatmulDescAttributes_t as D;
@@ -257,6 +292,16 @@ fn choose(handle: sys::cublasLtHandle_t, key: &Key) -> Result<Algorithm> {
             let at = (&raw const value).cast();
             result::set_matmul_desc_attribute(description, attribute, at, 4).map_err(failed)?;
         }
+    }
+    if key.bias {
+        // Rows of the result are columns here, along which the vector lies.
+        let value = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS as u32;
+        // SAFETY: the attribute is a 32-bit number.
+        unsafe {
+            let (attribute, at) = (D::CUBLASLT_MATMUL_DESC_EPILOGUE, (&raw const value).cast());
+            result::set_matmul_desc_attribute(description, attribute, at, 4).map_err(failed)?;
+        }
+        point_at_bias(description, bias)?;
     }
     let layout = |side: &Side, dtype: Dtype| -> Result<sys::cublasLtMatrixLayout_t> {
         let (rows, columns) = (side.rows as u64, side.columns as u64);

@@ -227,11 +227,11 @@ COMPLEX(sigmoid, (c128{1., 0.} / (c128{1., 0.} + wexp({-z.re, -z.im}))))
 // ---- binary functions ----
 __forceinline__ float op_atan2(float x, float y) { return atan2f(x, y); }
 __forceinline__ double op_atan2(double x, double y) { return atan2(x, y); }
-__forceinline__ float op_maximum(float x, float y) { return x != x ? x : y != y ? y : x > y ? x : y; }
+__forceinline__ float op_maximum(float x, float y) { float z; asm("max.NaN.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y)); return z; }
 __forceinline__ double op_maximum(double x, double y) { return x != x ? x : y != y ? y : x > y ? x : y; }
 __forceinline__ c64 op_maximum(c64 x, c64 y) { return x != x ? x : y != y ? y : x > y ? x : y; }
 template <class T> __forceinline__ T op_maximum(T x, T y) { return x > y ? x : y; }
-__forceinline__ float op_minimum(float x, float y) { return x != x ? x : y != y ? y : x < y ? x : y; }
+__forceinline__ float op_minimum(float x, float y) { float z; asm("min.NaN.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y)); return z; }
 __forceinline__ double op_minimum(double x, double y) { return x != x ? x : y != y ? y : x < y ? x : y; }
 __forceinline__ c64 op_minimum(c64 x, c64 y) { return x != x ? x : y != y ? y : x < y ? x : y; }
 template <class T> __forceinline__ T op_minimum(T x, T y) { return x < y ? x : y; }

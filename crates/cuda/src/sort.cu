@@ -62,7 +62,15 @@ __forceinline__ void rank(const U* keys, int shift, u32 (*counts)[256], u32* pla
   __syncthreads();
 #pragma unroll
   for (int i = 0; i < ITEMS; i++) {
-    const u32 digit = (u32)(keys[i] >> shift) & 255u, peers = __match_any_sync(0xffffffffu, digit);
+    const u32 digit = (u32)(keys[i] >> shift) & 255u;
+    // The lanes with the same digit: eight votes, which cost less than one match of whole digits.
+    u32 peers = 0xffffffffu;
+#pragma unroll
+    for (int bit = 0; bit < 8; bit++) {
+      const bool set = digit >> bit & 1;
+      const u32 vote = __ballot_sync(0xffffffffu, set);
+      peers &= set ? vote : ~vote;
+    }
     const u32 before = counts[warp][digit];
     __syncwarp();
     const u32 lower = __popc(peers & ((1u << lane) - 1));

@@ -357,6 +357,11 @@ fn moving(r: &mut Report, d: &mut Draw) {
         let x: Vec<f32> = odd.iter().cycle().take(n).copied().collect();
         let x = Array::from_slice(&x, &[n]).unwrap_or_else(|e| panic!("input: {e}"));
         for dtype in FLOATS {
+            r.check(&format!("extremes with NaN {n} {dtype}"), 0.0, 0.0, || {
+                let x = x.astype(dtype)?;
+                let y = x.flip(None)?;
+                Ok(vec![x.max(None, false)?, x.min(None, false)?, x.maximum(&y)?, x.minimum(&y)?])
+            });
             r.check(&format!("sort of extremes {n} {dtype}"), 0.0, 0.0, || {
                 let x = x.astype(dtype)?;
                 Ok(vec![x.sort(None)?, x.argsort(None)?])
@@ -417,6 +422,9 @@ fn products(r: &mut Report, d: &mut Draw) {
                     a.matmul(&bt.t()?)?,
                     at.t()?.matmul(&bt.t()?)?,
                     a.matmul(&b)?.add(&c)?.multiply(&c)?,
+                    a.matmul(&b)?.add(&c)?,
+                    c.add(&a.matmul(&bt.t()?)?)?,
+                    a.matmul(&b)?.multiply(&c)?.tanh()?,
                 ])
             });
         }
@@ -649,6 +657,8 @@ fn bench() {
             let y = draw(&[m, 4096], bf);
             time(&format!("matmul M={m} 4096"), 50, || y.matmul(&wide.t()?));
         }
+        let square = draw(&[4096, 4096], bf);
+        time("linear with bias 4096^3", 20, || square.matmul(&wide.t()?)?.add(&w));
         let format = QuantFormat::new(QuantMode::Affine, Some(64), Some(4))
             .unwrap_or_else(|e| panic!("{e}"));
         let q: Vec<Array> = wide.quantize(format).unwrap_or_else(|e| panic!("{e}"));
