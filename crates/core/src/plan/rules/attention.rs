@@ -41,8 +41,14 @@ fn softmax_of(site: &Site<'_>, slot: Slot) -> Option<Slot> {
     if let Primitive::Cast(_) = n.node.op {
         n = site.inner(n.inputs[0])?;
     }
-    let Primitive::Binary(BinaryOp::Divide) = n.node.op else { return None };
-    let (exp, total) = (n.inputs[0], site.inner(n.inputs[1])?);
+    let Primitive::Binary(op @ (BinaryOp::Divide | BinaryOp::Multiply)) = n.node.op else {
+        return None;
+    };
+    let (exp, mut total) = (n.inputs[0], site.inner(n.inputs[1])?);
+    if op == BinaryOp::Multiply {
+        let Primitive::Unary(UnaryOp::Reciprocal) = total.node.op else { return None };
+        total = site.inner(total.inputs[0])?;
+    }
     if !reduces_last(total, ReduceOp::Sum) || total.inputs[0] != exp {
         return None;
     }
