@@ -61,7 +61,8 @@ def doctor(tmp_path, program, *options):
     script.write_text(PREAMBLE + program)
     command = [sys.executable, "-m", "lazulite.doctor", "--json", *options, str(script)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    here = [i for i, l in enumerate((PREAMBLE + program).splitlines(), 1) if l.endswith("# here")]
+    lines = enumerate((PREAMBLE + program).splitlines(), 1)
+    here = [i for i, line in lines if line.endswith("# here")]
     findings = json.loads(done.stdout)["findings"]
     return [f for f in findings if f["file"] == str(script)], here
 
