@@ -6,29 +6,30 @@ import sys
 
 import pytest
 
+# A finding costs a hundredth of the program at least, of which importing NumPy is a good part.
 PREAMBLE = """
 import lazulite.core as mx
 import numpy as np
-x = mx.ones((64, 16)); mx.eval(x)
-h = mx.ones((1 << 18,), dtype=mx.float16); w = mx.ones((1 << 18,)); mx.eval(h, w)
+x = mx.ones((4096, 16)); mx.eval(x)
+h = mx.ones((1 << 23,), dtype=mx.float16); w = mx.ones((1 << 23,)); mx.eval(h, w)
 m = mx.ones((16, 16)); mx.eval(m)
 row = np.ones(4096, dtype=np.float32)
 """
 
 PLANTED = {
     "evaluations in a loop": """
-for i in range(64):
+for i in range(4096):
     y = (x[i] * 2).sum()
     mx.eval(y)  # here
 """,
     "reads in a loop": """
 total = 0.0
-for i in range(64):
+for i in range(4096):
     total += x[i].sum().item()  # here
 """,
     "recompilation": """
 f = mx.compile(lambda x: mx.sin(x * 2).sum())
-for n in range(1, 40):
+for n in range(1, 1000):
     y = f(mx.zeros((n,)))  # here
     mx.eval(y)
 """,
@@ -38,12 +39,12 @@ mx.eval(y)
 """,
     "host copies in a loop": """
 rows = []
-for i in range(64):
+for i in range(4096):
     rows.append(mx.array(row))  # here
 mx.eval(mx.stack(rows))
 """,
     "an unbatched loop": """
-rows = [x[i] @ m for i in range(64)]
+rows = [x[i] @ m for i in range(4096)]
 mx.eval(rows)  # here
 """,
 }
