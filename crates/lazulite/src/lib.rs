@@ -45,7 +45,15 @@
 //!
 //! Methods return [`Result`]; the operators panic with the same text. Bare numbers are weak: they
 //! take the array's dtype (`float16 * 2.0` stays `float16`).
+//!
+//! [`nn`] has layers, losses and `#[derive(Module)]`, [`optim`] the optimisers.
 #![forbid(unsafe_code)]
+
+// The derive macros name the crate, also inside it.
+extern crate self as lazulite;
+
+pub mod nn;
+pub mod optim;
 
 pub use lazulite_core::op::{
     blocks, conv, einsum, fast, fft, linalg, quantized, random, scatter, search, signal, stft,

@@ -10,6 +10,8 @@ mod examples;
 mod fft;
 mod indexing;
 mod linalg;
+mod modules;
+mod nn;
 mod quantized;
 mod random;
 mod rewrites;
