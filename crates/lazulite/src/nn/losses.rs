@@ -88,19 +88,20 @@ impl CrossEntropy<'_> {
                 format!("targets of {:?} for logits of {:?}", targets.shape(), logits.shape());
             return Err(Error::shape(OP, &[targets.shape(), logits.shape()], message));
         }
-        let mut logits = logits.clone();
-        let mut score = if probabilities {
-            // Differences to the greatest logit lose less to rounding than the logits do.
-            logits = logits.subtract(&logits.max(Some(&axes), true)?.stop_gradient()?)?;
-            logits.multiply(targets)?.sum(Some(&axes), false)?
+        let total = logits.logsumexp(Some(&axes), true)?;
+        // Scores of the log-probabilities: of the targets, and on average.
+        let (hit, average) = if probabilities {
+            let log = logits.subtract(&total)?;
+            (log.multiply(targets)?.sum(Some(&axes), false)?, log.mean(Some(&axes), false)?)
         } else {
-            let places = targets.expand_dims(&axes)?;
-            logits.take_along_axis(&places, Some(axes[0]))?.squeeze(Some(&axes))?
+            // The logits themselves are read at the targets only.
+            let total = total.squeeze(Some(&axes))?;
+            let chosen = logits.take_along_axis(&targets.expand_dims(&axes)?, Some(axes[0]))?;
+            let average = logits.mean(Some(&axes), false)?.subtract(&total)?;
+            (chosen.squeeze(Some(&axes))?.subtract(&total)?, average)
         };
-        if s > 0.0 {
-            score = (score * (1.0 - s)).add(&(logits.mean(Some(&axes), false)? * s))?;
-        }
-        let mut loss = logits.logsumexp(Some(&axes), false)?.subtract(&score)?;
+        let score = if s > 0.0 { (hit * (1.0 - s)).add(&(average * s))? } else { hit };
+        let mut loss = score.negative()?;
         if let Some(weights) = self.weights {
             same_shape(OP, weights, &loss)?;
             loss = loss.multiply(weights)?;
