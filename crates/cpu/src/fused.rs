@@ -35,6 +35,9 @@ use transfer::Place;
 /// of the time so on one thread of a Xeon of the fourth generation.
 const STREAMED: usize = 16 << 20;
 
+/// Bytes of inputs from which on blocks are asked for ahead: they lie beyond a core's caches.
+const FETCHED: usize = 1 << 20;
+
 /// Runs a fused step.
 ///
 /// # Errors
@@ -103,7 +106,10 @@ fn execute_on(
     let written: usize = outputs.iter().map(|x| x.layout.len() * x.dtype.size()).sum();
     let streams = written >= STREAMED && !in_place.contains(&true);
     let program = &program;
-    let bound = Bound { program, space, isa, inputs: places, outputs: sinks, streams, in_place };
+    let read: usize = inputs.iter().map(|x| x.layout.len() * x.dtype.size()).sum();
+    let fetches = read >= FETCHED && (passes == 1 || space.mode == Mode::Columns);
+    let bound =
+        Bound { program, space, isa, fetches, inputs: places, outputs: sinks, streams, in_place };
     run(&bound);
     Ok(())
 }

@@ -2,6 +2,8 @@
 //!
 //! Each column is summed in an order that depends on the shape alone; tasks are ranges of columns.
 
+use std::ops::Range;
+
 use crate::elem::{Acc, Elem};
 use crate::gemm::{Product, with_scratch};
 use crate::isa::Job;
@@ -15,6 +17,8 @@ pub(crate) const MOST_ROWS: usize = 4;
 pub(crate) const PAD: usize = 128;
 /// Products that read fewer elements stay on the caller's thread.
 const SERIAL: usize = 1 << 16;
+/// Rows that are done at once: as vectors of 4096 elements they take 4 MiB.
+const AT_ONCE: usize = 256;
 
 /// Contiguous rows of x in the type of the sums.
 #[derive(Clone, Copy)]
@@ -29,7 +33,16 @@ pub struct Vectors<T> {
     pub extra: *mut T,
 }
 
-// SAFETY: the vectors are written before they are shared.
+impl<T> Vectors<T> {
+    /// Row `r` alone, which exists.
+    fn row(self, r: usize) -> Vectors<T> {
+        let (x, extra) =
+            (self.x.wrapping_add(r * self.ld), self.extra.wrapping_add(r * self.ld / 16));
+        Vectors { x, extra, m: 1, ld: self.ld }
+    }
+}
+
+// SAFETY: the vectors are written before they are shared, or by one task each.
 unsafe impl<T: Send> Send for Vectors<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Vectors<T> {}
@@ -41,43 +54,50 @@ pub(crate) fn product<T: Acc>(p: &Product<T>) -> bool {
     }
     let batches = p.out.batches();
     if let Some(columns) = p.b.gemv_columns(p.m) {
-        (0..batches).for_each(|batch| vectors(p, batch, p.a, p.b, [p.m, p.n], columns, false));
+        for batch in 0..batches {
+            for first in (0..p.m).step_by(AT_ONCE) {
+                let rows = first..p.m.min(first + AT_ONCE);
+                vectors(p, batch, [p.a, p.b], rows, p.n, columns, false);
+            }
+        }
         return true;
     }
     if p.n == 1
         && let Some(columns) = p.a.gemv_columns(1)
     {
-        (0..batches).for_each(|batch| vectors(p, batch, p.b, p.a, [1, p.m], columns, true));
+        (0..batches).for_each(|batch| vectors(p, batch, [p.b, p.a], 0..1, p.m, columns, true));
         return true;
     }
     false
 }
 
-/// `x: (m, k)` times `w: (n, k)`; with `across` the result is a column.
+/// Some rows of `x: (m, k)` times `w: (n, k)`; with `across` the result is a column.
 fn vectors<T: Acc>(
     p: &Product<T>,
     batch: usize,
-    x: &dyn Operand<T>,
-    w: &dyn Operand<T>,
-    [m, n]: [usize; 2],
+    [x, w]: [&dyn Operand<T>; 2],
+    rows: Range<usize>,
+    n: usize,
     columns: usize,
     across: bool,
 ) {
-    let ld = p.k.next_multiple_of(PAD);
+    let (m, ld) = (rows.len(), p.k.next_multiple_of(PAD));
     let columns = columns.min(n.next_multiple_of(64));
     // Slots 1 and 2 are the caller's, slot 0 each task's.
     with_scratch(1, [m * ld, m * ld / 16], |[data, extra]: [*mut T; 2]| {
         let v = Vectors { x: data, m, ld, extra };
-        for r in 0..m {
-            // SAFETY: the row lies inside x, the buffer has room, and `kind` is available.
-            unsafe {
-                let row = data.add(r * ld);
-                x.pack(p.kind, batch, [r, 1, 1], [0, p.k], row);
-                std::slice::from_raw_parts_mut(row.add(p.k), ld - p.k).fill(T::default());
+        pool::parallel_for(m, (SERIAL / ld).max(1), |part| {
+            for r in part.clone() {
+                // SAFETY: the row lies inside x, the buffer has room, and `kind` is available.
+                unsafe {
+                    let row = v.row(r).x;
+                    x.pack(p.kind, batch, [rows.start + r, 1, 1], [0, p.k], row);
+                    std::slice::from_raw_parts_mut(row.add(p.k), ld - p.k).fill(T::default());
+                    // These vectors are this task's alone.
+                    w.prepare(p.kind, v.row(r));
+                }
             }
-        }
-        // SAFETY: the vectors are this thread's alone.
-        unsafe { w.prepare(p.kind, v) };
+        });
         let task = |i: usize| {
             let start = i * columns;
             let count = columns.min(n - start);
@@ -92,13 +112,13 @@ fn vectors<T: Acc>(
                             finish(p, batch, start + j, 0, std::slice::from_mut(y));
                         }
                     } else {
-                        finish(p, batch, r, start, y);
+                        finish(p, batch, rows.start + r, start, y);
                     }
                 }
             });
         };
         let tasks = n.div_ceil(columns);
-        if n.saturating_mul(p.k) < SERIAL {
+        if m.saturating_mul(n).saturating_mul(p.k) < SERIAL {
             (0..tasks).for_each(task);
         } else {
             pool::run(tasks, &task);

@@ -7,6 +7,8 @@ mod dot;
 mod sum;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod tile;
 
 use half::{bf16, f16};
 use lazulite_core::backend::Operand;

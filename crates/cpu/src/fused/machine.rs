@@ -14,6 +14,10 @@ const ROW_LEAF: usize = 8;
 const COLUMN_LEAF: usize = 64;
 /// Bytes from one running result to the next of a tree level.
 const WIDEST: usize = 8;
+/// How many blocks ahead memory is asked for what will be read. The processor looks ahead by itself,
+/// but not while a block is computed, nor from one row of columns to the next: the sums of the
+/// columns of 64 MiB took 0.45 of the time so, those of the rows 0.5 to 0.7.
+const AHEAD: usize = 3;
 
 /// A call with its operands bound.
 pub(super) struct Bound<'a> {
@@ -24,6 +28,8 @@ pub(super) struct Bound<'a> {
     pub outputs: SmallVec<[Place; 2]>,
     /// True iff outputs are written past the caches.
     pub streams: bool,
+    /// True iff blocks are asked for some time before they are read.
+    pub fetches: bool,
     /// True iff an output has the memory of an input.
     pub in_place: SmallVec<[bool; 2]>,
 }
@@ -340,6 +346,11 @@ impl<'a> Machine<'a> {
                 }
             }
             let size = place.dtype.size();
+            if bound.fetches && along.is_contiguous() {
+                let (along, across) = if rows { (AHEAD * BLOCK, 0) } else { (0, AHEAD) };
+                let ahead = offset + other.step() * across as isize + (start + along) as isize;
+                transfer::fetch(place.first.wrapping_offset(ahead * size as isize), n * size);
+            }
             // SAFETY: the elements lie inside the operand; slots and buffers have room for a block.
             unsafe {
                 let from = place.first.offset(offset * size as isize);

@@ -9,6 +9,7 @@ use super::kernel::{self, Cast, Kernel, Reducer};
 use super::lower::{is_bitwise_one, is_bitwise_two};
 use super::space::BLOCK;
 use crate::isa::IsaKind;
+use lazulite_core::op::{BinaryOp, UnaryOp};
 use lazulite_core::plan::{Extent, Instr, Tape};
 use lazulite_core::{Dtype, Error, Result};
 
@@ -415,6 +416,19 @@ fn chain_steps(tape: &Tape, root: &[u16], steps: &mut Vec<Step>, lasting: &[bool
     for at in 0..steps.len() {
         let d = steps[at].d;
         alone[d as usize] = Some(at);
+        if let Instr::Unary(UnaryOp::Exp, v) = tape.values[d as usize].instr {
+            let i = root[v as usize] as usize;
+            if uses[i] == 1
+                && !lasting[i]
+                && let Some(before) = alone[i]
+                && let Some((BinaryOp::Subtract, a, b)) = single(i as u16)
+            {
+                steps[at] = Step { kernel: kernel::chain_exp(isa), scale: 1, d, a, b, c: b };
+                gone[before] = true;
+                alone[i] = None;
+            }
+            continue;
+        }
         let Some((second, x, y)) = single(d) else { continue };
         for (v, other, back) in [(x, y, false), (y, x, true)] {
             let i = v as usize;

@@ -59,6 +59,11 @@ impl Walk {
         matches!(self.dims.as_slice(), [(_, 1)])
     }
 
+    /// The distance between successive elements of the innermost axis.
+    pub(super) fn step(&self) -> isize {
+        self.dims.last().map_or(0, |d| d.1)
+    }
+
     /// Where the element with this flat index lies, relative to the first.
     pub(super) fn offset(&self, flat: usize) -> isize {
         match self.dims.as_slice() {

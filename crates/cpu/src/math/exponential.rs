@@ -5,6 +5,7 @@
 //! `ln(1 + f) = f - f^2 / 2 + s (f^2 / 2 + R(s^2))` with `s = f / (2 + f)` (Tang 1990).
 
 use super::lane::{Float, clamp, polynomial};
+use std::hint::select_unpredictable;
 
 /// `(e^r - 1, n)` with `x = n ln(2) + r` and `|r| <= ln(2) / 2`.
 #[inline(always)]
@@ -19,22 +20,27 @@ fn expm1_reduced<F: Float>(x: F) -> (F, F) {
     (r + (r * r).madd(q, rest.madd(r, rest)), n)
 }
 
-/// `p 2^n`, rounded once also where the result is subnormal.
+/// `p 2^n` for a shifted `n`, rounded once also where the result is subnormal: by way of
+/// `2^(n + 64)` where the result is below 1, and of `2^(n - 64)` elsewhere.
 #[inline(always)]
-fn scale<F: Float>(p: F, n: F) -> F {
-    let half = (n * F::lit(0.5)).round_small();
-    p * half.pow2() * (n - half).pow2()
+fn scale<F: Float>(p: F, n: F, is_small: bool) -> F {
+    let lift = select_unpredictable(is_small, 64, -64);
+    let back = F::select(is_small, F::lit(TWO_64.recip()), F::lit(TWO_64));
+    p * n.pow2_shifted(lift) * back
 }
+
+const TWO_64: f64 = 18_446_744_073_709_551_616.0;
 
 #[inline(always)]
 pub(super) fn exp<F: Float>(x: F) -> F {
     let (low, high) = F::LIMITS.exp;
     let x = clamp(x, F::lit(low), F::lit(high));
     let (ln2_high, ln2_low) = F::LIMITS.ln2;
-    let n = (x * F::lit(std::f64::consts::LOG2_E)).round_small();
+    let shifted = x.shift(F::lit(std::f64::consts::LOG2_E));
+    let n = shifted.unshift();
     let r = n.madd(F::lit(-ln2_low), n.madd(F::lit(-ln2_high), x));
     let p = (r * r).madd(polynomial(r, F::TABLES.expm1), r);
-    scale(p + F::lit(1.0), n)
+    scale(p + F::lit(1.0), shifted, x < F::lit(0.0))
 }
 
 #[inline(always)]
@@ -42,10 +48,10 @@ pub(super) fn exp2<F: Float>(x: F) -> F {
     let (low, high) = F::LIMITS.exp;
     let per_octave = F::lit(std::f64::consts::LOG2_E);
     let x = clamp(x, F::lit(low) * per_octave, F::lit(high) * per_octave);
-    let n = x.round_small();
-    let r = (x - n) * F::lit(std::f64::consts::LN_2);
+    let n = x.shift(F::lit(1.0));
+    let r = (x - n.unshift()) * F::lit(std::f64::consts::LN_2);
     let p = (r * r).madd(polynomial(r, F::TABLES.expm1), r);
-    scale(p + F::lit(1.0), n)
+    scale(p + F::lit(1.0), n, x < F::lit(0.0))
 }
 
 /// `(e^x - 1) / 4`, which does not overflow before `sinh(x)` does.
@@ -79,7 +85,7 @@ pub(super) fn sinh<F: Float>(x: F) -> F {
 #[inline(always)]
 pub(super) fn cosh<F: Float>(x: F) -> F {
     let (p, n) = expm1_reduced(clamp(x.abs(), F::lit(0.0), F::lit(F::LIMITS.expm1.1)));
-    let half = scale(p + F::lit(1.0), n - F::lit(1.0));
+    let half = scale(p + F::lit(1.0), (n - F::lit(1.0)).shift(F::lit(1.0)), false);
     half + F::lit(0.25) / half
 }
 
@@ -87,15 +93,15 @@ pub(super) fn cosh<F: Float>(x: F) -> F {
 pub(super) fn tanh<F: Float>(x: F) -> F {
     let a = x.abs();
     let limit = F::lit(F::LIMITS.tanh);
-    let twice = F::lit(2.0) * F::select(a > limit, limit, a);
-    let (p, n) = expm1_reduced(twice);
-    // Near 0 this is p itself, so that one division serves both ranges.
-    let wide = expm1_quarter(p, n) * F::lit(4.0);
-    let is_near = n == F::lit(0.0);
-    // There the rounding of p and of the quotient would add up: tanh(a) = a - (a p - t) / (p + 2)
-    // with t = p - 2 a needs only the correction.
-    let part = F::select(is_near, a * p - (p - twice), wide) / (wide + F::lit(2.0));
-    F::select(is_near, a - part, part).copysign(x)
+    let a = F::select(a > limit, limit, a);
+    // The error of ln(2) in one part does not show: tanh(a) is flat where n is not small.
+    let shifted = a.shift(F::lit(2.0 * std::f64::consts::LOG2_E));
+    let r = shifted.unshift().madd(F::lit(-std::f64::consts::LN_2), a + a);
+    let p = (r * r).madd(polynomial(r, F::TABLES.expm1), r);
+    // e^(2 a) - 1, which is p itself near 0.
+    let power = shifted.pow2_shifted(0);
+    let q = power.madd(p, power - F::lit(1.0));
+    (q / (q + F::lit(2.0))).copysign(x)
 }
 
 #[inline(always)]

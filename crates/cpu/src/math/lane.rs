@@ -35,6 +35,13 @@ pub trait Float:
     fn round_small(self) -> Self;
     /// `2^self` for an integer in the range of normal exponents.
     fn pow2(self) -> Self;
+    /// The integer `n` nearest to `self * factor`, ties to even, for a product below 2^21, left in
+    /// the low bits of a significand, where [`Float::unshift`] and [`Float::pow2_shifted`] find it.
+    fn shift(self, factor: Self) -> Self;
+    /// `n` of what [`Float::shift`] gave.
+    fn unshift(self) -> Self;
+    /// `2^(n + lift)` for what [`Float::shift`] gave; the sum is in the range of normal exponents.
+    fn pow2_shifted(self, lift: i32) -> Self;
     /// `(m, e)` with `self = m 2^e` and `sqrt(1/2) <= m < sqrt(2)`, for a positive normal number.
     fn split(self) -> (Self, Self);
     /// This number without the lower half of its significand.
@@ -212,6 +219,21 @@ macro_rules! lane {
             fn pow2(self) -> Self {
                 const SHIFT: $t = 1.5 * (1_u64 << $mantissa) as $t;
                 Self($t::from_bits(((self.0 + SHIFT).to_bits().wrapping_add($bias)) << $mantissa))
+            }
+            #[inline(always)]
+            fn shift(self, factor: Self) -> Self {
+                const SHIFT: $t = 1.5 * (1_u64 << $mantissa) as $t;
+                self.madd(factor, Self(SHIFT))
+            }
+            #[inline(always)]
+            fn unshift(self) -> Self {
+                const SHIFT: $t = 1.5 * (1_u64 << $mantissa) as $t;
+                Self(self.0 - SHIFT)
+            }
+            #[inline(always)]
+            fn pow2_shifted(self, lift: i32) -> Self {
+                let exponent = self.0.to_bits().wrapping_add((lift + $bias) as $bits);
+                Self($t::from_bits(exponent << $mantissa))
             }
             #[inline(always)]
             fn split(self) -> (Self, Self) {

@@ -8,9 +8,11 @@ use std::ops::Range;
 
 use super::dot::{Dot, Prepare};
 use super::sum::Sum;
+#[cfg(target_arch = "x86_64")]
+use super::tile::Tile;
 use crate::elem::Elem;
 use crate::gemv::Vectors;
-use crate::isa::{IsaKind, Job, dispatch};
+use crate::isa::{IsaKind, Job, dispatch, isa};
 use crate::lanes::{Eight, Isa, Lanes};
 use crate::operand::Operand;
 
@@ -75,6 +77,11 @@ impl<'a, S: Elem<Acc = f32>> Affine<'a, S> {
         check(words.len(), scales.len(), biases.len(), rows, len, bits, group);
         let shift = group.trailing_zeros();
         Affine { words, scales, biases, extent, bits, group, shift, along_k }
+    }
+
+    /// True iff there is a way through integers for many rows of x.
+    fn has_tile(&self, kind: IsaKind) -> bool {
+        self.along_k && self.bits == 4 && kind == IsaKind::Avx512
     }
 
     /// The length of a packed row.
@@ -188,7 +195,8 @@ unsafe impl<S: Elem<Acc = f32>> Operand<f32> for Affine<'_, S> {
     fn gemv_columns(&self, m: usize) -> Option<usize> {
         let k = self.extent[1];
         if self.along_k {
-            (m <= 6).then(|| (1usize << 16).div_ceil(k.max(1)).next_multiple_of(64))
+            (m <= 6 || self.has_tile(isa()))
+                .then(|| (1usize << 16).div_ceil(k.max(1)).next_multiple_of(64))
         } else {
             (m <= 2).then(|| (1usize << 16).div_ceil(k.max(1)).next_multiple_of(512))
         }
@@ -210,6 +218,10 @@ unsafe impl<S: Elem<Acc = f32>> Operand<f32> for Affine<'_, S> {
     ) {
         // SAFETY: the caller's promise.
         unsafe {
+            #[cfg(target_arch = "x86_64")]
+            if x.m > 6 && self.has_tile(kind) {
+                return Tile { of: self, x, columns, y, ld }.run();
+            }
             if self.along_k {
                 dispatch(kind, Dot { of: self, x, columns, y, ld });
             } else {

@@ -97,6 +97,15 @@ fn products_of_all_bits_and_groups() {
 }
 
 #[test]
+fn products_of_many_rows() {
+    // Every height of a tile, and columns that are no whole panel.
+    for (m, group) in [(7, 16), (8, 32), (15, 64), (20, 128), (300, 32)] {
+        products::<f16, f32>(m, 37, 3 * group, 4, group);
+    }
+    products::<bf16, f16>(13, 160, 1184, 4, 32);
+}
+
+#[test]
 fn products_of_half_types() {
     for bits in [3, 4, 8] {
         products::<f16, f32>(1, 64, 576, bits, 32);
