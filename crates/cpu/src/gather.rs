@@ -9,11 +9,16 @@ use lazulite_core::{Dtype, Error, Result};
 use parking_lot::Mutex;
 
 use crate::copy::{copy_row, copy_strided};
+use crate::isa::fetch;
 use crate::pool::parallel_for;
 use crate::strided::{SERIAL, Target, View, Walk, internal, rows_per_task, with_bits};
 
 /// Index positions that are checked at once.
 const BLOCK: usize = 256;
+/// How many slices ahead memory is asked for, and how much of each at most: the processor does not
+/// know where the next slice is.
+const AHEAD: usize = 2;
+const FETCHED: usize = 4096;
 
 /// The elements of an index array of any of the four types.
 #[derive(Clone, Copy)]
@@ -179,6 +184,7 @@ pub(crate) fn gather(op: &Gather, inputs: &[Operand], out: &Operand) -> Result<(
             return Ok(());
         }
         let first = FirstError::default();
+        let one_run = rows.len() == 1 && step == 1;
         parallel_for(places.count(), rows_per_task(len), |mut range| {
             let mut offsets = [0; BLOCK];
             while !range.is_empty() {
@@ -188,7 +194,10 @@ pub(crate) fn gather(op: &Gather, inputs: &[Operand], out: &Operand) -> Result<(
                 if let Err(error) = places.offsets(block.start, offsets) {
                     return first.put(error);
                 }
-                for (i, &offset) in block.zip(&*offsets) {
+                for (at, (i, &offset)) in block.zip(&*offsets).enumerate() {
+                    if one_run && let Some(&next) = offsets.get(at + AHEAD) {
+                        fetch(src.first().wrapping_offset(next).cast(), (n * size_of::<T>()).min(FETCHED));
+                    }
                     // SAFETY: the slice lies inside the source from every good place on; tasks
                     // write slices of their own.
                     unsafe {

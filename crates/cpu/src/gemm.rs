@@ -12,7 +12,7 @@ use std::cell::RefCell;
 
 use crate::elem::Acc;
 use crate::gemv;
-use crate::isa::{IsaKind, Job, dispatch, isa};
+use crate::isa::{IsaKind, Job, dispatch, fetch, isa};
 use crate::lanes::{Isa, Lanes};
 use crate::operand::{Operand, Sink};
 use crate::pool::{self, SharedPtr};
@@ -485,14 +485,7 @@ unsafe fn tile<V: Lanes, const R: usize>(
 /// Asks for the cache line of `p`, which need not be valid.
 #[inline(always)]
 pub(crate) fn prefetch<T>(p: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: SSE, which the target always has; a prefetch does not fault.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = p;
+    fetch(p.cast(), 1);
 }
 
 thread_local! {

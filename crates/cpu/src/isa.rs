@@ -154,6 +154,18 @@ pub unsafe fn dispatch<J: Job>(kind: IsaKind, job: J) -> J::Output {
     }
 }
 
+/// Asks for the cache lines of `bytes` bytes from `p` on, which need not be readable.
+#[inline(always)]
+pub(crate) fn fetch(p: *const u8, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for at in (0..bytes).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 has the instruction, which never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(at).cast()) };
+    }
+    let _ = (p, bytes);
+}
+
 /// Defines functions whose body is compiled once per [`IsaKind`] and dispatched at run time.
 ///
 /// The function takes one constant parameter, true iff a fused multiply-add is one instruction,

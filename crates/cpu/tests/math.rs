@@ -249,7 +249,7 @@ table! {
     tan 1.0 0.0 f64::tan;
     sinh 2.0 3.0 libm::sinh;
     cosh 2.0 3.0 libm::cosh;
-    tanh 2.0 4.0 libm::tanh;
+    tanh 2.5 4.0 libm::tanh;
     arcsin 2.0 2.0 libm::asin;
     arccos 2.0 2.0 libm::acos;
     arctan 2.0 2.0 libm::atan;

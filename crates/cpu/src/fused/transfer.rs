@@ -181,18 +181,6 @@ unsafe fn stream_lines(dst: *mut u8, src: *const u8, bytes: usize) {
     }
 }
 
-/// Asks for the cache lines of `bytes` bytes from `p` on, which need not be readable.
-#[inline(always)]
-pub(super) fn fetch(p: *const u8, bytes: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for at in (0..bytes).step_by(64) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: every x86-64 has the instruction, which never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(at).cast()) };
-    }
-    let _ = (p, bytes);
-}
-
 /// Orders what [`stream`] wrote before all that this thread writes from here on.
 pub(super) fn end_streams() {
     #[cfg(target_arch = "x86_64")]

@@ -11,13 +11,18 @@ use super::sum::Sum;
 #[cfg(target_arch = "x86_64")]
 use super::tile::Tile;
 use crate::elem::Elem;
+use crate::gemm::MOST_NR;
 use crate::gemv::Vectors;
 use crate::isa::{IsaKind, Job, dispatch, isa};
-use crate::lanes::{Eight, Isa, Lanes};
+use crate::lanes::{Eight, F32Lanes, Isa, Lanes};
 use crate::operand::Operand;
+use crate::transpose::transpose;
 
 /// Scales that a vector may read past the last one.
 pub(super) const SLACK: usize = 16;
+
+/// The least number of rows of x for which transposing the words pays.
+const FEWEST: usize = 4;
 
 /// A quantised weight matrix as the right operand of a product.
 pub struct Affine<'a, S> {
@@ -198,7 +203,7 @@ unsafe impl<S: Elem<Acc = f32>> Operand<f32> for Affine<'_, S> {
             (m <= 6 || self.has_tile(isa()))
                 .then(|| (1usize << 16).div_ceil(k.max(1)).next_multiple_of(64))
         } else {
-            (m <= 2).then(|| (1usize << 16).div_ceil(k.max(1)).next_multiple_of(512))
+            (m <= 8).then(|| (1usize << 16).div_ceil(k.max(1)).next_multiple_of(512))
         }
     }
 
@@ -219,7 +224,7 @@ unsafe impl<S: Elem<Acc = f32>> Operand<f32> for Affine<'_, S> {
         // SAFETY: the caller's promise.
         unsafe {
             #[cfg(target_arch = "x86_64")]
-            if x.m > 6 && self.has_tile(kind) {
+            if x.m >= FEWEST && self.has_tile(kind) {
                 return Tile { of: self, x, columns, y, ld }.run();
             }
             if self.along_k {
@@ -268,6 +273,9 @@ impl<S: Elem<Acc = f32>> Job for Pack<'_, '_, S> {
                 }
                 return;
             }
+            if of.bits == 4 && width.is_multiple_of(I::F32::L) && width <= MOST_NR {
+                return if of.along_k { self.across::<I>() } else { self.along::<I>() };
+            }
             if of.along_k {
                 let mut p = 0;
                 while p < kc {
@@ -302,6 +310,94 @@ impl<S: Elem<Acc = f32>> Job for Pack<'_, '_, S> {
                         v = q.mul_add(scale, bias);
                     }
                     v.store(dst.add(p * width + g));
+                }
+            }
+        }
+    }
+}
+
+impl<S: Elem<Acc = f32>> Pack<'_, '_, S> {
+    /// Four bits along k: words are transposed, so that a lane is a column, and nibble by nibble made
+    /// into values.
+    ///
+    /// # Safety
+    /// As `run`, for whole units and a width of whole vectors.
+    #[inline(always)]
+    unsafe fn across<I: Isa>(self) {
+        let Pack { of, i0, w, width, k0, kc, dst } = self;
+        const DEPTH: usize = 16;
+        let (length, l) = (of.extent[1] / 8, I::F32::L);
+        let mut words = [0u32; DEPTH * MOST_NR];
+        let mut known = usize::MAX;
+        let mut scales = [[0f32; MOST_NR]; 8];
+        let mut biases = [0f32; MOST_NR];
+        for first in (0..kc / 8).step_by(DEPTH) {
+            let depth = DEPTH.min(kc / 8 - first);
+            // SAFETY: the words lie inside their rows, and the buffer holds them.
+            unsafe {
+                let from = of.words.as_ptr().add(i0 * length + k0 / 8 + first);
+                transpose([w, depth], from, length as isize, words.as_mut_ptr(), width as isize);
+            }
+            for t in 0..depth {
+                let p = (first + t) * 8;
+                let group = (k0 + p) >> of.shift;
+                if group != known {
+                    known = group;
+                    for i in 0..w {
+                        let at = of.scales_at(i0 + i) + group;
+                        biases[i] = of.biases[at].widen();
+                        let scale = of.scales[at].widen();
+                        for (j, scales) in scales.iter_mut().enumerate() {
+                            // `nibble` leaves all but the last where they are.
+                            scales[i] =
+                                if j < 7 { scale / (1u32 << (4 * j)) as f32 } else { scale };
+                        }
+                    }
+                }
+                for v in (0..width).step_by(l) {
+                    // SAFETY: whole vectors of the buffers and of the panel.
+                    unsafe {
+                        let packed = I::F32::load_words(words.as_ptr().add(t * width + v), l);
+                        let bias = I::F32::load(biases.as_ptr().add(v));
+                        for (j, scales) in scales.iter().enumerate() {
+                            let q = I::F32::nibble(packed, j);
+                            let value = q.mul_add(I::F32::load(scales.as_ptr().add(v)), bias);
+                            value.store(dst.add((p + j) * width + v));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Four bits along the panel's width: a row's nibbles become bytes, and these values.
+    ///
+    /// # Safety
+    /// As `across`.
+    #[inline(always)]
+    unsafe fn along<I: Isa>(self) {
+        let Pack { of, i0, w, width, k0, kc, dst } = self;
+        let bytes: &[u8] = bytemuck::cast_slice(of.words);
+        let (length, l) = (of.extent[0] / 2, I::F32::L);
+        let (mut q, mut scales, mut biases) = ([0u8; MOST_NR], [0f32; MOST_NR], [0f32; MOST_NR]);
+        for p in 0..kc {
+            let packed = &bytes[(k0 + p) * length + i0 / 2..][..w / 2];
+            for (two, byte) in q.as_chunks_mut::<2>().0.iter_mut().zip(packed) {
+                *two = [byte & 15, byte >> 4];
+            }
+            let at = of.scales_at(k0 + p);
+            for v in (0..w).step_by(8) {
+                let at = at + ((i0 + v) >> of.shift);
+                scales[v..v + 8].fill(of.scales[at].widen());
+                biases[v..v + 8].fill(of.biases[at].widen());
+            }
+            for v in (0..width).step_by(l) {
+                // SAFETY: whole vectors of the buffers and of the panel.
+                unsafe {
+                    let scale = I::F32::load(scales.as_ptr().add(v));
+                    let value = I::F32::load_u8(q.as_ptr().add(v));
+                    let bias = I::F32::load(biases.as_ptr().add(v));
+                    value.mul_add(scale, bias).store(dst.add(p * width + v));
                 }
             }
         }

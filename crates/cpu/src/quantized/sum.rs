@@ -21,6 +21,9 @@ pub(super) struct Sum<'a, 'b, S> {
 const PASS: usize = 512;
 /// Rows of W at a time.
 const ROWS: usize = 8;
+/// Rows ahead of those in use that are asked for: pieces of rows are too short for the processor's
+/// own prefetching.
+const AHEAD: usize = 2 * ROWS;
 
 impl<S: Elem<Acc = f32>> Job for Sum<'_, '_, S> {
     type Output = ();
@@ -59,6 +62,9 @@ impl<S: Elem<Acc = f32>> Sum<'_, '_, S> {
                     let row = (p + i).min(k - 1);
                     let xi = I::P::splat(if p + i < k { *x.add(p + i) } else { 0.0 });
                     let at = of.scales_at(row) + (columns.start >> of.shift);
+                    let ahead = at + AHEAD * (of.extent[0] >> of.shift);
+                    I::F32::prefetch(of.scales.as_ptr().wrapping_add(ahead).cast());
+                    I::F32::prefetch(of.biases.as_ptr().wrapping_add(ahead).cast());
                     widen::<I, S>(of.scales, at, groups, share.as_mut_ptr());
                     widen::<I, S>(of.biases, at, groups, biases.as_mut_ptr());
                     if p + i >= k {
@@ -116,6 +122,7 @@ impl<S: Elem<Acc = f32>> Sum<'_, '_, S> {
                 for (i, share) in shares.iter().enumerate() {
                     let row = (p + i).min(of.extent[1] - 1);
                     let from = of.words.as_ptr().add(row * row_words + (columns.start + at) / 8);
+                    I::F32::prefetch(from.wrapping_add(AHEAD * row_words).cast());
                     let words = I::F32::load_words(from, count);
                     let share = I::F32::spread(share.as_ptr().add(at >> of.shift), of.group / 8);
                     for (j, sum) in sums.iter_mut().enumerate() {
