@@ -17,9 +17,27 @@ use smallvec::SmallVec;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// The inputs of a node.
 pub(crate) type Inputs = SmallVec<[Array; 2]>;
+
+/// What the inputs of a node are made of; lists by value are moved.
+pub(crate) trait Operands {
+    fn into_inputs(self) -> Inputs;
+}
+
+impl<const N: usize> Operands for [Array; N] {
+    fn into_inputs(self) -> Inputs {
+        SmallVec::from_iter(self)
+    }
+}
+
+impl<T: AsRef<[Array]> + ?Sized> Operands for &T {
+    fn into_inputs(self) -> Inputs {
+        self.as_ref().iter().cloned().collect()
+    }
+}
 
 /// A lazy n-dimensional array: a cheap handle on a node of the graph.
 ///
@@ -40,11 +58,15 @@ pub(crate) struct Node {
     pub(crate) stream: Stream,
     /// The outermost trace that the node belongs to.
     pub(crate) trace: Option<Arc<Trace>>,
+    /// The node's number in the graph that was last collected; it may be another graph's.
+    pub(crate) mark: AtomicU32,
 }
 
 pub(crate) struct Output {
     pub(crate) shape: Shape,
     pub(crate) dtype: Dtype,
+    /// False while the state is `Lazy`; written with the state.
+    begun: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -61,6 +83,14 @@ pub(crate) enum State {
     Consumed,
 }
 
+/// A [`State`] without the value.
+pub(crate) enum Progress {
+    Lazy,
+    Pending(Arc<Event>),
+    Ready,
+    Consumed,
+}
+
 /// Where an evaluated array's elements are; the shape and dtype are the output's.
 #[derive(Clone, Debug)]
 pub(crate) struct Value {
@@ -70,6 +100,22 @@ pub(crate) struct Value {
 }
 
 impl Node {
+    fn new(
+        op: Primitive,
+        inputs: Inputs,
+        avals: Avals,
+        stream: Stream,
+        trace: Option<Arc<Trace>>,
+    ) -> Arc<Node> {
+        let output = |a: Aval| Output::new(a.shape, a.dtype, State::Lazy);
+        let outputs = match avals.into_inner() {
+            Ok([aval]) => SmallVec::from_buf([output(aval)]),
+            Err(avals) => avals.into_iter().map(output).collect(),
+        };
+        let (inputs, mark) = (Mutex::new(inputs), AtomicU32::new(0));
+        Arc::new(Node { op, inputs, outputs, stream, trace, mark })
+    }
+
     pub(crate) fn inputs(&self) -> Inputs {
         self.inputs.lock().clone()
     }
@@ -97,21 +143,44 @@ impl Drop for Node {
 
 /// Drops a graph without recursion, so that a chain of a million nodes does not exhaust the stack.
 fn drop_iteratively(inputs: Inputs) {
-    let mut stack: Vec<Array> = inputs.into_vec();
-    while let Some(array) = stack.pop() {
-        if let Some(mut node) = Arc::into_inner(array.node) {
+    if inputs.is_empty() {
+        return;
+    }
+    let mut stack: SmallVec<[Array; 4]> = SmallVec::new();
+    stack.extend(inputs);
+    while let Some(mut array) = stack.pop() {
+        if let Some(node) = Arc::get_mut(&mut array.node) {
             stack.extend(std::mem::take(node.inputs.get_mut()));
         }
     }
 }
 
 impl Output {
+    fn new(shape: Shape, dtype: Dtype, state: State) -> Output {
+        let begun = AtomicBool::new(!matches!(state, State::Lazy));
+        Output { shape, dtype, begun, state: Mutex::new(state) }
+    }
+
     pub(crate) fn state(&self) -> State {
         self.state.lock().clone()
     }
 
+    pub(crate) fn progress(&self) -> Progress {
+        if !self.begun.load(Ordering::Acquire) {
+            return Progress::Lazy;
+        }
+        match &*self.state.lock() {
+            State::Lazy => Progress::Lazy,
+            State::Pending(event) => Progress::Pending(event.clone()),
+            State::Ready(_) => Progress::Ready,
+            State::Consumed => Progress::Consumed,
+        }
+    }
+
     pub(crate) fn set(&self, state: State) {
-        *self.state.lock() = state;
+        let mut held = self.state.lock();
+        self.begun.store(!matches!(state, State::Lazy), Ordering::Release);
+        *held = state;
     }
 
     /// Makes a lazy output pending on `event`; false if it is not lazy.
@@ -119,6 +188,7 @@ impl Output {
         let mut state = self.state.lock();
         let lazy = matches!(*state, State::Lazy);
         if lazy {
+            self.begun.store(true, Ordering::Release);
             *state = State::Pending(event.clone());
         }
         lazy
@@ -139,16 +209,18 @@ impl Output {
 
 impl Array {
     /// The single output of `op` applied to `inputs`, on the current stream.
-    pub(crate) fn apply(op: impl Into<Primitive>, inputs: &[Array]) -> Result<Array> {
-        let (op, inputs) = (op.into(), SmallVec::from(inputs));
+    pub(crate) fn apply(op: impl Into<Primitive>, inputs: impl Operands) -> Result<Array> {
+        let (op, inputs): (Primitive, Inputs) = (op.into(), inputs.into_inputs());
         let avals = op.infer(&inputs)?;
         debug_assert_eq!(avals.len(), 1, "{} has several outputs", op.name());
-        Ok(Array::outputs_of(op, inputs, avals).swap_remove(0))
+        let trace = Trace::outermost(inputs.iter().filter_map(|i| i.node.trace.as_ref()));
+        let node = Node::new(op, inputs, avals, current_stream(), trace);
+        Ok(Array { node, output: 0 })
     }
 
     /// All outputs of `op` applied to `inputs`, on the current stream.
-    pub(crate) fn apply_all(op: impl Into<Primitive>, inputs: &[Array]) -> Result<Vec<Array>> {
-        let (op, inputs) = (op.into(), SmallVec::from(inputs));
+    pub(crate) fn apply_all(op: impl Into<Primitive>, inputs: impl Operands) -> Result<Vec<Array>> {
+        let (op, inputs): (Primitive, Inputs) = (op.into(), inputs.into_inputs());
         let avals = op.infer(&inputs)?;
         Ok(Array::outputs_of(op, inputs, avals).into_vec())
     }
@@ -166,11 +238,7 @@ impl Array {
         stream: Stream,
         trace: Option<Arc<Trace>>,
     ) -> SmallVec<[Array; 1]> {
-        let outputs = avals
-            .into_iter()
-            .map(|a| Output { shape: a.shape, dtype: a.dtype, state: Mutex::new(State::Lazy) })
-            .collect();
-        let node = Arc::new(Node { op, inputs: Mutex::new(inputs), outputs, stream, trace });
+        let node = Node::new(op, inputs, avals, stream, trace);
         (0..node.outputs.len() as u32).map(|output| Array { node: node.clone(), output }).collect()
     }
 
@@ -191,13 +259,14 @@ impl Array {
         }
         let stream = Stream::default_of(buffer.memory().device());
         let value = Value { buffer, strides: layout.strides, offset: layout.offset };
-        let output = Output { shape: layout.shape, dtype, state: Mutex::new(State::Ready(value)) };
+        let output = Output::new(layout.shape, dtype, State::Ready(value));
         let node = Node {
             op: Primitive::Data,
             inputs: Mutex::default(),
             outputs: SmallVec::from_iter([output]),
             stream,
             trace: None,
+            mark: AtomicU32::new(0),
         };
         Ok(Array { node: Arc::new(node), output: 0 })
     }
@@ -244,8 +313,9 @@ impl Array {
     /// A 0-d array of a literal. It takes no memory until it is evaluated.
     pub fn literal(value: Literal) -> Array {
         let aval = Aval { shape: Shape::new(), dtype: value.dtype() };
-        Array::outputs_of(Primitive::Scalar(value), SmallVec::new(), SmallVec::from_iter([aval]))
-            .swap_remove(0)
+        let (op, avals) = (Primitive::Scalar(value), Avals::from_buf([aval]));
+        let node = Node::new(op, SmallVec::new(), avals, current_stream(), None);
+        Array { node, output: 0 }
     }
 
     pub(crate) fn out(&self) -> &Output {

@@ -12,6 +12,7 @@ use crate::shape::Layout;
 use linkme::distributed_slice;
 use std::any::Any;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Memory on a device. Dropping the last handle gives it back to the device's allocator.
@@ -235,13 +236,21 @@ pub fn is_available(device: Device) -> bool {
     get(device).is_ok()
 }
 
-static DEFAULT: parking_lot::RwLock<Option<Device>> = parking_lot::RwLock::new(None);
+/// The default device: 0 if none was chosen, else its number as [`packed`].
+static DEFAULT: AtomicU64 = AtomicU64::new(0);
+
+fn packed(device: Device) -> u64 {
+    1 << 63 | (device.kind as u64) << 32 | u64::from(device.index)
+}
 
 /// The device on which new work is placed: the first accelerator if there is one, else the
 /// processor, unless [`set_default_device`] said otherwise.
 pub fn default_device() -> Device {
-    if let Some(device) = *DEFAULT.read() {
-        return device;
+    let chosen = DEFAULT.load(Ordering::Relaxed);
+    if chosen != 0 {
+        let gpu = chosen >> 32 & 1 == DeviceKind::Gpu as u64;
+        let kind = if gpu { DeviceKind::Gpu } else { DeviceKind::Cpu };
+        return Device { kind, index: chosen as u32 };
     }
     static FOUND: OnceLock<Device> = OnceLock::new();
     *FOUND.get_or_init(|| if is_available(Device::GPU) { Device::GPU } else { Device::CPU })
@@ -253,6 +262,6 @@ pub fn default_device() -> Device {
 /// Kind `BackendUnavailable` if it is not there.
 pub fn set_default_device(device: Device) -> Result<()> {
     get(device)?;
-    *DEFAULT.write() = Some(device);
+    DEFAULT.store(packed(device), Ordering::Relaxed);
     Ok(())
 }

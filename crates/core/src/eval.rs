@@ -144,11 +144,10 @@ fn schedule(arrays: &[Array], inline: bool) -> Result<Scheduled> {
             run.segment_done(Ok(()));
         }
         let alone = segments.len() == 1;
-        for (i, segment) in segments.iter().enumerate() {
-            let (run, segment) = (Arc::clone(&run), segment.clone());
+        for segment in segments {
+            let run = Arc::clone(&run);
             let backend = backend::get(segment.stream.device);
             let stream = segment.stream;
-            debug_assert!(segment.after.iter().all(|&a| a < i));
             let job = Box::new(move || {
                 let finish = Finish(Some(&run));
                 finish.with(run.segment(&segment, alone));
@@ -237,40 +236,43 @@ fn release(graph: &Graph, claimed: &[NodeId]) {
 }
 
 /// Consecutive steps of one stream.
-#[derive(Clone)]
 struct Segment {
     stream: Stream,
     steps: std::ops::Range<usize>,
-    /// Earlier segments, of other streams, whose results this one reads.
-    after: SmallVec<[usize; 4]>,
-    done: Arc<Event>,
-    others: Arc<Mutex<Vec<Arc<Event>>>>,
+    /// The ends of earlier segments, of other streams, whose results this one reads.
+    after: SmallVec<[Arc<Event>; 2]>,
+    /// For later segments to wait for; none if there are no others.
+    done: Option<Arc<Event>>,
 }
 
-fn segments(graph: &Graph, plan: &Plan) -> Vec<Segment> {
-    let mut out: Vec<Segment> = Vec::new();
-    let mut made_by = vec![usize::MAX; graph.slots()];
-    let others = Arc::new(Mutex::new(Vec::new()));
+fn segments(graph: &Graph, plan: &Plan) -> SmallVec<[Segment; 1]> {
+    let mut out: SmallVec<[Segment; 1]> = SmallVec::new();
     for (i, step) in plan.steps.iter().enumerate() {
         let stream = step.work.stream(graph);
         match out.last_mut() {
             Some(last) if last.stream == stream => last.steps.end = i + 1,
-            _ => {
-                let (done, others) = (Arc::new(Event::default()), others.clone());
-                others.lock().push(done.clone());
-                out.push(Segment { stream, steps: i..i + 1, after: smallvec![], done, others });
+            _ => out.push(Segment { stream, steps: i..i + 1, after: smallvec![], done: None }),
+        }
+    }
+    if out.len() < 2 {
+        return out;
+    }
+    let mut made_by = vec![usize::MAX; graph.slots()];
+    for here in 0..out.len() {
+        let mut after = SmallVec::<[usize; 2]>::new();
+        for step in &plan.steps[out[here].steps.clone()] {
+            for slot in step.work.reads(graph) {
+                let maker = made_by[slot as usize];
+                if maker != usize::MAX && maker != here && !after.contains(&maker) {
+                    after.push(maker);
+                }
+            }
+            for slot in step.work.writes(graph) {
+                made_by[slot as usize] = here;
             }
         }
-        let here = out.len() - 1;
-        for slot in step.work.reads(graph) {
-            let maker = made_by[slot as usize];
-            if maker != usize::MAX && maker != here && !out[here].after.contains(&maker) {
-                out[here].after.push(maker);
-            }
-        }
-        for slot in step.work.writes(graph) {
-            made_by[slot as usize] = here;
-        }
+        out[here].after = after.iter().filter_map(|&i| out[i].done.clone()).collect();
+        out[here].done = Some(Arc::default());
     }
     out
 }
@@ -370,7 +372,9 @@ impl Run {
             }
             Ok(())
         });
-        segment.done.signal(result.clone());
+        if let Some(done) = &segment.done {
+            done.signal(result.clone());
+        }
         result
     }
 
@@ -395,11 +399,7 @@ impl Run {
         for event in &self.graph.pending {
             event.wait()?;
         }
-        for &earlier in &segment.after {
-            let event = segment.others.lock()[earlier].clone();
-            event.wait()?;
-        }
-        Ok(())
+        segment.after.iter().try_for_each(|earlier| earlier.wait())
     }
 
     /// Called once for each segment; the last one publishes the results.

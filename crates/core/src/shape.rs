@@ -188,7 +188,7 @@ pub fn checked_len(op: &'static str, shape: &[usize]) -> Result<usize> {
 /// Kind `Shape` if two sizes differ and neither is 1.
 pub fn broadcast_shapes(op: &'static str, a: &[usize], b: &[usize]) -> Result<Shape> {
     if a == b {
-        return Ok(a.into());
+        return Ok(Shape::from_slice(a));
     }
     let ndim = a.len().max(b.len());
     let size = |s: &[usize], i: usize| (i + s.len()).checked_sub(ndim).map_or(1, |i| s[i]);

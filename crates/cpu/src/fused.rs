@@ -10,6 +10,7 @@ pub(crate) mod lanes;
 pub(crate) mod lower;
 mod machine;
 mod program;
+mod quotient;
 pub(crate) mod space;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,7 @@ use parking_lot::Mutex;
 use program::{Program, count_passes};
 use smallvec::SmallVec;
 use space::{GRAIN, KEEP, Mode, Space, output_strides, strides_over};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use transfer::Place;
 
@@ -163,7 +164,7 @@ const CACHED: usize = 512;
 /// The prepared form of a tape, from the cache if it was run before.
 fn prepared(tape: &Tape, direct: u64, keep: bool, isa: IsaKind) -> Result<Arc<Program>> {
     static CACHE: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = rustc_hash::FxHasher::default();
     (tape, direct, keep, isa).hash(&mut hasher);
     let hash = hasher.finish();
     let is_it = |e: &Entry| {

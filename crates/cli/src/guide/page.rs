@@ -77,15 +77,16 @@ fn ratios(findings: &[Finding], out: &mut String) {
     for (i, (f, t)) in times(findings).enumerate() {
         let (one, end) = (place(1.0), place(t.ratio()));
         let class = if t.ratio() > LEVEL { "slow" } else { "fast" };
+        let beyond = if (0.25..=32.0).contains(&t.ratio()) { "" } else { " (beyond the axis)" };
         let _ = writeln!(
             out,
             "<text x=\"0\" y=\"{y}\">{} {}</text><rect class=\"{class}\" x=\"{:.1}\" y=\"{top}\" \
-             width=\"{:.1}\" height=\"12\"/><text x=\"{:.1}\" y=\"{y}\">{:.2}</text>",
+             width=\"{:.1}\" height=\"12\"/><text x=\"{:.1}\" y=\"{y}\">{:.2}{beyond}</text>",
             f.claim,
             escape(t.title),
             one.min(end),
             (end - one).abs().max(1.0),
-            one.max(end) + 6.0,
+            end.max(place(LEVEL)) + 6.0,
             t.ratio(),
             y = i * 20 + 14,
             top = i * 20 + 4

@@ -1,6 +1,7 @@
 //! The program's pages: well formed, complete, with nothing from elsewhere; and as a browser sees
 //! them, where one is installed.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -40,7 +41,9 @@ fn rendered(path: &Path) -> Option<String> {
         Command::new(browser).args(flags).arg(format!("file://{}", path.display())).output().ok()
     });
     if done.is_none() {
-        eprintln!("no browser ({}): {} was not opened", names.join(", "), path.display());
+        // Past the harness, which keeps what passing tests print.
+        let line = format!("no browser ({}): {} was not opened", names.join(", "), path.display());
+        let _ = writeln!(std::io::stderr(), "{line}");
     }
     done.map(|d| String::from_utf8_lossy(&d.stdout).into_owned())
 }

@@ -1,6 +1,6 @@
 //! Conversion between dtypes.
 
-use super::{Avals, Batched, Derivative, Rules, one};
+use super::{Avals, Batched, Derivative, Rules, one, shape_of};
 use crate::array::Array;
 use crate::dtype::Dtype;
 use crate::error::Result;
@@ -40,7 +40,7 @@ impl Rules for Cast {
     }
 
     fn infer(&self, inputs: &[Array]) -> Result<Avals> {
-        one(inputs[0].shape(), self.dtype)
+        one(shape_of(&inputs[0]), self.dtype)
     }
 
     fn derivative(&self) -> Derivative {

@@ -4,7 +4,7 @@
 //! of a broadcast operand is summed back to its shape in `transform/autodiff.rs`.
 
 use super::Partial::{Minus, Of, One, Where, Zero};
-use super::{Aval, Avals, Batched, Derivative, Partial, Rules, batch_first, like, one};
+use super::{Aval, Avals, Batched, Derivative, Partial, Rules, batch_first, like, one, shape_of};
 use crate::array::Array;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -275,7 +275,7 @@ pub fn unary(op: UnaryOp, x: &Array) -> Result<Array> {
         return x.modulus();
     }
     let (input, _) = info.class.resolve(info.name, x.dtype())?;
-    Array::apply(op, &[x.astype(input)?])
+    Array::apply(op, [x.astype(input)?])
 }
 
 /// `op(x, y)`, with the conversions that the op's class asks for.
@@ -300,7 +300,7 @@ pub fn binary(op: BinaryOp, x: &Array, y: &Array) -> Result<Array> {
         }
         op => op,
     };
-    Array::apply(op, &[x.astype(input)?, y.astype(input)?])
+    Array::apply(op, [x.astype(input)?, y.astype(input)?])
 }
 
 impl UnaryOp {
@@ -334,7 +334,7 @@ impl Rules for UnaryOp {
 
     fn infer(&self, inputs: &[Array]) -> Result<Avals> {
         let info = self.info();
-        one(inputs[0].shape(), info.class.resolve(info.name, inputs[0].dtype())?.1)
+        one(shape_of(&inputs[0]), info.class.resolve(info.name, inputs[0].dtype())?.1)
     }
 
     fn derivative(&self) -> Derivative {

@@ -116,7 +116,7 @@ impl Array {
         let (row, column) = (a.ndim() == 1, b.ndim() == 1);
         let a = if row { a.expand_dims(&[0])? } else { a };
         let b = if column { b.expand_dims(&[1])? } else { b };
-        let out = Array::apply(Matmul, &[a, b])?;
+        let out = Array::apply(Matmul, [a, b])?;
         let n = out.ndim();
         let mut drop = Axes::new();
         if row {

@@ -67,7 +67,7 @@ impl Aval {
 pub type Avals = SmallVec<[Aval; 1]>;
 
 pub(crate) fn one(shape: impl Into<Shape>, dtype: Dtype) -> Result<Avals> {
-    Ok(SmallVec::from_iter([Aval::new(shape, dtype)]))
+    Ok(SmallVec::from_buf([Aval::new(shape, dtype)]))
 }
 
 /// How an op is differentiated.
@@ -376,6 +376,11 @@ impl Primitive {
         std::mem::discriminant(self).hash(state);
         delegate!(self, op => op.key(state), data: ());
     }
+}
+
+/// The shape of `x`.
+pub(crate) fn shape_of(x: &Array) -> Shape {
+    Shape::from_slice(x.shape())
 }
 
 /// A bare number of `x`'s dtype, which broadcasts against it.

@@ -121,7 +121,7 @@ pub fn reduce(op: ReduceOp, x: &Array, axes: Option<&[i64]>, keepdims: bool) -> 
     if axes.is_empty() {
         return Ok(x);
     }
-    let out = Array::apply(Reduce { op, axes: axes.clone() }, &[x])?;
+    let out = Array::apply(Reduce { op, axes: axes.clone() }, [x])?;
     if keepdims { Ok(out) } else { drop_axes(&out, &axes) }
 }
 

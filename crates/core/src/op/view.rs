@@ -239,7 +239,7 @@ impl Array {
         if self.shape() == shape {
             return Ok(self.clone());
         }
-        Array::apply(Reshape { shape: shape.into() }, std::slice::from_ref(self))
+        Array::apply(Reshape { shape: Shape::from_slice(shape) }, [self.clone()])
     }
 
     /// The array with its axes in the order `axes`, reversed if `None`. A view.
@@ -470,7 +470,7 @@ impl Rules for Reshape {
             );
             return Err(Error::shape("reshape", &[from, &self.shape], message));
         }
-        one(self.shape.clone(), inputs[0].dtype())
+        one(Shape::from_slice(&self.shape), inputs[0].dtype())
     }
 
     fn derivative(&self) -> Derivative {
@@ -559,7 +559,7 @@ impl Rules for Slice {
 
     fn infer(&self, inputs: &[Array]) -> Result<Avals> {
         check_range("slice", inputs[0].shape(), &self.start, &self.step, &self.shape)?;
-        one(self.shape.clone(), inputs[0].dtype())
+        one(Shape::from_slice(&self.shape), inputs[0].dtype())
     }
 
     fn derivative(&self) -> Derivative {
@@ -638,7 +638,7 @@ impl Rules for AsStrided {
             );
             return Err(Error::argument("as_strided", message));
         }
-        one(self.shape.clone(), inputs[0].dtype())
+        one(Shape::from_slice(&self.shape), inputs[0].dtype())
     }
 
     fn derivative(&self) -> Derivative {

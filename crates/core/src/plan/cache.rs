@@ -5,108 +5,164 @@
 //! a parameter, the plan has a [`Guard`], and a graph that fails it gets a plan of its own.
 
 use super::collect::Graph;
-use super::rules::Candidate;
+use super::rules::{Candidate, Recipe};
 use super::{Guard, Plan};
 use crate::observe::Planned;
 use crate::shape::Shape;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-/// A hasher that keeps what it is fed, so that equal keys can be told from colliding ones.
-#[derive(Default)]
-struct KeyWriter {
-    words: Vec<u64>,
+/// Where the words of a key go.
+pub(crate) trait Words {
+    /// Takes the next word.
+    fn word(&mut self, word: u64);
 }
 
-impl Hasher for KeyWriter {
-    fn finish(&self) -> u64 {
-        let mut hash = rustc_hash::FxHasher::default();
-        for &w in &self.words {
-            hash.write_u64(w);
+/// A hasher that hands on what it is fed, so that equal keys can be told from colliding ones.
+#[derive(Default)]
+pub(crate) struct Keyed<W>(pub(crate) W);
+
+/// Keeps a key.
+pub(crate) type KeyWriter = Keyed<Vec<u64>>;
+
+impl Words for Vec<u64> {
+    fn word(&mut self, word: u64) {
+        self.push(word);
+    }
+}
+
+/// What is left of a key, and whether it was equal so far.
+pub(crate) struct Rest<'a>(&'a [u64], bool);
+
+/// Compares with a key that was kept.
+pub(crate) type KeyReader<'a> = Keyed<Rest<'a>>;
+
+impl Words for Rest<'_> {
+    fn word(&mut self, word: u64) {
+        match self.0.split_first() {
+            Some((&first, rest)) => {
+                self.0 = rest;
+                self.1 &= first == word;
+            }
+            None => self.1 = false,
         }
-        hash.finish()
+    }
+}
+
+impl<'a> KeyReader<'a> {
+    /// Compares with `words`.
+    pub(crate) fn new(words: &'a [u64]) -> KeyReader<'a> {
+        Keyed(Rest(words, true))
+    }
+
+    /// True iff what came so far is how the key begins.
+    pub(crate) fn matches(&self) -> bool {
+        self.0.1
+    }
+}
+
+impl<W: Words> Hasher for Keyed<W> {
+    /// Keys are compared word by word; nobody asks for a hash of one under way.
+    fn finish(&self) -> u64 {
+        0
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        words.iter().for_each(|&w| self.0.word(u64::from_le_bytes(w)));
+        if !rest.is_empty() {
             let mut word = [0u8; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.words.push(u64::from_le_bytes(word));
+            word[..rest.len()].copy_from_slice(rest);
+            self.0.word(u64::from_le_bytes(word));
         }
     }
 
     fn write_u8(&mut self, x: u8) {
-        self.words.push(u64::from(x));
+        self.0.word(u64::from(x));
     }
 
     fn write_u32(&mut self, x: u32) {
-        self.words.push(u64::from(x));
+        self.0.word(u64::from(x));
     }
 
     fn write_u64(&mut self, x: u64) {
-        self.words.push(x);
+        self.0.word(x);
     }
 
     fn write_usize(&mut self, x: usize) {
-        self.words.push(x as u64);
+        self.0.word(x as u64);
     }
 
     fn write_isize(&mut self, x: isize) {
-        self.words.push(x as u64);
+        self.0.word(x as u64);
     }
 }
 
-/// The structural key of a graph, and for each slot the number of its shape: equal shapes have
-/// equal numbers.
-fn key(graph: &Graph, stage: Stage) -> Vec<u64> {
-    let mut key = KeyWriter { words: Vec::with_capacity(graph.nodes.len() * 8 + 8) };
-    key.words.push(stage as u64);
-    let mut shapes: FxHashMap<&Shape, u64> = FxHashMap::default();
+/// Numbers for shapes, equal ones for equal shapes. Graphs have few; the first of them are found
+/// without hashing.
+#[derive(Default)]
+struct Shapes<'a> {
+    first: SmallVec<[&'a Shape; 6]>,
+    more: FxHashMap<&'a Shape, u64>,
+}
+
+impl<'a> Shapes<'a> {
+    fn number(&mut self, shape: &'a Shape) -> u64 {
+        if let Some(place) = self.first.iter().position(|s| *s == shape) {
+            return place as u64;
+        }
+        if self.first.len() < self.first.inline_size() {
+            self.first.push(shape);
+            return self.first.len() as u64 - 1;
+        }
+        let next = (self.first.len() + self.more.len()) as u64;
+        *self.more.entry(shape).or_insert(next)
+    }
+}
+
+/// The structural key of a graph. Shapes are in it by number: equal ones have equal numbers.
+fn key(graph: &Graph, stage: Stage, enabled: Enabled) -> Vec<u64> {
+    let mut key: KeyWriter = Keyed(Vec::with_capacity(graph.nodes.len() * 8 + 8));
+    key.0.push(stage as u64 | u64::from(enabled.0) << 1);
+    let mut shapes = Shapes::default();
     let mut streams: Vec<crate::device::Stream> = Vec::new();
-    let mut last: Option<(&Shape, u64)> = None;
     for n in &graph.nodes {
         let stream = streams.iter().position(|&s| s == n.node.stream).unwrap_or_else(|| {
             streams.push(n.node.stream);
             streams.len() - 1
         });
         let flags = u64::from(n.leaf) | u64::from(n.held) << 1 | (stream as u64) << 2;
-        key.words.push(flags);
+        key.0.push(flags);
         if let Some(slot) = n.stands_for {
-            key.words.extend([u64::MAX - 1, u64::from(slot)]);
+            key.0.extend([u64::MAX - 1, u64::from(slot)]);
         } else if n.leaf {
             // The leaf may be the only handle: then its buffer may be reused.
-            key.words.push(u64::MAX);
+            key.0.push(u64::MAX);
         } else {
             n.node.op.key(&mut key);
             for &input in &n.inputs {
-                key.words.push(u64::from(input));
+                key.0.push(u64::from(input));
             }
         }
         for output in &n.node.outputs {
-            let id = match last {
-                Some((shape, id)) if *shape == output.shape => id,
-                _ => {
-                    let next = shapes.len() as u64;
-                    *shapes.entry(&output.shape).or_insert(next)
-                }
-            };
-            last = Some((&output.shape, id));
+            let id = shapes.number(&output.shape);
             let units = unit_mask(&output.shape);
-            key.words.push(id | (output.dtype as u64) << 32 | (output.shape.len() as u64) << 40);
-            key.words.push(units);
+            key.0.push(id | (output.dtype as u64) << 32 | (output.shape.len() as u64) << 40);
+            key.0.push(units);
         }
         if let crate::op::Primitive::Reshape(_) = n.node.op
             && !n.leaf
             && n.stands_for.is_none()
         {
-            key.words.push(u64::from(super::fuse::is_unit_reshape(graph, n)));
+            key.0.push(u64::from(super::fuse::is_unit_reshape(graph, n)));
         }
     }
-    key.words.push(u64::MAX);
-    key.words.extend(graph.outputs.iter().map(|&s| u64::from(s)));
-    key.words
+    key.0.push(u64::MAX);
+    key.0.extend(graph.outputs.iter().map(|&s| u64::from(s)));
+    key.0
 }
 
 /// Bit `a` is set iff axis `a` has size 1.
@@ -121,8 +177,6 @@ enum Stage {
     Asked,
     /// Rules were applied; there is nothing left for them to find.
     Rewritten,
-    /// Each node is to be a step of its own.
-    Plain,
 }
 
 /// What is known of a structure.
@@ -130,14 +184,30 @@ enum Stage {
 enum Known {
     /// Its plan.
     Plan(Arc<Plan>),
-    /// Where rules may apply; the graph that they make has a plan of its own.
-    Rules(Arc<[Candidate]>),
+    /// Where rules may apply. The graph that they make has a plan of its own.
+    Rules(Arc<[Candidate]>, Recipes),
+}
+
+/// What the rules made of graphs of one structure with some values, the latest last.
+#[derive(Clone, Default)]
+struct Recipes {
+    made: SmallVec<[Arc<Made>; 4]>,
+    /// How many there were so far.
+    count: u32,
+}
+
+/// What rules made of a graph, and its plan.
+struct Made {
+    recipe: Recipe,
+    plan: Arc<Plan>,
 }
 
 struct Entry {
     key: Vec<u64>,
     known: Known,
     used: u64,
+    /// The room that it takes, in words, without the plan.
+    words: usize,
 }
 
 /// Plans by the hash of their key; bounded, least recently used out.
@@ -167,76 +237,152 @@ pub struct CacheStats {
 /// The cache's bound, in words of keys: about 128 MiB with the plans.
 const MAX_WORDS: usize = 4 << 20;
 
+/// How often what rules made is kept for one structure.
+const MOST_RECIPES: u32 = 64;
+
 static CACHE: Mutex<Option<Cache>> = Mutex::new(None);
 
+/// Which rows of the catalogue of rules may apply, a bit for each.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Enabled(u32);
+
+impl Enabled {
+    const ALL: Enabled = Enabled(u32::MAX);
+
+    fn only(names: &[&str]) -> Enabled {
+        let bit = |(i, rule): (usize, &super::rules::RuleInfo)| {
+            if names.contains(&rule.name) { 1 << i } else { 0 }
+        };
+        Enabled(super::rules::CATALOGUE.iter().enumerate().map(bit).sum())
+    }
+
+    /// True iff the rule of this name may apply.
+    pub(crate) fn has(self, name: &str) -> bool {
+        self == Enabled::ALL || self.0 & Enabled::only(&[name]).0 != 0
+    }
+}
+
 thread_local! {
-    /// True while [`without_rules`] runs.
-    static PLAIN: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// What may apply on this thread.
+    static ENABLED: std::cell::Cell<Enabled> = const { std::cell::Cell::new(Enabled::ALL) };
 }
 
 /// Runs `f` with plans in which every node is a step of its own: no rule applies and nothing is
 /// fused. What it computes on this thread is what the ops say, one by one; tests compare with it.
 pub fn without_rules<R>(f: impl FnOnce() -> R) -> R {
-    struct Restore(bool);
+    with_only_rules(&[], f)
+}
+
+/// Runs `f` with plans to which only the rules of these names apply, of those in
+/// [`super::rules::CATALOGUE`]. Views and products of strided operands are no rules that can be left
+/// out.
+pub fn with_only_rules<R>(names: &[&str], f: impl FnOnce() -> R) -> R {
+    struct Restore(Enabled);
     impl Drop for Restore {
         fn drop(&mut self) {
-            PLAIN.set(self.0);
+            ENABLED.set(self.0);
         }
     }
-    let _restore = Restore(PLAIN.replace(true));
+    let _restore = Restore(ENABLED.replace(Enabled::only(names)));
     f()
+}
+
+/// A structural key and its hash.
+struct Key {
+    hash: u64,
+    words: Vec<u64>,
+}
+
+impl Key {
+    fn of(graph: &Graph, stage: Stage, enabled: Enabled) -> Key {
+        let words = key(graph, stage, enabled);
+        let mut h = rustc_hash::FxHasher::default();
+        words.iter().for_each(|&w| h.write_u64(w));
+        Key { hash: h.finish(), words }
+    }
 }
 
 /// The plan of `graph`, from the cache or made now, and the graph that the plan is for, in which
 /// rules may have replaced nodes.
 pub(crate) fn plan(mut graph: Graph) -> (Graph, Arc<Plan>, Planned) {
-    let mut stage = if PLAIN.get() { Stage::Plain } else { Stage::Asked };
+    let (mut stage, enabled) = (Stage::Asked, ENABLED.get());
     let mut planned = Planned::Found;
+    let mut written: Option<(Key, Recipe)> = None;
     loop {
-        let words = key(&graph, stage);
-        let hash = {
-            let mut h = rustc_hash::FxHasher::default();
-            words.iter().for_each(|&w| h.write_u64(w));
-            h.finish()
-        };
-        let known = find(hash, &words, &graph).unwrap_or_else(|failed| {
+        let key = Key::of(&graph, stage, enabled);
+        let known = find(&key, &graph).unwrap_or_else(|failed| {
             planned = if failed { Planned::Guard } else { Planned::New };
-            let known = match stage {
-                Stage::Asked => super::rules::candidates(&graph),
-                Stage::Rewritten | Stage::Plain => Vec::new(),
+            let found = match stage {
+                Stage::Asked => super::rules::candidates(&graph, enabled),
+                Stage::Rewritten => Vec::new(),
             };
-            let known = if known.is_empty() {
-                Known::Plan(Arc::new(super::make(&graph, stage == Stage::Plain)))
+            let known = if found.is_empty() {
+                Known::Plan(Arc::new(super::make(&graph, enabled)))
             } else {
-                Known::Rules(known.into())
+                Known::Rules(found.into(), Recipes::default())
             };
-            insert(hash, words, known.clone());
+            insert(&key, known.clone());
             known
         });
-        match known {
+        let (candidates, recipes) = match known {
             Known::Plan(plan) => {
+                if let Some((key, recipe)) = written {
+                    remember(&key, Made { recipe, plan: plan.clone() });
+                }
                 count(planned);
                 return (graph, plan, planned);
             }
-            Known::Rules(candidates) => {
-                graph = super::rules::apply(graph, &candidates);
-                stage = Stage::Rewritten;
+            Known::Rules(candidates, recipes) => (candidates, recipes),
+        };
+        stage = Stage::Rewritten;
+        if let Some(made) = recipes.made.iter().rev().find(|m| m.recipe.fits(&graph)) {
+            graph = made.recipe.make(graph);
+            if made.plan.guards.iter().all(|g| g.holds(&graph)) {
+                count(planned);
+                return (graph, made.plan.clone(), planned);
             }
+            continue;
+        }
+        let recipe;
+        (graph, recipe) = super::rules::apply(graph, &candidates);
+        // Where values were others each time, the next ones will be, too.
+        if recipes.count < MOST_RECIPES {
+            written = Some((key, recipe));
         }
     }
 }
 
+/// Keeps what rules made of a graph of this key, in the place of the oldest such.
+fn remember(key: &Key, made: Made) {
+    let mut guard = CACHE.lock();
+    let cache = guard.get_or_insert_default();
+    let entry = cache.entries.get_mut(&key.hash).and_then(|all| {
+        all.iter_mut().find(|e| e.key == key.words && matches!(e.known, Known::Rules(..)))
+    });
+    let Some(Entry { known: Known::Rules(_, recipes), words, .. }) = entry else { return };
+    let (before, room) = (*words, made.recipe.len());
+    if recipes.made.len() == recipes.made.inline_size() {
+        *words -= recipes.made.remove(0).recipe.len();
+    }
+    recipes.made.push(Arc::new(made));
+    recipes.count += 1;
+    *words += room;
+    cache.words = cache.words + *words - before;
+    cache.trim();
+}
+
 /// What the cache holds for a key, if the guards hold of the graph; else whether one failed.
-fn find(hash: u64, words: &[u64], graph: &Graph) -> Result<Known, bool> {
+fn find(key: &Key, graph: &Graph) -> Result<Known, bool> {
     let mut guard = CACHE.lock();
     let cache = guard.get_or_insert_default();
     cache.clock += 1;
     let now = cache.clock;
     let mut failed: Option<Guard> = None;
-    for entry in cache.entries.get_mut(&hash).into_iter().flatten().filter(|e| e.key == words) {
+    let entries = cache.entries.get_mut(&key.hash);
+    for entry in entries.into_iter().flatten().filter(|e| e.key == key.words) {
         let fails = match &entry.known {
             Known::Plan(plan) => plan.guards.iter().find(|g| !g.holds(graph)),
-            Known::Rules(_) => None,
+            Known::Rules(..) => None,
         };
         match fails {
             Some(&guard) => failed = Some(guard),
@@ -254,15 +400,14 @@ fn find(hash: u64, words: &[u64], graph: &Graph) -> Result<Known, bool> {
     Err(failed.is_some())
 }
 
-fn insert(hash: u64, key: Vec<u64>, known: Known) {
+fn insert(key: &Key, known: Known) {
     let mut guard = CACHE.lock();
     let cache = guard.get_or_insert_default();
-    cache.words += key.len();
-    let used = cache.clock;
-    cache.entries.entry(hash).or_default().push(Entry { key, known, used });
-    if cache.words > MAX_WORDS {
-        cache.evict();
-    }
+    let (used, words) = (cache.clock, key.words.len());
+    cache.words += words;
+    let entry = Entry { key: key.words.clone(), known, used, words };
+    cache.entries.entry(key.hash).or_default().push(entry);
+    cache.trim();
 }
 
 fn count(planned: Planned) {
@@ -274,8 +419,11 @@ fn count(planned: Planned) {
 }
 
 impl Cache {
-    /// Drops the older half.
-    fn evict(&mut self) {
+    /// Drops the older half, if there is too much.
+    fn trim(&mut self) {
+        if self.words <= MAX_WORDS {
+            return;
+        }
         let mut ages: Vec<u64> = self.entries.values().flatten().map(|e| e.used).collect();
         ages.sort_unstable();
         let cut = ages[ages.len() / 2];
@@ -283,7 +431,7 @@ impl Cache {
             list.retain(|e| e.used > cut);
         }
         self.entries.retain(|_, list| !list.is_empty());
-        self.words = self.entries.values().flatten().map(|e| e.key.len()).sum();
+        self.words = self.entries.values().flatten().map(|e| e.words).sum();
     }
 }
 

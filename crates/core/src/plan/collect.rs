@@ -3,12 +3,14 @@
 //! Depth-first order keeps few intermediates alive: everything below one input is finished before
 //! the next input is begun. The walk is iterative, since graphs may be a million nodes deep.
 
-use crate::array::{Array, Node, State, Value};
+use crate::array::{Array, Node, Progress, State, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::eval::Event;
+use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The number of a node in a [`Graph`].
 pub type NodeId = u32;
@@ -63,6 +65,12 @@ impl Graph {
         n.node.outputs[(slot - n.first) as usize].dtype
     }
 
+    /// The array of a slot.
+    pub(crate) fn array(&self, slot: Slot) -> Array {
+        let n = self.of(slot);
+        Array { node: n.node.clone(), output: slot - n.first }
+    }
+
     pub(crate) fn slots(&self) -> usize {
         self.node_of.len()
     }
@@ -82,66 +90,106 @@ fn lost(op: &'static str) -> Error {
     Error::new(ErrorKind::Kernel, op, message)
 }
 
+/// Which nodes a walk has numbered. One walk at a time writes the numbers into the nodes; others
+/// under way keep a table.
+enum Numbers {
+    Marks { _turn: MutexGuard<'static, ()> },
+    Table(FxHashMap<usize, NodeId>),
+}
+
+impl Numbers {
+    fn new() -> Numbers {
+        static TURN: Mutex<()> = Mutex::new(());
+        TURN.try_lock()
+            .map_or_else(|| Numbers::Table(Default::default()), |_turn| Numbers::Marks { _turn })
+    }
+
+    /// The number of a node in `graph`. A mark of an earlier walk names another node.
+    fn get(&self, graph: &Graph, node: &Arc<Node>) -> Option<NodeId> {
+        match self {
+            Numbers::Marks { .. } => {
+                let id = node.mark.load(Ordering::Relaxed);
+                graph
+                    .nodes
+                    .get(id as usize)
+                    .is_some_and(|n| Arc::ptr_eq(&n.node, node))
+                    .then_some(id)
+            }
+            Numbers::Table(ids) => ids.get(&Arc::as_ptr(node).addr()).copied(),
+        }
+    }
+
+    fn set(&mut self, node: &Arc<Node>, id: NodeId) {
+        match self {
+            Numbers::Marks { .. } => node.mark.store(id, Ordering::Relaxed),
+            Numbers::Table(ids) => {
+                ids.insert(Arc::as_ptr(node).addr(), id);
+            }
+        }
+    }
+}
+
 /// The graph below `outputs`.
 pub(crate) fn collect(outputs: &[Array]) -> Result<Graph> {
-    const VISITED: NodeId = NodeId::MAX;
     let mut graph = Graph::default();
-    let mut ids: FxHashMap<usize, NodeId> = FxHashMap::default();
+    let mut numbers = Numbers::new();
+    // Nodes to visit, and whether their inputs have been.
     let mut stack: Vec<(Arc<Node>, bool)> = Vec::with_capacity(64);
     for output in outputs.iter().rev() {
         stack.push((output.node.clone(), false));
     }
     while let Some((node, expanded)) = stack.pop() {
-        let address = Arc::as_ptr(&node).addr();
+        if numbers.get(&graph, &node).is_some() {
+            continue;
+        }
+        let mut leaf = false;
         if !expanded {
-            if ids.contains_key(&address) {
-                continue;
-            }
-            let leaf = match node.outputs[0].state() {
-                State::Lazy => false,
-                State::Ready(_) => true,
-                State::Pending(event) => {
+            match node.outputs[0].progress() {
+                Progress::Lazy => {}
+                Progress::Ready => leaf = true,
+                Progress::Pending(event) => {
                     graph.pending.push(event);
-                    true
+                    leaf = true;
                 }
-                State::Consumed => return Err(lost(node.op.name())),
-            };
-            if leaf {
-                ids.insert(address, graph.nodes.len() as NodeId);
-                graph.push(node, SmallVec::new(), true);
-                continue;
+                Progress::Consumed => return Err(lost(node.op.name())),
             }
-            if matches!(node.op, crate::op::Primitive::Placeholder(_)) {
-                return Err(crate::transform::evaluated_inside_trace());
+            if !leaf {
+                if matches!(node.op, crate::op::Primitive::Placeholder(_)) {
+                    return Err(crate::transform::evaluated_inside_trace());
+                }
+                let place = stack.len();
+                node.with_inputs(|inputs| {
+                    for input in inputs.iter().rev() {
+                        if numbers.get(&graph, &input.node).is_none() {
+                            stack.push((input.node.clone(), false));
+                        }
+                    }
+                });
+                if stack.len() > place {
+                    stack.insert(place, (node, true));
+                    continue;
+                }
             }
-            ids.insert(address, VISITED);
-            let parent = node.clone();
-            stack.push((node, true));
-            parent.with_inputs(|inputs| {
-                for input in inputs.iter().rev() {
-                    if !ids.contains_key(&Arc::as_ptr(&input.node).addr()) {
-                        stack.push((input.node.clone(), false));
+        }
+        let mut inputs = SmallVec::new();
+        if !leaf {
+            node.with_inputs(|list| {
+                for input in list {
+                    if let Some(id) = numbers.get(&graph, &input.node) {
+                        let n = &mut graph.nodes[id as usize];
+                        n.edges += 1;
+                        inputs.push(n.first + input.output);
                     }
                 }
             });
-            continue;
         }
-        let mut inputs = SmallVec::new();
-        node.with_inputs(|list| {
-            for input in list {
-                let id = ids.get(&Arc::as_ptr(&input.node).addr()).copied();
-                if let Some(n) = id.and_then(|id| graph.nodes.get_mut(id as usize)) {
-                    n.edges += 1;
-                    inputs.push(n.first + input.output);
-                }
-            }
-        });
-        ids.insert(address, graph.nodes.len() as NodeId);
-        graph.push(node, inputs, false);
+        numbers.set(&node, graph.nodes.len() as NodeId);
+        graph.push(node, inputs, leaf);
     }
     for output in outputs {
-        let id = ids[&Arc::as_ptr(&output.node).addr()];
-        graph.outputs.push(graph.nodes[id as usize].first + output.output);
+        if let Some(id) = numbers.get(&graph, &output.node) {
+            graph.outputs.push(graph.nodes[id as usize].first + output.output);
+        }
     }
     for n in &mut graph.nodes {
         // One handle is the graph's own; each edge is one in the user's inputs.

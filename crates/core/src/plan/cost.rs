@@ -44,8 +44,9 @@ impl fmt::Display for Estimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} steps, {} moved, {:.3} GFLOP, peak {}, kept {}",
+            "{} step{}, {} moved, {:.3} GFLOP, peak {}, kept {}",
             self.steps,
+            if self.steps == 1 { "" } else { "s" },
             bytes(self.moved),
             self.flops as f64 / 1e9,
             bytes(self.peak),

@@ -9,6 +9,7 @@
 //!
 //! Decisions rest only on what the structural key holds: equality of shapes, ranks and unit axes.
 
+use super::cache::Enabled;
 use super::collect::{Graph, GraphNode, NodeId, Slot};
 use super::rewrite::Rewritten;
 use super::tape::{Extent, Instr, Tape, TapeValue, ValueId};
@@ -84,6 +85,17 @@ struct Group {
     siblings: bool,
 }
 
+/// What may join a group.
+#[derive(Clone, Copy)]
+struct Joins {
+    /// Elementwise ops without reductions.
+    elements: bool,
+    /// Reductions, and what is beside them.
+    rows: bool,
+    /// Cheap values may be computed in each group that reads them.
+    again: bool,
+}
+
 struct Fuser<'a> {
     graph: &'a Graph,
     alias: Vec<Slot>,
@@ -103,18 +115,25 @@ struct Fuser<'a> {
 }
 
 /// Makes the steps of a rewritten graph.
-pub(crate) fn fuse(graph: &Graph, rewritten: Rewritten, plain: bool) -> Plan {
+pub(crate) fn fuse(graph: &Graph, rewritten: Rewritten, enabled: Enabled) -> Plan {
     let mut fuser = Fuser::new(graph, rewritten.alias);
+    let joins = Joins {
+        elements: enabled.has("fuse"),
+        rows: enabled.has("fuse_rows"),
+        again: enabled.has("computed again"),
+    };
     for id in (0..graph.nodes.len() as NodeId).rev() {
-        fuser.place(id, plain);
+        fuser.place(id, joins);
     }
-    if !plain {
-        fuser.evict_rows_without_reduction();
+    fuser.evict_rows_without_reduction();
+    if enabled.has("epilogue") {
         fuser.absorb_products();
-        fuser.demote_views();
+    }
+    fuser.demote_views();
+    if enabled.has("fuse_siblings") {
         fuser.join_siblings();
     }
-    let steps = fuser.emit();
+    let steps = super::order::in_order(graph, fuser.emit());
     let aliases = (0..graph.slots() as Slot)
         .map(|s| (s, fuser.alias[s as usize]))
         .filter(|&(s, original)| s != original)
@@ -192,11 +211,13 @@ impl<'a> Fuser<'a> {
     }
 
     /// Puts a node into the group of its consumers, or starts a group with it.
-    fn place(&mut self, id: NodeId, alone: bool) {
+    fn place(&mut self, id: NodeId, joins: Joins) {
         let n = self.node(id);
         let Some(kind) = kind(self.graph, n).filter(|_| !self.is_alias(n)) else { return };
-        if let Some(group) = self.common_group(n).filter(|_| !alone) {
-            let fits = self.groups[group].members.len() < MAX_MEMBERS
+        if let Some(group) = self.common_group(n) {
+            let rows = kind == Kind::Reduce || self.groups[group].axes != 0;
+            let fits = (if rows { joins.rows } else { joins.elements })
+                && self.groups[group].members.len() < MAX_MEMBERS
                 && !(kind == Kind::View && self.kept[n.first as usize]);
             if fits && self.try_join(id, kind, group) {
                 self.groups[group].members.push(id);
@@ -204,7 +225,7 @@ impl<'a> Fuser<'a> {
                 return;
             }
         }
-        if !alone && kind == Kind::Elementwise && self.is_cheap_again(n) {
+        if joins.again && kind == Kind::Elementwise && self.is_cheap_again(n) {
             self.again[id as usize] = true;
             return;
         }

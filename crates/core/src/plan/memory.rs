@@ -5,8 +5,8 @@ use super::{Plan, TapeWork, Work};
 use crate::op::Primitive;
 use crate::plan::tape::{Extent, Instr};
 
-/// Fills in `frees` and `reuse` of every step.
-pub(crate) fn assign(graph: &Graph, plan: &mut Plan) {
+/// Fills in `frees` of every step, and `reuse` if results may take over buffers.
+pub(crate) fn assign(graph: &Graph, plan: &mut Plan, in_place: bool) {
     let mut keep = vec![false; graph.slots()];
     for &slot in &graph.outputs {
         keep[slot as usize] = true;
@@ -28,7 +28,7 @@ pub(crate) fn assign(graph: &Graph, plan: &mut Plan) {
                 step.frees.push(slot);
             }
         }
-        let dying = |slot: Slot| step.frees.contains(&slot);
+        let dying = |slot: Slot| in_place && step.frees.contains(&slot);
         match &mut step.work {
             Work::Op { node, inputs, reuse } => {
                 let updates = matches!(

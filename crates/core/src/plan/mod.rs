@@ -13,12 +13,13 @@ mod dot;
 mod explain;
 mod fuse;
 mod memory;
+mod order;
 mod page;
 mod rewrite;
 pub mod rules;
 pub mod tape;
 
-pub use cache::{CacheStats, without_rules};
+pub use cache::{CacheStats, with_only_rules, without_rules};
 pub use collect::{NodeId, Slot};
 pub(crate) use cost::bytes;
 pub use cost::{Estimate, StepCost, estimate};
@@ -27,8 +28,8 @@ pub use explain::{Report, StepReport, explain, profile, report};
 pub use tape::{Extent, Instr, Tape, TapeValue, ValueId};
 
 use crate::dtype::Literal;
+use cache::Enabled;
 use collect::Graph;
-use rewrite::Rewritten;
 use smallvec::SmallVec;
 
 /// What to do for one evaluation, in order.
@@ -126,11 +127,10 @@ pub enum Guard {
     Value(NodeId, Literal),
 }
 
-/// Plans a graph; with `plain` every node is a step of its own.
-pub(crate) fn make(graph: &Graph, plain: bool) -> Plan {
-    let rewritten = if plain { Rewritten::nothing(graph) } else { rewrite::rewrite(graph) };
-    let mut plan = fuse::fuse(graph, rewritten, plain);
-    memory::assign(graph, &mut plan);
+/// Plans a graph.
+pub(crate) fn make(graph: &Graph, enabled: Enabled) -> Plan {
+    let mut plan = fuse::fuse(graph, rewrite::rewrite(graph, enabled), enabled);
+    memory::assign(graph, &mut plan, enabled.has("in place"));
     plan
 }
 

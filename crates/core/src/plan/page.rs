@@ -23,7 +23,8 @@ svg text{font:12px ui-monospace,monospace;fill:#1b1f24}\
 .view,.forward{fill:#afb8c1}.op{fill:#d4a72c}.tape{fill:#4ac26b}.product{fill:#a475f9}\
 details{margin:.3rem 0}summary{cursor:pointer;font-family:ui-monospace,monospace}\
 pre{background:#f6f8fa;padding:.7rem;overflow-x:auto;font-size:12px}\
-.key span{display:inline-block;width:.8em;height:.8em;margin:0 .3em 0 1em;border-radius:2px}";
+.key span{display:inline-block;width:.8em;height:.8em;margin:0 .3em 0 1em;border-radius:2px}\
+.key span:first-child{margin-left:0}";
 
 pub(super) fn page(report: &Report, title: &str) -> String {
     let e = &report.estimate;
@@ -65,8 +66,12 @@ fn drawing(report: &Report, ran: bool, out: &mut String) {
     let drawn = &report.steps[..report.steps.len().min(DRAWN)];
     let total: f64 =
         report.steps.iter().map(|s| weight(s, ran)).sum::<f64>().max(f64::MIN_POSITIVE);
-    let longest = drawn.iter().map(|s| s.what.chars().count()).max().unwrap_or(0);
-    let width = ARCS + 520 + longest * 8;
+    // The step's number, what it does, and its rules.
+    let letters = |s: &StepReport| {
+        s.what.chars().count() + s.rules.iter().map(|r| r.len() + 2).sum::<usize>()
+    };
+    let longest = drawn.iter().map(letters).max().unwrap_or(0) + 8;
+    let width = ARCS + 410 + longest * 8;
     let height = drawn.len() * ROW + 10;
     let _ = writeln!(
         out,

@@ -2,6 +2,7 @@
 //! one, and nodes that a rule of `rules` replaced.
 
 use super::Guard;
+use super::cache::Enabled;
 use super::collect::{Graph, GraphNode, NodeId, Slot};
 use crate::dtype::Literal;
 use crate::op::{BinaryOp, Primitive};
@@ -18,16 +19,11 @@ pub(crate) struct Rewritten {
     pub(crate) guards: Vec<Guard>,
 }
 
-impl Rewritten {
-    /// Every slot has a value of its own.
-    pub(crate) fn nothing(graph: &Graph) -> Rewritten {
-        Rewritten { alias: (0..graph.slots() as Slot).collect(), guards: Vec::new() }
-    }
-}
-
 /// Applies every rule to every node, in topological order.
-pub(crate) fn rewrite(graph: &Graph) -> Rewritten {
-    let mut out = Rewritten::nothing(graph);
+pub(crate) fn rewrite(graph: &Graph, enabled: Enabled) -> Rewritten {
+    let alias = (0..graph.slots() as Slot).collect();
+    let mut out = Rewritten { alias, guards: Vec::new() };
+    let (factors, equal) = (enabled.has("unit factor"), enabled.has("equal subexpressions"));
     let mut seen = super::cache::FastMap::<u64, SmallVec<[NodeId; 1]>>::default();
     for id in 0..graph.nodes.len() as NodeId {
         let n = &graph.nodes[id as usize];
@@ -38,11 +34,13 @@ pub(crate) fn rewrite(graph: &Graph) -> Rewritten {
         if n.leaf || matches!(n.node.op, Primitive::CustomFunction(_) | Primitive::Load(_)) {
             continue;
         }
-        if let Some(slot) = unit_factor(graph, n, &mut out.guards) {
+        if factors && let Some(slot) = unit_factor(graph, n, &mut out.guards) {
             out.alias[n.first as usize] = out.alias[slot as usize];
             continue;
         }
-        common_subexpression(graph, id, &mut seen, &mut out);
+        if equal {
+            common_subexpression(graph, id, &mut seen, &mut out);
+        }
     }
     out
 }

@@ -14,6 +14,7 @@ mod modules;
 mod nn;
 mod quantized;
 mod random;
+mod random_graphs;
 mod rewrites;
 mod rules;
 mod structural;

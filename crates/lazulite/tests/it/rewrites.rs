@@ -381,10 +381,87 @@ fn chains_stay_chains() -> Result<()> {
 }
 
 #[test]
+fn logarithms_of_softmaxes_need_no_division() -> Result<()> {
+    fn x() -> Result<Inputs> {
+        let x = normal(&[6, 40], 1)? * 3.0;
+        x.eval()?;
+        Ok(vec![x])
+    }
+    fn targets(rows: usize) -> Result<Array> {
+        let places: Vec<i32> = (0..rows as i32).map(|i| i * 7 % 40).collect();
+        Array::from_slice(&places, &[rows, 1])
+    }
+    let case = |name, rule, body| Case { name, rule, inputs: x, body, tolerance: SUMS };
+    let cases = [
+        case("called", "log_softmax", |i| i[0].softmax(Some(&[-1]), false)?.log()),
+        case("over columns", "log_softmax", |i| i[0].softmax(Some(&[0]), false)?.log()),
+        case("by hand", "log_softmax", |i| softmax(&i[0])?.log()),
+        case("without the maximum", "log_softmax", |i| {
+            let e = i[0].exp()?;
+            (&e / e.sum(Some(&[-1]), true)?).log()
+        }),
+        case("picked", "pick", |i| {
+            let p = i[0].softmax(Some(&[-1]), false)?.log()?.negative()?;
+            p.take_along_axis(&targets(6)?, Some(-1))?.mean(None, false)
+        }),
+        case("picked, and needed otherwise", "pick", |i| {
+            let p = softmax(&i[0])?;
+            let all = (&p * 2.0).sum(Some(&[-1]), true)?;
+            Ok(p.take_along_axis(&targets(6)?, Some(-1))? + all)
+        }),
+        case("picked of a chain", "pick", |i| {
+            let y = (&i[0] * 2.0).sin()? + i[0].max(Some(&[1]), true)?;
+            y.take_along_axis(&targets(6)?, Some(1))
+        }),
+    ];
+    cases.iter().try_for_each(check)?;
+    // Where a probability underflows, its logarithm does not.
+    let x = Array::from_slice(&[0.0f32, -200.0], &[2])?;
+    assert_eq!(x.softmax(None, false)?.log()?.to_vec::<f32>()?, [0.0, -200.0]);
+    // Of a half type, the logarithm is that of the probability before it was rounded.
+    let h = normal(&[4, 64], 3)?.astype(Dtype::F16)?;
+    let y = h.softmax(Some(&[-1]), false)?.log()?;
+    let exact = h.astype(Dtype::F32)?.softmax(Some(&[-1]), false)?.log()?;
+    assert_eq!(y.dtype(), Dtype::F16);
+    assert!(difference(&y.astype(Dtype::F32)?, &exact)? <= 5e-4);
+    Ok(())
+}
+
+/// What rules made of a graph is kept; the next one with other values must not get it.
+#[test]
+fn what_rules_made_is_used_for_equal_values_only() -> Result<()> {
+    let x = normal(&[12, 5], 1)?;
+    let wide = normal(&[12, 9], 2)?;
+    for (factor, rows, x) in [
+        (2.0, 0, &x),
+        (2.0, 0, &x),
+        (3.0, 0, &x),
+        (2.0, 4, &x),
+        (2.0, 0, &wide),
+        (2.0, 0, &x),
+        (3.0, 0, &x),
+        (f64::NAN, 2, &wide),
+    ] {
+        let body = || -> Result<Array> {
+            let all = (0..4).map(|j| (row(x, rows + j)? * factor).exp()?.sum(None, false));
+            Ok(Array::stack(&all.collect::<Result<Vec<_>>>()?, 0)? * factor)
+        };
+        let want = without_rules(|| -> Result<Vec<f32>> { body()?.to_vec() })?;
+        let got = body()?.to_vec::<f32>()?;
+        for (g, w) in got.iter().zip(&want) {
+            let close = (g - w).abs() <= 2e-6 * w.abs() || (g.is_nan() && w.is_nan());
+            assert!(close, "{factor} {rows} {:?}: {g} and {w}", x.shape());
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn other_slices_are_other_batches() -> Result<()> {
     // One structure, whose plan is kept; the rows are consecutive, reversed, and then in no order.
     let x = normal(&[9, 12], 1)?;
-    for rows in [[0i64, 1, 2, 3], [8, 6, 4, 2], [5, 0, 7, 1], [3, 3, 3, 3], [1, 2, 3, 4]] {
+    let orders = [[0i64, 1, 2, 3], [8, 6, 4, 2], [5, 0, 7, 1], [3, 3, 3, 3], [1, 2, 3, 4]];
+    for rows in orders.iter().flat_map(|rows| [rows, rows]) {
         let body = || -> Result<Array> {
             let all = rows.iter().map(|&j| row(&x, j)?.exp()?.sum(None, false));
             Array::stack(&all.collect::<Result<Vec<_>>>()?, 0)

@@ -6,7 +6,8 @@
 //! The fused step keeps scores in `float32`, so half types gain accuracy; a row that attends to
 //! nothing gives zeros where the written form divides by zero.
 
-use super::{Found, Rule, Site};
+use super::site::Site;
+use super::{Found, Rule};
 use crate::array::Array;
 use crate::dtype::Dtype;
 use crate::error::Result;
@@ -52,7 +53,7 @@ fn softmax_of(site: &Site<'_>, slot: Slot) -> Option<Slot> {
     if !reduces_last(total, ReduceOp::Sum) || total.inputs[0] != exp {
         return None;
     }
-    let e = site.computed(exp).filter(|e| !e.held && site.uses[exp as usize] == 2)?;
+    let e = site.computed(exp).filter(|e| !e.held && site.uses(exp) == 2)?;
     let Primitive::Unary(UnaryOp::Exp) = e.node.op else { return None };
     let shifted = site.inner(e.inputs[0])?;
     if let Primitive::Binary(BinaryOp::Subtract) = shifted.node.op
@@ -61,10 +62,10 @@ fn softmax_of(site: &Site<'_>, slot: Slot) -> Option<Slot> {
         && top.inputs[0] == shifted.inputs[0]
     {
         let logits = shifted.inputs[0];
-        let apart = site.uses[logits as usize] == 2 && !top.held;
+        let apart = site.uses(logits) == 2 && !top.held;
         return apart.then_some(logits);
     }
-    (site.uses[e.inputs[0] as usize] == 1).then_some(e.inputs[0])
+    (site.uses(e.inputs[0]) == 1).then_some(e.inputs[0])
 }
 
 fn reduces_last(n: &GraphNode, op: ReduceOp) -> bool {
@@ -78,13 +79,13 @@ fn peel(site: &Site<'_>, logits: Slot) -> Result<Option<Scores>> {
     let mut scores = Scores { factor: 1.0, added: vec![], chosen: vec![], product: 0 };
     loop {
         let Some(n) = site.computed(slot).filter(|n| !n.held) else { return Ok(None) };
-        if slot != logits && site.uses[slot as usize] != 1 {
+        if slot != logits && site.uses(slot) != 1 {
             return Ok(None);
         }
         let leads = |s: Slot| site.inner(s).is_some() && site.shape(s) == shape;
         match &n.node.op {
             Primitive::Matmul(_) => {
-                scores.product = site.graph.node_of[slot as usize];
+                scores.product = site.node_of(slot);
                 return Ok(Some(scores));
             }
             Primitive::Cast(_) => slot = n.inputs[0],
@@ -137,8 +138,8 @@ fn scaled(x: &Array, factor: f64) -> Result<Array> {
 fn narrow(site: &Site<'_>, slot: Slot) -> Slot {
     match site.inner(slot) {
         Some(n) if matches!(n.node.op, Primitive::Cast(_)) => {
-            let from = site.graph.dtype(n.inputs[0]);
-            if from.is_half() && site.graph.dtype(slot) == Dtype::F32 { n.inputs[0] } else { slot }
+            let from = site.dtype(n.inputs[0]);
+            if from.is_half() && site.dtype(slot) == Dtype::F32 { n.inputs[0] } else { slot }
         }
         _ => slot,
     }

@@ -6,7 +6,8 @@
 //! consecutive slices of one array, the batch is a view of it; anything else is stacked. Chains,
 //! where one item needs another one's result, are left alone.
 
-use super::{Found, Rule, Site};
+use super::site::Site;
+use super::{Found, Rule};
 use crate::array::Array;
 use crate::error::Result;
 use crate::op::view::Slice;
@@ -66,7 +67,7 @@ fn sum(site: &Site<'_>, root: NodeId) -> Result<Found> {
             terms.push(n.inputs[0]);
             break;
         }
-        at = site.graph.node_of[n.inputs[0] as usize];
+        at = site.node_of(n.inputs[0]);
     }
     terms.reverse();
     let start = site.constant(terms[0]).map(|_| terms.remove(0));
@@ -147,7 +148,7 @@ impl Lockstep<'_, '_> {
                 walk.made.insert(items, batch);
                 continue;
             }
-            let inputs = walk.site.graph.of(items[0]).inputs.len();
+            let inputs = walk.site.of(items[0]).inputs.len();
             stack.push((items.clone(), true));
             for place in (0..inputs).rev() {
                 stack.push((walk.inputs(&items, place), false));
@@ -161,7 +162,7 @@ impl Lockstep<'_, '_> {
     }
 
     fn inputs(&self, items: &Items, place: usize) -> Items {
-        items.iter().map(|&s| self.site.graph.of(s).inputs[place]).collect()
+        items.iter().map(|&s| self.site.of(s).inputs[place]).collect()
     }
 
     /// The batch of items that are one array, equal constants, or parts of one array.
@@ -216,7 +217,6 @@ impl Lockstep<'_, '_> {
     /// shapes, for nobody outside.
     fn same_op(&self, items: &Items) -> bool {
         let site = self.site;
-        let graph = site.graph;
         let Some(first) = site.computed(items[0]) else { return false };
         let batches = matches!(
             first.node.op,
@@ -249,7 +249,7 @@ impl Lockstep<'_, '_> {
                         && n.node.stream == first.node.stream
                         && n.inputs.len() == first.inputs.len()
                         && n.inputs.iter().zip(&first.inputs).all(|(&a, &b)| {
-                            graph.shape(a) == graph.shape(b) && graph.dtype(a) == graph.dtype(b)
+                            site.shape(a) == site.shape(b) && site.dtype(a) == site.dtype(b)
                         })
                 })
             })
@@ -297,7 +297,7 @@ impl Lockstep<'_, '_> {
 
     /// One op on the batches of its inputs.
     fn apply(&mut self, items: &Items) -> Result<Batch> {
-        let first = self.site.graph.of(items[0]);
+        let first = self.site.of(items[0]);
         let (mut inputs, mut axes) = (Vec::new(), Vec::new());
         for place in 0..first.inputs.len() {
             match &self.made[&self.inputs(items, place)] {

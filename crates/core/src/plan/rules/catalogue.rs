@@ -43,6 +43,12 @@ catalogue! {
         "the batched ops and one sum";
         "the sum's order is that of a reduction, whose error is smaller";
         "C22, C39";
+    "log_softmax": "`log(softmax(x))`, over any axes" => "`x - max - log(sum)`: one pass, no division for \
+        each element";
+        "more exact; finite where a probability underflows"; "C48, C50";
+    "pick": "`take_along_axis` of few elements of an elementwise expression, such as \
+        `-log(softmax(x))[target]`" =>
+        "only those elements are computed"; "equal"; "C50";
     "equal subexpressions": "the same op on the same operands, twice" => "computed once"; "equal";
         "C12";
     "unit factor": "`x * 1`, `x / 1`" => "`x`"; "equal"; "C4";

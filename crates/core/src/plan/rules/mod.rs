@@ -10,17 +10,21 @@ mod attention;
 mod batch;
 mod catalogue;
 mod quantized;
+mod recipe;
+mod site;
+mod softmax;
 mod splice;
 
 pub use catalogue::{CATALOGUE, RuleInfo};
 
-use super::cache::FastMap;
-use super::collect::{Graph, GraphNode, NodeId, Slot};
+use super::cache::Enabled;
+use super::collect::{Graph, NodeId};
 use crate::array::Array;
 use crate::device::with_stream;
 use crate::error::Result;
-use crate::op::identity::Identity;
-use crate::op::{BinaryOp, Primitive};
+use crate::op::Primitive;
+pub(super) use recipe::Recipe;
+use site::Site;
 
 /// One rule.
 pub(super) struct Rule {
@@ -43,7 +47,8 @@ pub(super) enum Found {
 }
 
 /// The rules, in the order in which they are tried at a node.
-static RULES: &[Rule] = &[quantized::RULE, attention::RULE, batch::STACK, batch::SUM];
+static RULES: &[Rule] =
+    &[quantized::RULE, attention::RULE, batch::STACK, batch::SUM, softmax::LOG, softmax::PICK];
 
 /// A place where the structure of a rule was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,115 +64,49 @@ pub(super) struct Replacement {
     rule: &'static str,
 }
 
-/// A graph with what the rules have replaced so far, as a rule sees it.
-pub(super) struct Site<'a> {
-    graph: &'a Graph,
-    /// For each slot how often it is read.
-    uses: Vec<u32>,
-    /// For each slot whether a sum adds something to it.
-    added_to: Vec<bool>,
-    instead: FastMap<Slot, Array>,
-}
-
-impl<'a> Site<'a> {
-    fn new(graph: &'a Graph) -> Site<'a> {
-        let mut uses = vec![0; graph.slots()];
-        for &slot in graph.nodes.iter().flat_map(|n| &n.inputs).chain(&graph.outputs) {
-            uses[slot as usize] += 1;
-        }
-        let mut added_to = vec![false; graph.slots()];
-        for n in graph.nodes.iter().filter(|n| n.node.op == Primitive::Binary(BinaryOp::Add)) {
-            if let Some(&slot) = n.inputs.first() {
-                added_to[slot as usize] = true;
-            }
-        }
-        Site { graph, uses, added_to, instead: FastMap::default() }
-    }
-
-    fn node(&self, id: NodeId) -> &'a GraphNode {
-        &self.graph.nodes[id as usize]
-    }
-
-    /// The array of a slot; what stands in its place if it was replaced.
-    fn array(&self, slot: Slot) -> Array {
-        self.instead.get(&slot).cloned().unwrap_or_else(|| {
-            let n = self.graph.of(slot);
-            Array { node: n.node.clone(), output: slot - n.first }
-        })
-    }
-
-    /// The node that computes a slot in this evaluation: none for leaves and replaced slots.
-    fn computed(&self, slot: Slot) -> Option<&'a GraphNode> {
-        let n = self.graph.of(slot);
-        (!n.leaf && !self.instead.contains_key(&slot)).then_some(n)
-    }
-
-    /// As [`Site::computed`], where nothing else needs the slot, so that it need not be computed
-    /// if its only reader is replaced.
-    fn inner(&self, slot: Slot) -> Option<&'a GraphNode> {
-        self.computed(slot).filter(|n| !n.held && self.uses[slot as usize] == 1)
-    }
-
-    fn shape(&self, slot: Slot) -> &'a [usize] {
-        self.graph.shape(slot)
-    }
-
-    /// True iff the slot's only reader is a sum of it and something else.
-    fn is_added_to(&self, slot: Slot) -> bool {
-        self.added_to[slot as usize] && self.inner(slot).is_some()
-    }
-
-    /// The slot below markers that leave values as they are.
-    fn unmarked(&self, mut slot: Slot) -> Slot {
-        while let Some(n) = self.computed(slot)
-            && matches!(n.node.op, Primitive::Identity(Identity::StopGradient | Identity::Alias))
-        {
-            slot = n.inputs[0];
-        }
-        slot
-    }
-
-    /// The value of a constant, if the slot is one.
-    fn constant(&self, slot: Slot) -> Option<f64> {
-        match self.computed(slot)?.node.op {
-            Primitive::Scalar(value) => Some(value.to_f64()),
-            _ => None,
-        }
-    }
-
-    /// If the slot is a view that swaps the last two axes of another one and leaves the rest,
-    /// that one.
-    fn swapped(&self, slot: Slot) -> Option<Slot> {
-        let n = self.computed(slot)?;
-        let Primitive::Transpose(op) = &n.node.op else { return None };
-        let last = op.axes.len().checked_sub(2)?;
-        let kept = op.axes[..last].iter().enumerate().all(|(i, &a)| i == a);
-        (kept && op.axes[last..] == [last + 1, last]).then(|| n.inputs[0])
-    }
-}
-
 /// Where rules may apply, for graphs of this structure.
-pub(super) fn candidates(graph: &Graph) -> Vec<Candidate> {
+pub(super) fn candidates(graph: &Graph, enabled: Enabled) -> Vec<Candidate> {
     let mut found = Vec::new();
     if graph.nodes.iter().any(|n| !n.leaf && RULES.iter().any(|r| (r.root)(&n.node.op))) {
-        walk(graph, None, &mut found);
+        walk(graph, Sites::All(enabled), &mut found);
     }
     found
 }
 
-/// The graph with every rule applied that fits at one of `candidates`, or the graph itself.
-pub(super) fn apply(graph: Graph, candidates: &[Candidate]) -> Graph {
-    let instead = walk(&graph, Some(candidates), &mut Vec::new());
-    if instead.is_empty() { graph } else { splice::splice(graph, &instead) }
+/// Where to try which rules.
+enum Sites<'a> {
+    /// Everywhere, all that may apply.
+    All(Enabled),
+    /// Where they were found in a graph of the same structure.
+    Of(&'a [Candidate]),
 }
 
-/// Tries rules from inputs to users, so that later ones see what earlier ones replaced.
-fn walk(graph: &Graph, only: Option<&[Candidate]>, found: &mut Vec<Candidate>) -> Vec<Replacement> {
+/// The graph with every rule applied that fits at one of `candidates`, and how to make it again of a
+/// graph that is equal to this one in all that the rules looked at.
+pub(super) fn apply(graph: Graph, candidates: &[Candidate]) -> (Graph, Recipe) {
+    let (instead, seen) = walk(&graph, Sites::Of(candidates), &mut Vec::new());
+    let facts = recipe::Facts::of(&graph, seen);
+    if instead.is_empty() {
+        return (graph, Recipe::nothing(facts));
+    }
+    let origins = recipe::Origins::of(&graph);
+    let graph = splice::splice(graph, &instead);
+    let recipe = Recipe::of(&graph, &origins, facts);
+    (graph, recipe)
+}
+
+/// Tries rules from inputs to users, so that later ones see what earlier ones replaced. Returns what
+/// they replace, and the nodes that they looked at.
+fn walk(
+    graph: &Graph,
+    sites: Sites<'_>,
+    found: &mut Vec<Candidate>,
+) -> (Vec<Replacement>, Vec<NodeId>) {
     let mut site = Site::new(graph);
     let mut instead = Vec::new();
     let mut attempt = |root: NodeId, rule: u8, found: &mut Vec<Candidate>| {
-        let n = &graph.nodes[root as usize];
-        if site.instead.contains_key(&n.first) {
+        let n = site.node(root);
+        if site.is_replaced(n.first) {
             return;
         }
         // A rule that cannot build its ops leaves the graph as it is.
@@ -177,22 +116,24 @@ fn walk(graph: &Graph, only: Option<&[Candidate]>, found: &mut Vec<Candidate>) -
             Found::OtherValues => {}
             Found::Instead(array) => {
                 if array.aval() == site.array(n.first).aval() {
-                    site.instead.insert(n.first, array.clone());
+                    site.replace(n.first, array.clone());
                     instead.push(Replacement { root, array, rule: RULES[rule as usize].name });
                 }
             }
         }
         found.push(Candidate { root, rule });
     };
-    match only {
-        Some(candidates) => candidates.iter().for_each(|c| attempt(c.root, c.rule, found)),
-        None => {
+    match sites {
+        Sites::Of(candidates) => candidates.iter().for_each(|c| attempt(c.root, c.rule, found)),
+        Sites::All(enabled) => {
+            let rules: Vec<(usize, &Rule)> =
+                RULES.iter().enumerate().filter(|(_, r)| enabled.has(r.name)).collect();
             for (id, n) in graph.nodes.iter().enumerate().filter(|(_, n)| !n.leaf) {
-                for (r, _) in RULES.iter().enumerate().filter(|(_, r)| (r.root)(&n.node.op)) {
-                    attempt(id as NodeId, r as u8, found);
+                for (r, _) in rules.iter().filter(|(_, r)| (r.root)(&n.node.op)) {
+                    attempt(id as NodeId, *r as u8, found);
                 }
             }
         }
     }
-    instead
+    (instead, site.seen())
 }

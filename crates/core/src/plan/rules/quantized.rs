@@ -1,6 +1,7 @@
 //! A product with a matrix that was just dequantised becomes a product with the packed matrix.
 
-use super::{Found, Rule, Site};
+use super::site::Site;
+use super::{Found, Rule};
 use crate::array::Array;
 use crate::error::Result;
 use crate::op::Primitive;
@@ -33,7 +34,7 @@ fn dequantised<'a>(site: &Site<'a>, slot: Slot) -> Option<(&'a GraphNode, bool)>
             Primitive::Dequantize(_) => return Some((n, turned)),
             // Widening the matrix loses nothing; the product widens the groups instead.
             Primitive::Cast(_) => {
-                let (from, to) = (site.graph.dtype(n.inputs[0]), site.graph.dtype(slot));
+                let (from, to) = (site.dtype(n.inputs[0]), site.dtype(slot));
                 if !from.is_half() || to != crate::dtype::Dtype::F32 {
                     return None;
                 }
