@@ -55,6 +55,9 @@ impl<S: Elem<Acc = f32>> Job for Prepare<'_, '_, S> {
 /// prefetching starts anew with every page.
 const AHEAD: usize = 2048;
 
+/// Columns that are done at once for one row of x.
+const COLUMNS: usize = 8;
+
 /// The largest magnitude in fixed point: its three signed digits to base 256 are 127, 0 and 0.
 const LEVELS: f32 = (127 << 16) as f32;
 
@@ -128,6 +131,9 @@ impl<S: Elem<Acc = f32>> Job for Dot<'_, '_, S> {
         let mut r = 0;
         // SAFETY: rows r..r + M are below m.
         unsafe {
+            if self.x.m == 1 && self.of.bits == 4 {
+                return self.row::<I>();
+            }
             while r < self.x.m {
                 let left = self.x.m - r;
                 if left >= 4 {
@@ -196,6 +202,65 @@ impl<S: Elem<Acc = f32>> Dot<'_, '_, S> {
                     *to = acc[m][0].add(acc[m][1]).sum() + rest[m].sum();
                 }
             }
+        }
+    }
+
+    /// One row of x against four bits, [`COLUMNS`] columns at a time, so that x is loaded once for
+    /// all of them and their lanes are summed together.
+    #[inline(always)]
+    unsafe fn row<I: Isa>(&self) {
+        let (of, l) = (self.of, I::F32::L);
+        let (length, groups) = (of.extent[1] / 8, of.extent[1] >> of.shift);
+        let mut scales = [[0f32; SEGMENT + SLACK]; COLUMNS];
+        let whole = self.columns.len() / COLUMNS * COLUMNS;
+        let (start, end) = (self.columns.start, self.columns.start + whole);
+        // SAFETY: as in `rows` and `nibbles`.
+        unsafe {
+            for n in (start..end).step_by(COLUMNS) {
+                let mut acc = [I::F32::splat(0.0); COLUMNS];
+                let mut rest = [I::P::splat(0.0); COLUMNS];
+                for first in (0..groups).step_by(SEGMENT) {
+                    let count = SEGMENT.min(groups - first);
+                    for (c, rest) in rest.iter_mut().enumerate() {
+                        let at = of.scales_at(n + c) + first;
+                        widen::<I, S>(of.scales, at, count, scales[c].as_mut_ptr());
+                        for g in (0..count).step_by(8) {
+                            let bias = eight::<I, S>(of.biases, at + g, 8.min(count - g));
+                            *rest = bias.mul_add(I::P::load(self.x.extra.add(first + g)), *rest);
+                        }
+                    }
+                    for at in (0..count * of.group).step_by(8 * l) {
+                        let word = first * of.group / 8 + at / 8;
+                        let block = self.x.x.add(8 * word);
+                        let own = I::F32::load(block.add(6 * l));
+                        for (c, acc) in acc.iter_mut().enumerate() {
+                            let words = of.words.as_ptr().wrapping_add((n + c) * length + word);
+                            let next = words.wrapping_add(COLUMNS * length);
+                            I::F32::prefetch(next.cast());
+                            let left = l.min((count * of.group - at) / 8);
+                            let words = I::F32::load_words(words, left);
+                            let scale = scales[c].as_ptr().add(at >> of.shift);
+                            let scale = I::F32::spread(scale, of.group / 8).mul(own);
+                            let dots = I::F32::nibble_dots(words, block.cast());
+                            *acc = scale.mul_add(dots, *acc);
+                        }
+                    }
+                }
+                for (rest, acc) in rest.iter_mut().zip(acc) {
+                    let mut lanes = [0f32; 16];
+                    acc.store(lanes.as_mut_ptr());
+                    for i in (0..l).step_by(8) {
+                        *rest = rest.add(I::P::load(lanes.as_ptr().add(i)));
+                    }
+                }
+                let mut sum = I::P::splat(0.0);
+                for part in I::P::transpose(rest) {
+                    sum = sum.add(part);
+                }
+                sum.store(self.y.add(n - start));
+            }
+            let left = Dot { columns: end..self.columns.end, y: self.y.add(whole), ..*self };
+            left.rows::<I, 1>(0);
         }
     }
 
