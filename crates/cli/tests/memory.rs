@@ -2,7 +2,7 @@
 //! process's, so this file has one test.
 
 use lazulite::prelude::*;
-use lazulite::{backend, eval, fast, random};
+use lazulite::{backend, eval, fast, random, transform};
 
 fn normal(shape: &[usize], seed: u64) -> Result<Array> {
     let x = random::normal(shape, Dtype::F32, None, None, Some(&random::key(seed)?))?;
@@ -26,6 +26,16 @@ const MB: u64 = 1 << 20;
 
 fn layers(x: &Array, w: &Array, n: usize) -> Result<Array> {
     (0..n).try_fold(x.clone(), |y, _| (y.matmul(w)? * 0.03).tanh())
+}
+
+/// The weights after a step of gradient descent on `mean((tanh(x @ w) @ v - x)^2)`.
+fn training_step(x: &Array, w: &Array) -> Result<Vec<Array>> {
+    let x = x.clone();
+    let step = transform::value_and_grad(move |(w, v): (Array, Array)| {
+        ((x.matmul(&w)? * 0.03).tanh()?.matmul(&v)? - &x).square()?.mean(None, false)
+    });
+    let (loss, (dw, dv)) = step((w.clone(), w.clone()))?;
+    Ok(vec![w - dw * 0.1, w - dv * 0.1, loss])
 }
 
 /// A file of 16 float32 tensors of 1 MB.
@@ -84,6 +94,12 @@ fn predicted_peaks_are_the_measured_ones() -> Result<()> {
                 Ok(vec![y.slice(&[0, 0], &[1024, 512], &[1, 1])?.sum(None, false)?, y])
             }),
             8 * MB,
+        ),
+        (
+            "a training step of two layers",
+            // Both gradients of 4 MB, and activations: measured 5 blocks of 4 MB.
+            Box::new(|| training_step(&x, &w)),
+            5 * 4 * MB,
         ),
         ("a norm", Box::new(|| Ok(vec![fast::rms_norm(&x, None, 1e-5)?])), 4 * MB),
     ];

@@ -10,7 +10,6 @@ pub(crate) mod lanes;
 pub(crate) mod lower;
 mod machine;
 mod program;
-mod quotient;
 pub(crate) mod space;
 #[cfg(test)]
 mod tests;

@@ -25,7 +25,7 @@ pub(crate) const LANES: usize = 64;
 pub(crate) type Kernel = unsafe fn(*mut u8, *const u8, *const u8, *const u8, usize);
 
 /// The loop of a kernel, and the instruction sets for which a version of its own pays.
-pub(super) trait Body {
+trait Body {
     /// True iff vectors of 256 bits help at all.
     const AVX2: bool = true;
     /// True iff vectors of 512 bits do more than those of 256, or have instructions of their own.
@@ -80,7 +80,7 @@ fn room<A: Scalar>(n: usize) -> usize {
 /// # Safety
 /// As [`std::slice::from_raw_parts`].
 #[inline(always)]
-pub(super) unsafe fn read<'a, T>(p: *const u8, n: usize) -> &'a [T] {
+unsafe fn read<'a, T>(p: *const u8, n: usize) -> &'a [T] {
     // SAFETY: the caller's promise.
     unsafe { std::slice::from_raw_parts(p.cast(), n) }
 }
@@ -88,7 +88,7 @@ pub(super) unsafe fn read<'a, T>(p: *const u8, n: usize) -> &'a [T] {
 /// # Safety
 /// As [`std::slice::from_raw_parts_mut`].
 #[inline(always)]
-pub(super) unsafe fn write<'a, T>(p: *mut u8, n: usize) -> &'a mut [T] {
+unsafe fn write<'a, T>(p: *mut u8, n: usize) -> &'a mut [T] {
     // SAFETY: the caller's promise.
     unsafe { std::slice::from_raw_parts_mut(p.cast(), n) }
 }
@@ -377,9 +377,6 @@ macro_rules! binary_kernels {
 
         /// The kernel of a binary op on a compute type, or `None` if the op does not take it.
         pub(crate) fn binary(op: BinaryOp, dtype: Dtype, isa: IsaKind) -> Option<Kernel> {
-            if (op, dtype) == (BinaryOp::Divide, Dtype::F32) {
-                return Some(version::<super::quotient::Quotient>(isa));
-            }
             match op {
                 $(BinaryOp::$Op => of_class! { $class find_two [$Op dtype isa] },)*
             }
