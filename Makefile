@@ -6,6 +6,7 @@ CARGO ?= cargo
 
 MODEL := .cache/SmolLM2-135M-Instruct.Q4_1.gguf
 DIGITS := .cache/digits.csv
+FASHION := .cache/fashion-mnist
 VENV := .venv/.stamp
 BENCH_VENV := .venv-bench/.stamp
 
@@ -13,13 +14,14 @@ BENCH_VENV := .venv-bench/.stamp
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 LAZULITE := $(TARGET)/release/lazulite
 
-.PHONY: help test demo bench venv model digits clean distclean
+.PHONY: help test demo bench venv model digits fashion clean distclean
 
 help:
 	@echo "make test     every check and test (what CI runs)"
 	@echo "make demo     a language model answers a question, then the guide's table"
 	@echo "make bench    interleaved with NumPy, PyTorch, JAX and MLX; ARGS='--cases square,gelu' picks"
 	@echo "make venv     the Python environment alone; make model, make digits: the files the tests use"
+	@echo "make fashion  Fashion-MNIST, then a network trained on it"
 	@echo "make clean    removes what was built; make distclean also the environments and downloads"
 
 test: $(VENV) $(MODEL) $(DIGITS)
@@ -36,6 +38,8 @@ bench: $(BENCH_VENV) $(MODEL)
 venv: $(VENV)
 model: $(MODEL)
 digits: $(DIGITS)
+fashion: $(FASHION)
+	$(CARGO) run --release --package lazulite --example convnet
 
 $(VENV): requirements-test.txt
 	$(PYTHON) scripts/make_venv.py .venv requirements-test.txt
@@ -48,6 +52,10 @@ $(MODEL): scripts/model.py | $(VENV)
 
 $(DIGITS): scripts/digits.py $(VENV)
 	.venv/bin/python scripts/digits.py $@
+
+$(FASHION): scripts/fashion_mnist.py
+	$(PYTHON) scripts/fashion_mnist.py $@
+	touch $@
 
 clean:
 	$(CARGO) clean

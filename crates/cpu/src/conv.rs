@@ -5,7 +5,7 @@
 //! elements of the kernel, so that no zero is multiplied. Along each axis a phase is a list of taps
 //! and a number of places; flips and dilations are gone.
 
-use std::ops::{AddAssign, Mul};
+use std::ops::{AddAssign, Mul, Range};
 
 use lazulite_core::Result;
 use lazulite_core::backend::{self, Operand as Slot};
@@ -17,7 +17,8 @@ use smallvec::SmallVec;
 use crate::copy::copy;
 use crate::elem::Elem;
 use crate::gemm::gemm;
-use crate::isa::IsaKind;
+use crate::isa::{IsaKind, Job, dispatch};
+use crate::lanes::{Eight, Isa, Lanes};
 use crate::operand::{Operand, Output, Strided};
 use crate::pool::parallel_for;
 use crate::strided::{Plain, Target, View, internal, rows_per_task};
@@ -141,8 +142,29 @@ struct Part<'a> {
     outputs: usize,
     /// Places along each axis.
     places: Index,
-    /// Elements of the kernel: their number in it, and the offsets along each axis.
-    taps: Vec<(usize, SmallVec<[isize; 3]>)>,
+    taps: Vec<Tap>,
+    /// Elements of the input between two rows of a segment.
+    step: isize,
+}
+
+/// An element of the kernel.
+struct Tap {
+    /// Its number in the kernel.
+    number: usize,
+    /// The offsets along each axis.
+    offsets: SmallVec<[isize; 3]>,
+    /// The same in elements of the input.
+    distance: isize,
+}
+
+/// Rows that follow each other along the last axis.
+struct Segment {
+    /// How many they are.
+    len: usize,
+    /// Where the first one's first channel without offset lies in the input, in elements.
+    first: isize,
+    /// Where the first one begins along each axis.
+    start: SmallVec<[isize; 3]>,
 }
 
 impl<'a> Part<'a> {
@@ -159,17 +181,19 @@ impl<'a> Part<'a> {
         let taps = (0..sizes.iter().product())
             .map(|i| {
                 let index = unravel(i, &sizes);
-                let mut number = 0;
+                let (mut number, mut distance) = (0, 0);
                 let mut offsets = SmallVec::new();
                 for (a, &t) in index.iter().enumerate() {
                     let (k, offset) = phase[a].taps[t];
                     number = number * kernel[a] + k;
+                    distance = distance * space[a] as isize + offset;
                     offsets.push(offset);
                 }
-                (number, offsets)
+                Tap { number, offsets, distance: distance * x[axes + 1] as isize }
             })
             .collect();
         Part {
+            step: phase.last().map_or(0, |p| p.stride) * x[axes + 1] as isize,
             phase,
             space,
             kernel,
@@ -201,25 +225,51 @@ impl<'a> Part<'a> {
             .fold(i / each, |at, ((&j, p), &n)| at * n + p.first + j * p.every)
     }
 
-    /// Where row `i` begins along each axis, and the number of its example.
-    fn start(&self, i: usize) -> (usize, SmallVec<[isize; 3]>) {
+    /// The segments of a range of rows.
+    fn segments(&self, range: Range<usize>) -> impl Iterator<Item = Segment> {
         let each: usize = self.places.iter().product();
-        let index = unravel(i % each, &self.places);
-        let start = index.iter().zip(self.phase).map(|(&j, p)| j as isize * p.stride).collect();
-        (i / each, start)
-    }
-
-    /// The first channel of what a tap reads for a row, if it is inside.
-    fn reads(&self, (example, start): &(usize, SmallVec<[isize; 3]>), tap: usize) -> Option<usize> {
-        let mut at = *example;
-        for (a, &n) in self.space.iter().enumerate() {
-            let i = start[a] + self.taps[tap].1[a];
-            if i < 0 || i >= n as isize {
+        let mut next = range.start;
+        std::iter::from_fn(move || {
+            if next >= range.end {
                 return None;
             }
-            at = at * n + i as usize;
+            let index = unravel(next % each, &self.places);
+            let left = index.iter().zip(&self.places).next_back().map_or(1, |(&j, &n)| n - j);
+            let len = left.min(range.end - next);
+            let start: SmallVec<[isize; 3]> =
+                index.iter().zip(self.phase).map(|(&j, p)| j as isize * p.stride).collect();
+            let first = (start.iter().zip(self.space))
+                .fold((next / each) as isize, |at, (&start, &n)| at * n as isize + start);
+            next += len;
+            Some(Segment { len, first: first * self.channels as isize, start })
+        })
+    }
+
+    /// Which rows of a segment have a tap inside the input.
+    #[inline]
+    fn inside(&self, segment: &Segment, tap: &Tap) -> Range<usize> {
+        let Some(last) = self.space.len().checked_sub(1) else { return 0..segment.len };
+        for a in 0..last {
+            let at = segment.start[a] + tap.offsets[a];
+            if at < 0 || at >= self.space[a] as isize {
+                return 0..0;
+            }
         }
-        Some(at * self.channels)
+        let (at, stride) = (segment.start[last] + tap.offsets[last], self.phase[last].stride);
+        // The number of rows that begin before `edge`.
+        let before = |edge: isize| match edge - at {
+            ..=0 => 0,
+            d if d > segment.len as isize * stride => segment.len,
+            d => ((d + stride - 1) / stride).min(segment.len as isize) as usize,
+        };
+        let (low, high) = (before(0), before(self.space[last] as isize));
+        low..high.max(low)
+    }
+
+    /// The first channel of what a tap reads for a row of a segment, inside the input.
+    #[inline]
+    fn reads(&self, segment: &Segment, row: usize, tap: &Tap) -> usize {
+        (segment.first + row as isize * self.step + tap.distance) as usize
     }
 
     /// A product for each group.
@@ -227,11 +277,11 @@ impl<'a> Part<'a> {
         let (rows, total) = (self.rows(), self.groups * self.outputs);
         let all: usize = self.kernel.iter().product();
         let k = self.taps.len() * self.depth;
-        let in_order = self.taps.iter().enumerate().all(|(i, tap)| tap.0 == i);
+        let in_order = self.taps.iter().enumerate().all(|(i, tap)| tap.number == i);
         let mut picked = Vec::new();
         if !in_order || self.taps.len() != all {
             for o in 0..total {
-                for (number, _) in &self.taps {
+                for Tap { number, .. } in &self.taps {
                     let from = (o * all + number) * self.depth;
                     picked.extend_from_slice(&weight[from..from + self.depth]);
                 }
@@ -279,7 +329,7 @@ impl<'a> Part<'a> {
         let all: usize = self.kernel.iter().product();
         // (taps, depth, groups * outputs), so that the outputs are vectors.
         let mut turned: Vec<E::Acc> = Vec::with_capacity(self.taps.len() * self.depth * total);
-        for (number, _) in &self.taps {
+        for Tap { number, .. } in &self.taps {
             for c in 0..self.depth {
                 let at = |o: usize| weight[(o * all + number) * self.depth + c].widen();
                 turned.extend((0..total).map(at));
@@ -289,21 +339,29 @@ impl<'a> Part<'a> {
         let grain = rows_per_task(self.taps.len() * self.depth * total);
         parallel_for(self.rows(), grain, |range| {
             let mut sums = vec![E::Acc::default(); total];
-            for i in range {
-                sums.fill(E::Acc::default());
-                let start = self.start(i);
-                for tap in 0..self.taps.len() {
-                    let Some(from) = self.reads(&start, tap) else { continue };
-                    for c in 0..self.depth {
-                        let w = &turned[(tap * self.depth + c) * total..][..total];
-                        let x = &input[from..from + self.channels];
-                        accumulate::<E>(&mut sums, w, x, c, [self.depth, self.outputs]);
+            let mut i = range.start;
+            for segment in self.segments(range) {
+                let inside: SmallVec<[Range<usize>; 9]> =
+                    self.taps.iter().map(|tap| self.inside(&segment, tap)).collect();
+                for row in 0..segment.len {
+                    sums.fill(E::Acc::default());
+                    for (t, tap) in self.taps.iter().enumerate() {
+                        if !inside[t].contains(&row) {
+                            continue;
+                        }
+                        let from = self.reads(&segment, row, tap);
+                        for c in 0..self.depth {
+                            let w = &turned[(t * self.depth + c) * total..][..total];
+                            let x = &input[from..from + self.channels];
+                            accumulate::<E>(&mut sums, w, x, c, [self.depth, self.outputs]);
+                        }
                     }
+                    let to = self.place(i + row) * total;
+                    // SAFETY: rows have places of their own.
+                    let place = unsafe { out.part(to..to + total) };
+                    place.iter_mut().zip(&sums).for_each(|(y, s)| *y = E::narrow(*s));
                 }
-                let to = self.place(i) * total;
-                // SAFETY: rows have places of their own.
-                let row = unsafe { out.part(to..to + total) };
-                row.iter_mut().zip(&sums).for_each(|(y, s)| *y = E::narrow(*s));
+                i += segment.len;
             }
         });
     }
@@ -354,37 +412,81 @@ unsafe impl<E: Elem> Operand<E::Acc> for Patches<'_, E> {
 
     unsafe fn pack(
         &self,
-        _kind: IsaKind,
+        kind: IsaKind,
         _batch: usize,
         [outer, w, width]: [usize; 3],
         [k0, kc]: [usize; 2],
         dst: *mut E::Acc,
     ) {
-        let depth = self.part.depth;
-        let starts: SmallVec<[_; 32]> = (outer..outer + w).map(|i| self.part.start(i)).collect();
+        let (part, depth) = (self.part, self.part.depth);
+        let segments: SmallVec<[Segment; 4]> = part.segments(outer..outer + w).collect();
         let mut rows: SmallVec<[&[E]; 32]> = SmallVec::new();
         let mut p = k0;
         while p < k0 + kc {
-            let (tap, c) = (p / depth, p % depth);
+            let (tap, c) = (&part.taps[p / depth], p % depth);
             let run = (depth - c).min(k0 + kc - p);
             rows.clear();
-            rows.extend(starts.iter().map(|start| match self.part.reads(start, tap) {
-                Some(at) => &self.input[at + self.from + c..at + self.from + c + run],
-                None => &self.zeros[..run],
-            }));
-            for r in 0..run {
-                // SAFETY: the caller's promise: `dst` has room for `width * kc` elements.
-                unsafe {
-                    let to = dst.add((p - k0 + r) * width);
-                    for (i, row) in rows.iter().enumerate() {
-                        *to.add(i) = row.get_unchecked(r).widen();
+            for segment in &segments {
+                let inside = part.inside(segment, tap);
+                rows.extend((0..segment.len).map(|i| match inside.contains(&i) {
+                    true => {
+                        let at = part.reads(segment, i, tap) + self.from + c;
+                        &self.input[at..at + run]
                     }
-                    for i in w..width {
-                        *to.add(i) = E::Acc::default();
-                    }
-                }
+                    false => &self.zeros[..run],
+                }));
+            }
+            // SAFETY: the caller's promise: `dst` has room for `width * kc` elements.
+            unsafe {
+                let to = dst.add((p - k0) * width);
+                dispatch(kind, Turn { rows: &rows, run, width, dst: to });
             }
             p += run;
+        }
+    }
+}
+
+/// The rows, all of `run` elements, as the columns of a panel of `width`.
+struct Turn<'a, E: Elem> {
+    rows: &'a [&'a [E]],
+    run: usize,
+    width: usize,
+    dst: *mut E::Acc,
+}
+
+impl<E: Elem> Job for Turn<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(self) {
+        let Turn { rows, run, width, dst } = self;
+        let mut done = 0;
+        // SAFETY: all rows have `run` elements; stores are inside the panel but for eight elements.
+        unsafe {
+            // As in the packing of rows in memory: a group of fewer than eight columns spills into
+            // the next k, whose first columns are written after it.
+            while E::IN_F32 && done + 8 <= run {
+                for g in (0..width).step_by(8).rev() {
+                    let mut square = [I::P::splat(0.0); 8];
+                    for (line, row) in square.iter_mut().zip(rows.iter().skip(g)) {
+                        *line = E::load8::<I>(row.as_ptr().add(done));
+                    }
+                    let columns = I::P::transpose(square);
+                    for (i, column) in columns.into_iter().enumerate() {
+                        column.store(dst.add((done + i) * width + g).cast());
+                    }
+                }
+                done += 8;
+            }
+            for r in done..run {
+                let to = dst.add(r * width);
+                for (i, row) in rows.iter().enumerate() {
+                    *to.add(i) = row.get_unchecked(r).widen();
+                }
+                for i in rows.len()..width {
+                    *to.add(i) = E::Acc::default();
+                }
+            }
         }
     }
 }

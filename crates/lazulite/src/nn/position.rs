@@ -40,11 +40,19 @@ impl Rope {
     /// # Errors
     /// Kind `Shape` if `dims` is odd or larger than the axis, `Dtype` if x is not floating.
     pub fn forward(&self, x: &Array, offset: usize) -> Result<Array> {
+        self.forward_at(x, &Array::scalar(offset as i32))
+    }
+
+    /// The layer's result for positions from `offset` on, which is 0-d or has one number for each
+    /// element of x's first axis.
+    ///
+    /// # Errors
+    /// As [`Rope::forward`], and kind `Argument` if the offsets do not fit.
+    pub fn forward_at(&self, x: &Array, offset: &Array) -> Result<Array> {
         let divisors = self.divisors.as_ref();
         let divisors = divisors.map(|d| Array::from_slice(d, &[d.len()])).transpose()?;
         let frequencies =
             divisors.as_ref().map_or(Frequencies::Base(self.base), Frequencies::Array);
-        let offset = Array::scalar(offset as i32);
-        fast::rope(x, self.dims, self.traditional, frequencies, self.scale, &offset)
+        fast::rope(x, self.dims, self.traditional, frequencies, self.scale, offset)
     }
 }

@@ -1,5 +1,9 @@
 //! The examples run to their end; their own assertions say what must come out.
 
+// Its `main` trains for minutes; the test takes a few steps.
+#[allow(dead_code)]
+#[path = "../../examples/convnet.rs"]
+mod convnet;
 #[path = "../../examples/digits.rs"]
 mod digits;
 #[path = "../../examples/line_fit.rs"]
@@ -27,4 +31,17 @@ fn per_example_gradients_runs() -> lazulite::Result<()> {
 #[test]
 fn two_streams_runs() -> lazulite::Result<()> {
     two_streams::main()
+}
+
+/// Where the data is, its loss falls in a few steps: a network that knows nothing begins at
+/// `ln 10 = 2.3`.
+#[test]
+fn a_convolutional_network_learns() -> lazulite::Result<()> {
+    let plan = convnet::fashion::Plan { epochs: 1, most_steps: 12 };
+    let Some(outcome) = convnet::run(&plan)? else { return Ok(()) };
+    assert_eq!(outcome.losses.len(), 12);
+    let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
+    let (first, last) = (mean(&outcome.losses[..3]), mean(&outcome.losses[9..]));
+    assert!(last < first - 0.15, "{:?}", outcome.losses);
+    Ok(())
 }
