@@ -30,9 +30,9 @@ enum Command {
         #[arg(long)]
         html: Option<PathBuf>,
     },
-    /// Answer a prompt with a language model from a GGUF file.
+    /// Answer a prompt with a language model (Llama, Mistral, Qwen 2 and 3).
     Generate {
-        /// The GGUF file (Llama architecture).
+        /// A GGUF file, or a folder with config.json, tokenizer.json and safetensors files.
         #[arg(long)]
         model: PathBuf,
         /// What to say to it.

@@ -1,9 +1,12 @@
-//! `lazulite generate`: text from a language model in a GGUF file.
+//! `lazulite generate`: text from a language model in a GGUF file or a folder.
 
+pub mod config;
 pub mod llama;
 
-use crate::text::{Message, Template, Tokenizer};
+use crate::text::{Message, Template, Tokenizer, folder};
+use config::Config;
 use lazulite::io::{Contents, Input, gguf};
+use lazulite::nn::Module;
 use lazulite::prelude::*;
 use lazulite::random;
 use llama::{Cache, Llama};
@@ -14,7 +17,7 @@ use std::time::Instant;
 
 /// What to generate.
 pub struct Request<'a> {
-    /// The GGUF file.
+    /// The GGUF file, or a folder with `config.json`, `tokenizer.json` and safetensors files.
     pub model: &'a Path,
     /// What the user says.
     pub prompt: &'a str,
@@ -39,22 +42,29 @@ pub struct Session {
 }
 
 impl Session {
-    /// Loads a GGUF file.
+    /// Loads a GGUF file or a folder.
     ///
     /// # Errors
-    /// Kind `Io` if the file is missing or damaged, `Unsupported` if it is another architecture.
+    /// Kind `Io` if a file is missing or damaged, `Unsupported` if it is another architecture.
     pub fn open(path: &Path) -> Result<Session> {
+        if path.is_dir() {
+            let config = Config::from_json(&folder::page(path, "config.json")?)?;
+            let model = Llama::new(config, config::folder_weights(path)?)?;
+            return Session::new(model, &folder::metadata(path)?);
+        }
         let file = match Contents::open(&Input::open(path)?)? {
             Contents::Gguf(file) => file,
             _ => return Err(Error::io("generate", path.display(), "is not a GGUF file")),
         };
-        Session::load(&file)
+        let mut config = Config::from_gguf(&file.metadata)?;
+        let weights = config::gguf_weights(&file, &mut config)?;
+        Session::new(Llama::new(config, weights)?, &file.metadata)
     }
 
-    fn load(file: &gguf::File) -> Result<Session> {
-        let tokenizer = Tokenizer::from_gguf(&file.metadata)?;
-        let template = Template::from_gguf(&file.metadata, &tokenizer)?;
-        Ok(Session { model: Llama::from_gguf(file)?, tokenizer, template })
+    fn new(model: Llama, metadata: &gguf::Metadata) -> Result<Session> {
+        let tokenizer = Tokenizer::from_gguf(metadata)?;
+        let template = Template::from_gguf(metadata, &tokenizer)?;
+        Ok(Session { model, tokenizer, template })
     }
 
     /// The ids of a user's message, in the chat format where the model has one.

@@ -7,10 +7,14 @@ use lazulite_cli::generate::{Session, llama::Cache};
 #[test]
 fn four_prompts_have_the_reference_s_logits_and_greedy_tokens() -> Result<()> {
     let Some(path) = model() else { return Ok(()) };
+    check(&Session::open(&path)?)
+}
+
+/// Compares a session's logits and greedy tokens with the reference.
+pub fn check(session: &Session) -> Result<()> {
     let golden: serde_json::Value =
         serde_json::from_str(include_str!("../../../../tests/reference/smollm2_golden.json"))
             .unwrap();
-    let session = Session::open(&path)?;
     let cases = golden["cases"].as_array().unwrap();
     assert_eq!(cases.len(), 4);
     for case in cases {

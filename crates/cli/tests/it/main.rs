@@ -1,6 +1,7 @@
 //! Tokenizers and templates against the libraries that they come from (`tests/data/make.py`).
 #![allow(missing_docs)]
 
+mod folders;
 mod generate;
 mod pages;
 mod template;
