@@ -1,9 +1,12 @@
 //! Sorting and partitioning by integer keys ([`crate::keys`]) in which NaN is last.
 //!
 //! Values are sorted as codes and turned back; places are sorted together with ranks, so that equal
-//! elements keep their order. Long rows are sorted digit by digit. One long row is cut into runs
-//! that are sorted apart and merged; items that are equal are the same, so the number of runs
-//! changes no result.
+//! elements keep their order. Codes of 32 bits are sorted by vectors where the processor can
+//! ([`vectors`]), other long rows digit by digit. One long row is cut into parts that are sorted
+//! apart; items that are equal are the same, so the number of parts changes no result.
+
+#[cfg(target_arch = "x86_64")]
+mod vectors;
 
 use lazulite_core::Result;
 use lazulite_core::backend::{Buffer, Operand};
@@ -14,11 +17,13 @@ use parking_lot::Mutex;
 
 use crate::allocator::{CpuMemory, allocator};
 use crate::copy::copy_strided;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::{IsaKind, isa};
 use crate::keys::{Key, Order, with_key};
 use crate::pool::{self, SharedPtr, parallel_for};
 use crate::strided::{Plain, SERIAL, Target, View, Walk, internal, rows_per_task, with_bits};
 
-/// Rows from this length on are sorted digit by digit.
+/// Rows from this length on are sorted digit by digit, if not by vectors.
 const RADIX: usize = 128;
 /// Rows from this length on use wide digits, where those save passes.
 const WIDE: usize = 8192;
@@ -29,6 +34,11 @@ const BLOCK: usize = 1024;
 trait Item: Plain + Ord + Default {
     /// `bits` bits from bit `shift` on, at most 16.
     fn digit(self, shift: u32, bits: u32) -> usize;
+    /// Sorts items of all bits by vectors, if that is possible; with `threads`, on all threads.
+    fn by_vectors(items: &mut [Self], threads: bool) -> bool {
+        let _ = (items, threads);
+        false
+    }
 }
 
 /// A rank and a place as an item.
@@ -39,15 +49,60 @@ trait Placed: Item {
 }
 
 macro_rules! item {
-    ($($t:ty)*) => { $(impl Item for $t {
+    ($($t:ty { $($also:item)* })*) => { $(impl Item for $t {
         #[inline(always)]
         fn digit(self, shift: u32, bits: u32) -> usize {
             (self >> shift) as usize & ((1 << bits) - 1)
         }
+        $($also)*
     })* };
 }
-item! { u32 u64 u128 }
+item! {
+    u32 {
+        #[cfg(target_arch = "x86_64")]
+        fn by_vectors(items: &mut [u32], threads: bool) -> bool {
+            codes_by_vectors(items, threads)
+        }
+    }
+    u64 {}
+    u128 {}
+}
 impl Plain for u128 {}
+
+#[cfg(target_arch = "x86_64")]
+fn codes_by_vectors(codes: &mut [u32], threads: bool) -> bool {
+    if isa() < IsaKind::Avx512 {
+        return false;
+    }
+    if !threads {
+        // SAFETY: the processor has the set.
+        unsafe { vectors::sort(codes) };
+        return true;
+    }
+    // Cut until every thread has several parts.
+    let mut parts = vec![codes];
+    while parts.len() < 4 * pool::num_threads() {
+        let halves: Vec<Mutex<[&mut [u32]; 2]>> =
+            parts.into_iter().map(|part| Mutex::new([part, &mut []])).collect();
+        pool::run(halves.len(), &|i| {
+            let mut halves = halves[i].lock();
+            let part = std::mem::take(&mut halves[0]);
+            *halves = if part.len() < 2 * SERIAL {
+                [part, &mut []]
+            } else {
+                // SAFETY: as above.
+                <[_; 2]>::from(unsafe { vectors::split(part) })
+            };
+        });
+        parts = halves.into_iter().flat_map(Mutex::into_inner).collect();
+    }
+    let parts: Vec<Mutex<&mut [u32]>> = parts.into_iter().map(Mutex::new).collect();
+    pool::run(parts.len(), &|i| {
+        // SAFETY: as above.
+        unsafe { vectors::sort(&mut parts[i].lock()) }
+    });
+    true
+}
 
 /// Bits below a rank.
 const PLACE: u32 = 32;
@@ -282,6 +337,9 @@ fn in_blocks(n: usize, threads: bool, f: impl Fn(std::ops::Range<usize>) + Sync)
 /// is as long. With `threads`, on all threads.
 fn order<I: Item>(items: &mut [I], spare: &mut [I], threads: bool, (base, bits): (u32, u32)) {
     let n = items.len();
+    if base == 0 && bits == u32::BITS && I::by_vectors(items, threads) {
+        return;
+    }
     if !threads {
         return order_run(items, spare, base, bits);
     }
