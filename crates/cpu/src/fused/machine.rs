@@ -1,7 +1,7 @@
 //! One task's state: scratch memory, where each value lies, and running results of reductions.
 
 use super::kernel::{self, Kernel, LANES, PAD};
-use super::program::{Pass, Program, slot_bytes};
+use super::program::{Pass, Program, Step, slot_bytes};
 use super::space::{BLOCK, Mode, Space, Walk};
 use super::transfer::{self, PANEL, Place};
 use crate::isa::{IsaKind, fetch};
@@ -235,9 +235,7 @@ impl<'a> Machine<'a> {
                 },
             }
         }
-        for step in &bound.program.prologue {
-            self.step(step, width);
-        }
+        self.steps(&bound.program.prologue, width);
         if bound.space.mode == Mode::Rows {
             for step in &bound.program.prologue {
                 self.spread(step.d);
@@ -257,12 +255,16 @@ impl<'a> Machine<'a> {
     }
 
     #[inline(always)]
-    fn step(&self, step: &super::program::Step, n: usize) {
-        let at = |v: u16| self.at[v as usize];
-        // SAFETY: all places have room for `n` elements rounded up, and slots of one step differ.
-        unsafe {
-            let n = n * usize::from(step.scale);
-            (step.kernel)(at(step.d), at(step.a), at(step.b), at(step.c), n)
+    fn steps(&self, steps: &[Step], n: usize) {
+        // One look at where the places are kept serves all steps.
+        let places = self.at.as_slice();
+        for step in steps {
+            let at = |v: u16| places[v as usize];
+            // SAFETY: all places have room for `n` elements rounded up, and slots of one step differ.
+            unsafe {
+                let n = n * usize::from(step.scale);
+                (step.kernel)(at(step.d), at(step.a), at(step.b), at(step.c), n)
+            }
         }
     }
 
@@ -418,9 +420,7 @@ impl<'a> Machine<'a> {
                 }
             }
         }
-        for step in &pass.steps {
-            self.step(step, n);
-        }
+        self.steps(&pass.steps, n);
         if !pass.reductions.is_empty() {
             self.reduce(pass, n, rows);
         }
@@ -639,9 +639,7 @@ impl<'a> Machine<'a> {
             // SAFETY: the slot has room for a block, and running results are of that room.
             unsafe { self.at[value as usize].copy_from_nonoverlapping(self.running[r], bytes) };
         }
-        for step in &pass.rows {
-            self.step(step, self.width);
-        }
+        self.steps(&pass.rows, self.width);
         self.spread_rows(p);
     }
 

@@ -26,9 +26,17 @@ const FEW: usize = 32;
 const SHORT: usize = 128;
 
 /// How an operand lies along a list of axes: sizes and strides, outermost first, merged.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Walk {
     dims: SmallVec<[(usize, isize); 4]>,
+    is_uniform: bool,
+    is_contiguous: bool,
+}
+
+impl Default for Walk {
+    fn default() -> Walk {
+        Walk::of(SmallVec::new())
+    }
 }
 
 impl Walk {
@@ -41,22 +49,31 @@ impl Walk {
                 _ => dims.push((n, s)),
             }
         }
-        Walk { dims }
+        Walk::of(dims)
+    }
+
+    /// What blocks ask of a walk is found out once.
+    fn of(dims: SmallVec<[(usize, isize); 4]>) -> Walk {
+        let is_uniform = dims.iter().all(|d| d.1 == 0);
+        let is_contiguous = matches!(dims.as_slice(), [(_, 1)]);
+        Walk { dims, is_uniform, is_contiguous }
     }
 
     /// Elements that lie `step` apart.
     pub(crate) fn steps(step: isize) -> Walk {
-        Walk { dims: SmallVec::from_slice(&[(usize::MAX, step)]) }
+        Walk::of(SmallVec::from_slice(&[(usize::MAX, step)]))
     }
 
     /// True iff all indices lead to the same element.
+    #[inline(always)]
     pub(super) fn is_uniform(&self) -> bool {
-        self.dims.iter().all(|d| d.1 == 0)
+        self.is_uniform
     }
 
     /// True iff successive indices are successive elements.
+    #[inline(always)]
     pub(super) fn is_contiguous(&self) -> bool {
-        matches!(self.dims.as_slice(), [(_, 1)])
+        self.is_contiguous
     }
 
     /// The distance between successive elements of the innermost axis.
@@ -67,7 +84,7 @@ impl Walk {
     /// Where the element with this flat index lies, relative to the first.
     pub(super) fn offset(&self, flat: usize) -> isize {
         match self.dims.as_slice() {
-            [] => 0,
+            _ if self.is_uniform => 0,
             [(_, s)] => flat as isize * s,
             dims => {
                 let (mut rest, mut at) = (flat, 0);
