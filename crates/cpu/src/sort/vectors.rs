@@ -90,7 +90,7 @@ unsafe fn pivot(codes: &[u32]) -> u32 {
     let mut state = codes.len() as u64;
     for sample in &mut samples[..count] {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        *sample = codes[((state >> 32) * codes.len() as u64 >> 32) as usize];
+        *sample = codes[(((state >> 32) * codes.len() as u64) >> 32) as usize];
     }
     // SAFETY: the caller's promise.
     unsafe {
