@@ -220,6 +220,19 @@ fn products_take_bias_and_activation() {
 }
 
 #[test]
+fn a_cross_entropy_of_probabilities_writes_none_of_them() -> Result<()> {
+    let plan = explain(&[{
+        let p = input(&[6, 40]).softmax(Some(&[-1]), false)?.log()?.negative()?;
+        let index = Array::load(Arc::new(Nowhere), 0, Dtype::I32, &[6, 1])?;
+        p.take_along_axis(&index, Some(-1))?.mean(None, false)?
+    }])?;
+    assert!(plan.contains("[pick]"), "{plan}");
+    let mut whole = plan.lines().filter(|l| l.contains("float32 (6, 40) ="));
+    assert!(whole.all(|l| l.contains("= load(")), "{plan}");
+    Ok(())
+}
+
+#[test]
 fn equal_subexpressions_are_computed_once() {
     check(
         (|| {

@@ -142,11 +142,13 @@ impl Picker<'_, '_> {
             }
             let shape = self.site.shape(at);
             let whole = shape == self.frame;
-            let n = self.site.computed(at).filter(|n| {
-                whole
-                    && (is_elementwise(&n.node.op)
-                        || matches!(n.node.op, Primitive::Identity(Identity::Alias)))
-            });
+            let n = self.site.of(at);
+            let log = matches!(n.node.op, Primitive::Unary(UnaryOp::Log));
+            let passes = is_elementwise(&n.node.op)
+                || matches!(n.node.op, Primitive::Identity(Identity::Alias));
+            // The logarithm of a softmax may have been replaced: its parts are as they were.
+            let open = !n.leaf && (log || !self.site.is_replaced(at));
+            let n = (whole && passes && open).then_some(n);
             let Some(n) = n else {
                 let Some(x) = self.end(at, whole)? else { return Ok(None) };
                 made.insert(at, x);
