@@ -13,8 +13,8 @@ use crate::pool;
 use crate::stream::streams;
 use crate::strided::internal;
 use crate::{
-    attention, conv, copy, creation, fft, fused, gather, grouped, isa, join, linalg, load, matmul,
-    quantized, random, reduce, rope, scan, scatter, sort,
+    attention, attention_grad, conv, copy, creation, fft, fused, gather, grouped, isa, join,
+    linalg, load, matmul, quantized, random, reduce, rope, scan, scatter, sort,
 };
 
 /// The processor and its main memory.
@@ -127,6 +127,7 @@ fn execute(op: &Primitive, inputs: &[Operand], outputs: &[Operand]) -> Result<()
         Primitive::Gather(_) => 1,
         Primitive::Scatter(_) | Primitive::Rope(_) => 2,
         Primitive::Attention(_) => 3,
+        Primitive::AttentionGrad(_) => 5,
         Primitive::Dequantize(op) => quantized::operands(op.format),
         Primitive::QuantizedMatmul(op) => 1 + quantized::operands(op.format),
         _ => 1,
@@ -139,6 +140,9 @@ fn execute(op: &Primitive, inputs: &[Operand], outputs: &[Operand]) -> Result<()
             return Err(at_least(op, quantized::operands(quantize.format), outputs.len()));
         }
         return quantized::quantize(quantize, &inputs[0], outputs);
+    }
+    if let Primitive::AttentionGrad(grad) = op {
+        return attention_grad::attention_grad(grad, inputs, exactly::<3>(op, outputs)?);
     }
     if let Primitive::Linalg(l) = op {
         return linalg::linalg(l, inputs, outputs);
@@ -187,6 +191,7 @@ fn execute(op: &Primitive, inputs: &[Operand], outputs: &[Operand]) -> Result<()
         Primitive::Data
         | Primitive::Placeholder(_)
         | Primitive::Quantize(_)
+        | Primitive::AttentionGrad(_)
         | Primitive::Linalg(_)
         | Primitive::Broadcast(_)
         | Primitive::Reshape(_)

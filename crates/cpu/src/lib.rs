@@ -9,6 +9,7 @@
 
 pub mod allocator;
 mod attention;
+mod attention_grad;
 pub mod backend;
 pub mod complex;
 mod conv;

@@ -1,6 +1,7 @@
 //! Ops that are worth a kernel of their own although other ops could write them. Each states its
 //! composition, from which its derivatives come.
 
+pub use super::attention_grad::{AttentionGrad, attention_cotangents};
 pub use super::delta::gated_delta_update;
 
 use super::{
@@ -164,6 +165,94 @@ impl Attention {
     fn mask_place(self) -> Option<usize> {
         self.mask.then_some(3)
     }
+
+    /// The weights `softmax(scale * q k^T + mask)` `(b, g, h / g, t, s)`, in `float32` at least.
+    pub(super) fn weights(self, inputs: &[Array]) -> Result<Array> {
+        let dtype = inputs[0].dtype();
+        let wide = |x: &Array| x.astype(dtype.compute());
+        let (q, k) = (wide(&inputs[0])?, wide(&inputs[1])?);
+        let (h, t) = (q.shape()[1], q.shape()[2]);
+        let (g, s) = (k.shape()[1], k.shape()[2]);
+        // Heads that share keys and values are one more axis: (b, g, h / g, t, s).
+        let grouped = |x: &Array| x.unflatten(1, &[g as i64, (h / g) as i64]);
+        let scores = grouped(&q)?.matmul(&k.expand_dims(&[2])?.swapaxes(-1, -2)?)?;
+        let mut scores = scores.multiply(&like(&scores, self.scale.get()))?;
+        let hidden = like(&scores, f64::NEG_INFINITY);
+        if self.causal {
+            let dtype = index_dtype(s.max(t));
+            let query = Array::iota(s as f64 - t as f64, 1.0, t, dtype)?.expand_dims(&[1])?;
+            let seen = query.greater_equal(&Array::iota(0.0, 1.0, s, dtype)?)?;
+            scores = seen.select(&scores, &hidden)?;
+        }
+        if let Some(place) = self.mask_place() {
+            let mask = &inputs[place];
+            let mut shape: Shape = mask.shape().into();
+            shape.insert_many(0, std::iter::repeat_n(1, 4 - mask.ndim()));
+            let mask = mask.reshape(&shape)?;
+            let mask = if shape[1] == 1 { mask.expand_dims(&[2])? } else { grouped(&mask)? };
+            scores = match mask.dtype() {
+                Dtype::Bool => mask.select(&scores, &hidden)?,
+                _ => scores.add(&wide(&mask)?)?,
+            };
+        }
+        let sinks = match self.sinks {
+            true => {
+                let shape = [1, g, h / g, 1, 1];
+                Some(wide(&inputs[inputs.len() - 1])?.reshape(&shape)?)
+            }
+            false => None,
+        };
+        let mut top = if s == 0 { hidden.clone() } else { scores.max(Some(&[-1]), true)? };
+        if let Some(sinks) = &sinks {
+            top = top.maximum(sinks)?;
+        }
+        let top = top.stop_gradient()?;
+        let zero = like(&scores, 0.0);
+        let shift = top.equal(&hidden)?.select(&zero, &top)?;
+        let weights = scores.subtract(&shift)?.exp()?;
+        let mut total = weights.sum(Some(&[-1]), true)?;
+        if let Some(sinks) = &sinks {
+            total = total.add(&sinks.subtract(&shift)?.exp()?)?;
+        }
+        // A row that attends to nothing has no weights, and gives zeros.
+        let total = total.equal(&zero)?.select(&like(&total, 1.0), &total)?;
+        weights.divide(&total)
+    }
+
+    /// The inputs with the batch of a vmap merged into the first axis of those at `places`, and the
+    /// sizes that part the two again.
+    pub(super) fn merged(
+        self,
+        inputs: &[Array],
+        axes: &[Option<usize>],
+        batch: usize,
+        places: &[usize],
+    ) -> Result<(Vec<Array>, [i64; 2])> {
+        let mut all = inputs.to_vec();
+        let examples = inputs[0].shape()[if axes[0] == Some(0) { 1 } else { 0 }];
+        for &i in places {
+            all[i] = with_batch(&inputs[i], axes[i], batch)?.flatten(0, 1)?;
+        }
+        let merged = all[0].shape()[0];
+        if let Some(place) = self.mask_place() {
+            let mut mask = batch_first(&inputs[place], axes[place])?;
+            let own = mask.ndim() - usize::from(axes[place].is_some());
+            let shared = axes[place].is_none() && (own < 4 || mask.shape()[0] == 1);
+            if !shared {
+                let lead = usize::from(axes[place].is_some());
+                let mut shape: Shape = mask.shape().into();
+                shape.insert_many(lead, std::iter::repeat_n(1, 4 - own));
+                if lead == 0 {
+                    shape.insert(0, 1);
+                }
+                mask = mask.reshape(&shape)?;
+                (shape[0], shape[1]) = (batch, examples);
+                mask = mask.broadcast_to(&shape)?.flatten(0, 1)?;
+            }
+            all[place] = mask;
+        }
+        Ok((all, [batch as i64, (merged / batch.max(1)) as i64]))
+    }
 }
 
 impl Rules for Attention {
@@ -213,86 +302,35 @@ impl Rules for Attention {
 
     fn compose(&self, inputs: &[Array]) -> Result<Vec<Array>> {
         let dtype = inputs[0].dtype();
-        let wide = |x: &Array| x.astype(dtype.compute());
-        let (q, k, v) = (wide(&inputs[0])?, wide(&inputs[1])?, wide(&inputs[2])?);
-        let (h, t) = (q.shape()[1], q.shape()[2]);
-        let (g, s) = (k.shape()[1], k.shape()[2]);
-        // Heads that share keys and values are one more axis: (b, g, h / g, t, s).
-        let grouped = |x: &Array| x.unflatten(1, &[g as i64, (h / g) as i64]);
-        let scores = grouped(&q)?.matmul(&k.expand_dims(&[2])?.swapaxes(-1, -2)?)?;
-        let mut scores = scores.multiply(&like(&scores, self.scale.get()))?;
-        let hidden = like(&scores, f64::NEG_INFINITY);
-        if self.causal {
-            let dtype = index_dtype(s.max(t));
-            let query = Array::iota(s as f64 - t as f64, 1.0, t, dtype)?.expand_dims(&[1])?;
-            let seen = query.greater_equal(&Array::iota(0.0, 1.0, s, dtype)?)?;
-            scores = seen.select(&scores, &hidden)?;
-        }
-        if let Some(place) = self.mask_place() {
-            let mask = &inputs[place];
-            let mut shape: Shape = mask.shape().into();
-            shape.insert_many(0, std::iter::repeat_n(1, 4 - mask.ndim()));
-            let mask = mask.reshape(&shape)?;
-            let mask = if shape[1] == 1 { mask.expand_dims(&[2])? } else { grouped(&mask)? };
-            scores = match mask.dtype() {
-                Dtype::Bool => mask.select(&scores, &hidden)?,
-                _ => scores.add(&wide(&mask)?)?,
-            };
-        }
-        let sinks = match self.sinks {
-            true => {
-                let shape = [1, g, h / g, 1, 1];
-                Some(wide(&inputs[inputs.len() - 1])?.reshape(&shape)?)
-            }
-            false => None,
-        };
-        let mut top = if s == 0 { hidden.clone() } else { scores.max(Some(&[-1]), true)? };
-        if let Some(sinks) = &sinks {
-            top = top.maximum(sinks)?;
-        }
-        let top = top.stop_gradient()?;
-        let zero = like(&scores, 0.0);
-        let shift = top.equal(&hidden)?.select(&zero, &top)?;
-        let weights = scores.subtract(&shift)?.exp()?;
-        let mut total = weights.sum(Some(&[-1]), true)?;
-        if let Some(sinks) = &sinks {
-            total = total.add(&sinks.subtract(&shift)?.exp()?)?;
-        }
-        // A row that attends to nothing has no weights, and gives zeros.
-        let total = total.equal(&zero)?.select(&like(&total, 1.0), &total)?;
-        let out = weights.divide(&total)?.matmul(&v.expand_dims(&[2])?)?;
+        let values = inputs[2].astype(dtype.compute())?.expand_dims(&[2])?;
+        let out = self.weights(inputs)?.matmul(&values)?;
         Ok(vec![out.flatten(1, 2)?.astype(dtype)?])
+    }
+
+    fn fused_vjp(
+        &self,
+        inputs: &[Array],
+        outputs: &[Array],
+        cotangents: &[Option<Array>],
+        wanted: &[bool],
+    ) -> Result<Option<Vec<Option<Array>>>> {
+        let Some(ct) = &cotangents[0] else { return Ok(None) };
+        let sized = inputs.iter().all(|x| !x.is_empty());
+        if !sized || wanted[3..].contains(&true) || !AttentionGrad::pays(inputs[0].dtype()) {
+            return Ok(None);
+        }
+        let gradients = attention_cotangents(*self, inputs, &outputs[0], ct)?;
+        let mut found: Vec<Option<Array>> = gradients.into_iter().map(Some).collect();
+        found.resize(inputs.len(), None);
+        Ok(Some(found))
     }
 
     fn vmap(&self, inputs: &[Array], axes: &[Option<usize>], batch: usize) -> Result<Batched> {
         if self.sinks && axes[inputs.len() - 1].is_some() {
             return vmap_by_loop(self, inputs, axes, batch);
         }
-        let mut all = inputs.to_vec();
-        let examples = inputs[0].shape()[if axes[0] == Some(0) { 1 } else { 0 }];
-        for i in 0..3 {
-            all[i] = with_batch(&inputs[i], axes[i], batch)?.flatten(0, 1)?;
-        }
-        let merged = all[0].shape()[0];
-        if let Some(place) = self.mask_place() {
-            let mut mask = batch_first(&inputs[place], axes[place])?;
-            let own = mask.ndim() - usize::from(axes[place].is_some());
-            let shared = axes[place].is_none() && (own < 4 || mask.shape()[0] == 1);
-            if !shared {
-                let lead = usize::from(axes[place].is_some());
-                let mut shape: Shape = mask.shape().into();
-                shape.insert_many(lead, std::iter::repeat_n(1, 4 - own));
-                if lead == 0 {
-                    shape.insert(0, 1);
-                }
-                mask = mask.reshape(&shape)?;
-                (shape[0], shape[1]) = (batch, examples);
-                mask = mask.broadcast_to(&shape)?.flatten(0, 1)?;
-            }
-            all[place] = mask;
-        }
+        let (all, sizes) = self.merged(inputs, axes, batch, &[0, 1, 2])?;
         let out = Array::apply(*self, &all)?;
-        let sizes = [batch as i64, (merged / batch.max(1)) as i64];
         Ok((vec![out.unflatten(0, &sizes)?], vec![Some(0)]))
     }
 }
@@ -404,8 +442,10 @@ pub fn cross_entropy(logits: &Array, targets: &Array) -> Result<Array> {
         Dtype::F64 => logits.clone(),
         _ => logits.astype(Dtype::F32)?,
     };
-    let picked = wide.take_along_axis(&targets.expand_dims(&[-1])?, Some(-1))?;
-    wide.logsumexp(Some(&[-1]), false)?.subtract(&picked.squeeze(Some(&[-1]))?)
+    // Picked before they are widened: the wide logits stay inside the sum's step.
+    let picked = logits.take_along_axis(&targets.expand_dims(&[-1])?, Some(-1))?;
+    let picked = picked.squeeze(Some(&[-1]))?.astype(wide.dtype())?;
+    wide.logsumexp(Some(&[-1]), false)?.subtract(&picked)
 }
 
 /// `x / sqrt(mean(x^2) + eps) * weight` over the last axis, in `float32` for half types.

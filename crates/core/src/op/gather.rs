@@ -383,6 +383,18 @@ impl Rules for GatherAxis {
         cotangents: &[Option<Array>],
     ) -> Result<Option<Array>> {
         let Some(ct) = &cotangents[0] else { return Ok(None) };
+        let n = inputs[0].shape()[self.axis];
+        if inputs[1].shape()[self.axis] == 1 && n > 1 {
+            // One place of each row: a comparison, which fuses with what the result is added to.
+            let dtype = index_dtype(n);
+            let index = inputs[1].astype(dtype)?;
+            let from_end = index.add(&like(&index, n as f64))?;
+            let index = index.less(&like(&index, 0.0))?.select(&from_end, &index)?;
+            let mut shape: Shape = std::iter::repeat_n(1, inputs[0].ndim()).collect();
+            shape[self.axis] = n;
+            let places = Array::iota(0.0, 1.0, n, dtype)?.reshape(&shape)?;
+            return places.equal(&index)?.select(ct, &like(ct, 0.0)).map(Some);
+        }
         let zeros = like(ct, 0.0).broadcast_like(&inputs[0])?;
         let op = ScatterAxis { axis: self.axis, mode: UpdateMode::Add };
         Array::apply(op, &[zeros, inputs[1].clone(), ct.clone()]).map(Some)

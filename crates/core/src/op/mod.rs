@@ -4,6 +4,7 @@
 //! and its [`Rules`]: `infer`, derivative, vmap, shapeless re-inference. A derivative is one of the
 //! kinds of [`Derivative`]; jvp and vjp are both derived from it in `transform/autodiff.rs`.
 
+mod attention_grad;
 pub mod blocks;
 pub mod cast;
 pub mod composite;
@@ -162,6 +163,18 @@ pub(crate) trait Rules: Clone + PartialEq + Eq + Hash + Into<Primitive> {
         missing(self.name(), "composition")
     }
 
+    /// The inputs' cotangents by a step of their own, where one is better than what the composition
+    /// gives.
+    fn fused_vjp(
+        &self,
+        _inputs: &[Array],
+        _outputs: &[Array],
+        _cotangents: &[Option<Array>],
+        _wanted: &[bool],
+    ) -> Result<Option<Vec<Option<Array>>>> {
+        Ok(None)
+    }
+
     /// The op applied to every example of a batch: input `i` has its batch axis (of size `batch`)
     /// at `axes[i]`, or is the same for all examples.
     fn vmap(&self, inputs: &[Array], axes: &[Option<usize>], batch: usize) -> Result<Batched>;
@@ -281,6 +294,8 @@ primitives! {
     Rope(fast::Rope),
     /// Scaled dot-product attention.
     Attention(fast::Attention),
+    /// The cotangents of its queries, keys and values.
+    AttentionGrad(fast::AttentionGrad),
     /// A discrete Fourier transform.
     Fft(fft::Fft),
     /// A factorisation of matrices, or a solution of equations.
@@ -356,6 +371,16 @@ impl Primitive {
 
     pub(crate) fn compose(&self, inputs: &[Array]) -> Result<Vec<Array>> {
         delegate!(self, op => op.compose(inputs), data: missing("data", "composition"))
+    }
+
+    pub(crate) fn fused_vjp(
+        &self,
+        inputs: &[Array],
+        outputs: &[Array],
+        cotangents: &[Option<Array>],
+        wanted: &[bool],
+    ) -> Result<Option<Vec<Option<Array>>>> {
+        delegate!(self, op => op.fused_vjp(inputs, outputs, cotangents, wanted), data: Ok(None))
     }
 
     pub(crate) fn vmap(

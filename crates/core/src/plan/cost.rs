@@ -324,6 +324,13 @@ fn flops(graph: &Graph, node: NodeId) -> u64 {
             let scores = elements(q) / last(q).max(1) * keys;
             scores * (2 * last(q) + 2 * last(v) + 4)
         }
+        // Five products of the size of the forward step's two.
+        Primitive::AttentionGrad(_) => {
+            let (q, k, v) = (n.inputs[0], n.inputs[1], n.inputs[2]);
+            let keys = graph.shape(k).get(2).copied().unwrap_or(1) as u64;
+            let scores = elements(q) / last(q).max(1) * keys;
+            scores * (6 * last(q) + 4 * last(v) + 8)
+        }
         Primitive::Sort(_) | Primitive::ArgSort(_) => {
             let n = elements(n.inputs[0]);
             n * u64::from(n.max(2).ilog2())

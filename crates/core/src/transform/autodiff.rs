@@ -521,6 +521,9 @@ fn pull_node(
         Derivative::Bilinear(a, b) => linear(&[a, b]),
         Derivative::Custom => op.vjp(inputs, outputs, cotangents, wanted),
         Derivative::Composed => {
+            if let Some(found) = op.fused_vjp(inputs, outputs, cotangents, wanted)? {
+                return Ok(found);
+            }
             let composed = op.compose(inputs)?;
             let sources: Vec<Array> = (inputs.iter().zip(wanted))
                 .filter(|&(_, &wanted)| wanted)

@@ -5,7 +5,10 @@ use lazulite::op::creation::Source;
 use lazulite::op::elementwise::{
     BINARY_OPS, BinaryClass, UNARY_OPS, UnaryClass, UnaryOp, binary, unary,
 };
-use lazulite::op::fast::{Frequencies, Mask, rope, scaled_dot_product_attention};
+use lazulite::op::fast::{
+    Attention, FloatBits, Frequencies, Mask, attention_cotangents, rope,
+    scaled_dot_product_attention,
+};
 use lazulite::op::quantized::{QuantFormat, QuantMode};
 use lazulite::op::reduce::{REDUCTIONS, ReduceClass, reduce};
 use lazulite::op::scan::{SCANS, scan};
@@ -443,6 +446,19 @@ fn attention(cases: &mut Vec<Case>) {
     cases.push(Case::new("boolean mask", with(input(Kind::Bool, &[4, 3, 5])), |x| {
         scaled_dot_product_attention(&x[0], &x[1], &x[2], 0.35, Mask::Array(&x[3]), None)
     }));
+    for (name, causal) in
+        [("attention's cotangents", false), ("causal attention's cotangents", true)]
+    {
+        let mut inputs = sized();
+        inputs.push(single(&[1, 4, 3, 8]).or(&[2, 4, 4, 8]));
+        cases.push(Case::several(name, inputs, move |x| {
+            let mask = if causal { Mask::Causal } else { Mask::None };
+            let out = scaled_dot_product_attention(&x[0], &x[1], &x[2], 0.35, mask, None)?;
+            let scale = FloatBits::new(0.35);
+            let forward = Attention { scale, causal, mask: false, sinks: false };
+            attention_cotangents(forward, &x[..3], &out, &x[3])
+        }));
+    }
     cases.push(Case::new("sinks", with(single(&[4])), |x| {
         scaled_dot_product_attention(&x[0], &x[1], &x[2], 0.35, Mask::None, Some(&x[3]))
     }));
