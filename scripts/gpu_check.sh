@@ -22,7 +22,8 @@ parts=8
 logs=$(mktemp -d)
 part=0
 while [ $part -lt $parts ]; do
-    "$binary" $part/$parts >"$logs/$part" 2>&1 || touch "$logs/failed" &
+    # Every other part with graphs of launches.
+    LAZULITE_CUDA_GRAPHS=$(((part + 1) % 2)) "$binary" $part/$parts >"$logs/$part" 2>&1 || touch "$logs/failed" &
     part=$((part + 1))
 done
 wait
@@ -33,7 +34,8 @@ if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck; do
         for checks in "attention bfloat16 129" "attention bfloat16 4 777" "long rows" \
             "quantized_matmul tiles 4 64 bfloat16 33" "sort bfloat16 [3, 5000]" \
-            "sum bfloat16 [300, 1031]" "cumsum false true bfloat16" "gather" "scatter"; do
+            "sum bfloat16 [300, 1031]" "cumsum false true bfloat16" "gather" "scatter" \
+            "attention gradients bfloat16 129" "conv bfloat16 [3, 14" "argmax bfloat16 [70"; do
             echo "$tool: $checks"
             compute-sanitizer --tool $tool --error-exitcode 9 "$binary" "$checks" >"$logs/tool" 2>&1 ||
                 touch "$logs/failed"

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::driver::{self, CUdeviceptr, Context};
+use crate::stream::Queue;
 
 /// The position of a piece of work in a stream: the stream's number and its count of work then.
 pub(crate) type Use = (u32, u64);
@@ -110,6 +111,8 @@ pub(crate) struct Allocator {
     context: Context,
     state: Mutex<State>,
     poisoned: AtomicBool,
+    /// The device's streams: launches that still wait for the driver may use blocks that are free.
+    queues: Mutex<Vec<Arc<Queue>>>,
 }
 
 /// The size of the block for a request: a multiple of an eighth of its power of two, so that arrays
@@ -126,7 +129,23 @@ impl Allocator {
         let limit = total / 20 * 19;
         let state =
             State { memory_limit: limit, cache_limit: limit, wired_limit: 0, ..State::default() };
-        Allocator { device, context, state: Mutex::new(state), poisoned: AtomicBool::new(false) }
+        Allocator {
+            device,
+            context,
+            state: Mutex::new(state),
+            poisoned: AtomicBool::new(false),
+            queues: Mutex::default(),
+        }
+    }
+
+    /// Tells of a stream of the device.
+    pub fn serve(&self, queue: Arc<Queue>) {
+        self.queues.lock().push(queue);
+    }
+
+    /// Hands all waiting launches to the driver, which knows what it must finish before it frees.
+    fn flush(&self) {
+        self.queues.lock().iter().for_each(|queue| queue.flush());
     }
 
     /// Uninitialised memory.
@@ -137,6 +156,7 @@ impl Allocator {
         let block = block_size(bytes);
         let (at, block, uses) = self.block(bytes, block)?;
         if self.poisoned.load(Ordering::Relaxed) {
+            self.flush();
             driver::fill_ones(at, block)?;
         }
         Ok(DeviceMemory {
@@ -189,10 +209,10 @@ impl Allocator {
             None => {
                 self.context.bind()?;
                 if state.active + state.cache + block > state.memory_limit {
-                    drain(&mut state);
+                    self.drain(&mut state);
                 }
                 let at = driver::allocate(block).or_else(|_| {
-                    drain(&mut state);
+                    self.drain(&mut state);
                     driver::allocate(block)
                 });
                 let at = at.map_err(|error| {
@@ -217,6 +237,7 @@ impl Allocator {
         state.active -= bytes;
         if state.cache + block > state.cache_limit {
             if self.context.bind().is_ok() {
+                self.flush();
                 driver::free(at);
             }
             return;
@@ -240,7 +261,7 @@ impl Allocator {
     /// Gives all kept blocks back to the driver.
     pub fn clear_cache(&self) {
         if self.context.bind().is_ok() {
-            drain(&mut self.state.lock());
+            self.drain(&mut self.state.lock());
         }
     }
 
@@ -256,9 +277,18 @@ impl Allocator {
             bytes,
         );
         if state.cache > state.cache_limit && self.context.bind().is_ok() {
-            drain(&mut state);
+            self.drain(&mut state);
         }
         former
+    }
+
+    /// Frees all kept blocks. Freeing waits for the kernels that use them.
+    fn drain(&self, state: &mut State) {
+        self.flush();
+        for (at, _) in std::mem::take(&mut state.free).into_values().flatten() {
+            driver::free(at);
+        }
+        state.cache = 0;
     }
 
     /// A limit.
@@ -270,14 +300,6 @@ impl Allocator {
             Limit::Wired => state.wired_limit,
         }
     }
-}
-
-/// Frees all kept blocks. Freeing waits for the kernels that use them.
-fn drain(state: &mut State) {
-    for (at, _) in std::mem::take(&mut state.free).into_values().flatten() {
-        driver::free(at);
-    }
-    state.cache = 0;
 }
 
 #[cfg(test)]

@@ -158,3 +158,17 @@ extern "C" __global__ void __launch_bounds__(256) weights(const float* scores, c
   }
 }
 #endif
+
+#ifdef GRADIENT
+// slopes = scale * weights * (products - rowsum(ct * out)): weights, products and slopes (rows, s), ct and
+// out (rows, e). A block for each row.
+extern "C" __global__ void __launch_bounds__(256) gradient(const T* weights, const float* products, const T* ct, const T* out,
+    T* slopes, double scale, i64 s, i64 e) {
+  const i64 row = blockIdx.x;
+  float sum = 0.f;
+  for (i64 c = threadIdx.x; c < e; c += 256) sum += widen(ct[row * e + c]) * widen(out[row * e + c]);
+  sum = block_join<Sum<float>>(sum);
+  for (i64 c = threadIdx.x; c < s; c += 256)
+    slopes[row * s + c] = convert<T>((float)scale * widen(weights[row * s + c]) * (products[row * s + c] - sum));
+}
+#endif

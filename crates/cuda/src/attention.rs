@@ -33,11 +33,28 @@ pub(crate) fn attention(
     if out.layout.is_empty() {
         return Ok(());
     }
-    let unit = |x: &Operand| match x.layout.strides[3] == 1 || x.shape()[3] == 1 {
+    let call = shapes(launch, op, inputs)?;
+    if flash::attention(launch, &call, out)? {
+        return Ok(());
+    }
+    if call.q.shape()[2] >= MANY_QUERIES && matmul::supports(out.dtype) {
+        return composed(launch, &call, out);
+    }
+    spread(launch, &call, out)
+}
+
+/// An operand that is contiguous along the last axis: itself or a copy.
+pub(crate) fn unit(launch: &Launch<'_>, x: &Operand) -> Result<Operand> {
+    match x.layout.strides[3] == 1 || x.shape()[3] == 1 {
         true => Ok(x.clone()),
         false => copy::contiguous(launch, x),
-    };
-    let (q, k, v) = (unit(&inputs[0])?, unit(&inputs[1])?, unit(&inputs[2])?);
+    }
+}
+
+/// The op's inputs as the kernels take them.
+pub(crate) fn shapes(launch: &Launch<'_>, op: &Attention, inputs: &[Operand]) -> Result<Shapes> {
+    let q = unit(launch, &inputs[0])?;
+    let (k, v) = (unit(launch, &inputs[1])?, unit(launch, &inputs[2])?);
     let &[b, h, t, _] = q.shape() else {
         return Err(lazulite_core::Error::argument("attention", "queries have four axes"));
     };
@@ -54,14 +71,7 @@ pub(crate) fn attention(
     if let Some(mask) = &mask {
         flags += if mask.dtype == Dtype::Bool { 2 } else { 4 };
     }
-    let call = Shapes { q, k, v, mask, sinks, flags, scale: op.scale.get() };
-    if flash::attention(launch, &call, out)? {
-        return Ok(());
-    }
-    if t >= MANY_QUERIES && matmul::supports(out.dtype) {
-        return composed(launch, &call, out);
-    }
-    spread(launch, &call, out)
+    Ok(Shapes { q, k, v, mask, sinks, flags, scale: op.scale.get() })
 }
 
 /// A call of attention as the kernels take it.
@@ -118,7 +128,8 @@ fn spread(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<()> {
     // Few warps of work are spread over spans of keys.
     let units = b * h * t.div_ceil(rows);
     let wanted = (launch.gpu.facts.multiprocessors as usize * 16).div_ceil(units);
-    let span = s.div_ceil(wanted).max(64).min(s.max(1));
+    // A warp takes four keys at a time, and its turns follow each other.
+    let span = s.div_ceil(wanted).next_multiple_of(4).max(16).min(s.max(1));
     let spans = s.div_ceil(span).max(1);
     let g = call.geometry(span, spans);
     let defines = format!("T={};D={d};E={e};ROWS={rows};ATTENTION", storage(out.dtype));
@@ -137,61 +148,75 @@ fn spread(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<()> {
     args.word(call.scale.to_bits()).words(&g);
     let grid = [units.div_ceil(4) as u32, spans as u32, 1];
     // SAFETY: the kernel has these parameters; strides stay within the operands.
-    unsafe { args.launch(kernel, grid, [128, 1, 1], 0, launch.queue.raw())? };
+    unsafe { args.launch(kernel, grid, [128, 1, 1], 0, launch.queue)? };
     if spans > 1 {
         let kernel = modules.kernel(SOURCE, "join_spans", &defines, Rounding::Contracted)?;
         let mut args = Args::new();
         args.word(parts_at).word(sinks_at).word(to).words(&g);
         let grid = [(b * h * t) as u32, 1, 1];
         // SAFETY: the kernel has these parameters; the parts have room for all spans.
-        unsafe { args.launch(kernel, grid, [32, 1, 1], 0, launch.queue.raw())? };
+        unsafe { args.launch(kernel, grid, [32, 1, 1], 0, launch.queue)? };
     }
     Ok(())
 }
 
-/// Attention by products: float32 logits of one batch element at a time, weights in the inputs'
-/// type.
-fn composed(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<()> {
-    let (q, k, v) = (&call.q, &call.k, &call.v);
-    let (b, h, t) = (q.shape()[0], q.shape()[1], q.shape()[2]);
-    let (groups, s) = (k.shape()[1], k.shape()[2]);
-    let per = h / groups;
-    // Element `i` of the batch as (groups, heads of a group, rows, columns).
-    let at = |x: &Operand, i: usize, heads: usize| {
-        let l = &x.layout;
-        let split = l.shape[1] / groups;
-        let head = l.strides[1] * split as isize;
-        let inner = if split == heads { l.strides[1] } else { 0 };
-        let layout = Layout {
-            shape: [groups, heads, l.shape[2], l.shape[3]].into(),
-            strides: [head, inner, l.strides[2], l.strides[3]].into(),
-            offset: (l.offset as isize + i as isize * l.strides[0]) as usize,
-        };
-        Operand { layout, ..x.clone() }
+/// Example `i` of the batch as `(groups, heads, rows, columns)`: with all heads of a group, or with
+/// one that they share.
+pub(crate) fn at_example(x: &Operand, groups: usize, i: usize, heads: usize) -> Operand {
+    let l = &x.layout;
+    let split = l.shape[1] / groups;
+    let head = l.strides[1] * split as isize;
+    let inner = if split == heads { l.strides[1] } else { 0 };
+    let layout = Layout {
+        shape: [groups, heads, l.shape[2], l.shape[3]].into(),
+        strides: [head, inner, l.strides[2], l.strides[3]].into(),
+        offset: (l.offset as isize + i as isize * l.strides[0]) as usize,
     };
-    let scores = launch.temporary(Dtype::F32, &[groups, per, t, s])?;
-    let weights = launch.temporary(out.dtype, &[groups, per, t, s])?;
-    let mut g: Vec<i64> = [t, s, h, 0, 0, 0].map(|n| n as i64).into();
+    Operand { layout, ..x.clone() }
+}
+
+/// The weights of example `i`; `scores` is `float32` memory for its logits.
+pub(crate) fn weigh(
+    launch: &Launch<'_>,
+    call: &Shapes,
+    i: usize,
+    scores: &Operand,
+    weights: &Operand,
+) -> Result<()> {
+    let &[groups, per, t, s] = scores.shape() else { return Ok(()) };
+    let h = groups * per;
+    let mut g: Vec<i64> = [t, s, h, 0, 0, i].map(|n| n as i64).into();
     match &call.mask {
         Some(mask) => g.extend(mask.layout.strides.iter().map(|&s| s as i64)),
         None => g.extend([0; 4]),
     }
     g.push(i64::from(call.flags));
-    let defines = format!("T={};WEIGHTS", storage(out.dtype));
+    let defines = format!("T={};WEIGHTS", storage(weights.dtype));
     let kernel = launch.gpu.modules.kernel(SOURCE, "weights", &defines, Rounding::Contracted)?;
+    let mut keys = at_example(&call.k, groups, i, 1);
+    keys.layout = keys.layout.transpose(&[0, 1, 3, 2]);
+    matmul::matmul(launch, &at_example(&call.q, groups, i, per), &keys, scores)?;
+    let mut args = Args::new();
+    args.word(launch.read(scores)?);
+    let [mask_at, sinks_at] = call.optional(launch)?;
+    args.word(mask_at).word(sinks_at).word(launch.write(weights)?);
+    args.word(call.scale.to_bits()).words(&padded(&g));
+    // SAFETY: the kernel has these parameters; strides stay within the operands.
+    unsafe { args.launch(kernel, [(h * t) as u32, 1, 1], [256, 1, 1], 0, launch.queue) }
+}
+
+/// Attention by products: float32 logits of one batch element at a time, weights in the inputs'
+/// type.
+fn composed(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<()> {
+    let (b, h, t) = (call.q.shape()[0], call.q.shape()[1], call.q.shape()[2]);
+    let (groups, s) = (call.k.shape()[1], call.k.shape()[2]);
+    let per = h / groups;
+    let scores = launch.temporary(Dtype::F32, &[groups, per, t, s])?;
+    let weights = launch.temporary(out.dtype, &[groups, per, t, s])?;
     for i in 0..b {
-        let mut keys = at(k, i, 1);
-        keys.layout = keys.layout.transpose(&[0, 1, 3, 2]);
-        matmul::matmul(launch, &at(q, i, per), &keys, &scores)?;
-        g[5] = i as i64;
-        let mut args = Args::new();
-        args.word(launch.read(&scores)?);
-        let [mask_at, sinks_at] = call.optional(launch)?;
-        args.word(mask_at).word(sinks_at).word(launch.write(&weights)?);
-        args.word(call.scale.to_bits()).words(&padded(&g));
-        // SAFETY: the kernel has these parameters; strides stay within the operands.
-        unsafe { args.launch(kernel, [(h * t) as u32, 1, 1], [256, 1, 1], 0, launch.queue.raw())? };
-        matmul::matmul(launch, &weights, &at(v, i, 1), &at(out, i, per))?;
+        weigh(launch, call, i, &scores, &weights)?;
+        let values = at_example(&call.v, groups, i, 1);
+        matmul::matmul(launch, &weights, &values, &at_example(out, groups, i, per))?;
     }
     Ok(())
 }

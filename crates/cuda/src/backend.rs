@@ -10,10 +10,12 @@ use lazulite_core::{Device, DeviceKind, Dtype, Error, ErrorKind, Result, Stream}
 use crate::allocator::DeviceMemory;
 use crate::device::Gpu;
 use crate::driver::{self, DeviceFacts};
+use crate::graph::GraphStats;
 use crate::module::ModuleStats;
 use crate::stream::Launch;
 use crate::{
-    attention, fast, fused, gather, host, indexing, matmul, quantized, random, scan, sort,
+    attention, attention_grad, conv, fast, fused, gather, grouped, host, indexing, matmul,
+    quantized, random, scan, sort,
 };
 
 /// All CUDA devices that the driver shows.
@@ -61,6 +63,12 @@ pub fn module_stats() -> ModuleStats {
     stats().unwrap_or_default()
 }
 
+/// How often graphs of launches were made and queued on device 0.
+pub fn graph_stats() -> GraphStats {
+    let stats = || Some(instance()?.gpus.first()?.get()?.as_ref().ok()?.graph_stats());
+    stats().unwrap_or_default()
+}
+
 impl Cuda {
     fn gpu(&self, device: Device) -> Result<&Gpu> {
         let index = device.index as usize;
@@ -84,6 +92,7 @@ impl Backend for Cuda {
     fn describe(&self, device: Device) -> Vec<(String, String)> {
         let fact = |key: &str, value: String| (key.to_string(), value);
         let Some(facts) = self.facts.get(device.index as usize) else { return Vec::new() };
+        let graphs = graph_stats();
         let products = if driver::cublaslt_present() {
             "cublasLt"
         } else {
@@ -97,6 +106,7 @@ impl Backend for Cuda {
             fact("cache_size", facts.cache.to_string()),
             fact("products", products.into()),
             fact("host_steps", host_steps().to_string()),
+            fact("graphs", format!("{} made, {} queued", graphs.made, graphs.launched)),
         ]
     }
 
@@ -131,9 +141,17 @@ impl Backend for Cuda {
         }
     }
 
-    fn submit(&self, _stream: Stream, _inline: bool, job: Job) {
+    fn submit(&self, stream: Stream, _inline: bool, job: Job) {
         // Jobs only queue work, so the caller's thread does it.
-        job();
+        let queue = self.gpu(stream.device).and_then(|gpu| {
+            gpu.context.bind()?;
+            gpu.queue(stream.index)
+        });
+        match queue {
+            Ok(queue) => queue.job(job),
+            // The job itself meets and reports the missing device.
+            Err(_) => job(),
+        }
     }
 
     fn synchronize(&self, stream: Stream) -> Result<()> {
@@ -221,6 +239,13 @@ fn execute(
         Primitive::Attention(a) if attention::supports(inputs, out) => {
             attention::attention(launch, a, inputs, out)
         }
+        Primitive::AttentionGrad(a) if attention_grad::supports(out.dtype) => {
+            attention_grad::cotangents(launch, a, inputs, outputs)
+        }
+        Primitive::GroupedMatmul(g) if grouped::supports(out) => {
+            grouped::grouped(launch, g, inputs, out)
+        }
+        Primitive::Conv(c) if conv::supports(c, out) => conv::conv(launch, c, inputs, out),
         Primitive::Gather(_)
         | Primitive::Scatter(_)
         | Primitive::Load(_)
@@ -234,6 +259,7 @@ fn execute(
         | Primitive::QuantizedMatmul(_)
         | Primitive::GroupedMatmul(_)
         | Primitive::Attention(_)
+        | Primitive::AttentionGrad(_)
         | Primitive::Fft(_)
         | Primitive::Linalg(_)
         | Primitive::Conv(_) => host::execute(launch, op, inputs, outputs),

@@ -183,6 +183,7 @@ fn row_variants_compile() {
         threads: 256,
         cluster: 1,
         stage: None,
+        joins: false,
     };
     let any = smallvec![Along::Any, Along::Any, Along::Fixed];
     let variants = [
@@ -226,6 +227,50 @@ fn row_variants_compile() {
 }
 
 #[test]
+fn sums_that_several_blocks_share_compile() {
+    if !compiler() {
+        return;
+    }
+    let tape = Tape {
+        values: vec![
+            load(0, Dtype::BF16),
+            TapeValue { instr: Instr::Cast(0), dtype: Dtype::F32, extent: Extent::Full },
+            TapeValue {
+                instr: Instr::Reduce(ReduceOp::Sum, 1),
+                dtype: Dtype::F32,
+                extent: Extent::Row,
+            },
+        ],
+        stores: vec![2],
+        inputs: 1,
+        axes: 1,
+    };
+    for (team, columns, along) in [
+        (Team::Column, 8, Along::Any),
+        (Team::Column, 1, Along::Any),
+        (Team::Block, 1, Along::Unit),
+    ] {
+        let variant = rows::Variant {
+            team,
+            pack: if team == Team::Block { 8 } else { 1 },
+            items: 0,
+            kept_axes: 1,
+            reduced_axes: 1,
+            columns,
+            along: smallvec![along, Along::Fixed],
+            beside: smallvec![columns > 1; 2],
+            wide: false,
+            threads: 512,
+            cluster: 1,
+            stage: Some(1),
+            joins: true,
+        };
+        let spilled = check("shared sums", &rows::print(&tape, &variant), Rounding::Separate);
+        assert_eq!(spilled, 0, "{variant:?}");
+    }
+}
+
+#[test]
 fn attention_by_warpgroups_compiles_without_spills() {
     if !compiler() {
         return;
@@ -236,12 +281,14 @@ fn attention_by_warpgroups_compiles_without_spills() {
         "T=f16;D=64;E=64;FLAGS=3;HALF",
         "T=bf16;D=96;E=80;FLAGS=9",
     ] {
-        let text = crate::module::defined(defines, crate::flash::SOURCE_90);
-        let made = compile(&text, "sm_90a", Rounding::Contracted);
-        let log = made.unwrap_or_else(|e| panic!("{defines}: {e}")).log;
-        assert!(log.contains(" 0 bytes spill stores"), "{defines}: {log}");
-        // The compiler says so where it makes products wait for each other.
-        assert!(!log.contains("serialized"), "{defines}: {log}");
+        for source in [crate::flash::SOURCE_90, crate::attention_grad::SOURCE_90] {
+            let text = crate::module::defined(defines, source);
+            let made = compile(&text, "sm_90a", Rounding::Contracted);
+            let log = made.unwrap_or_else(|e| panic!("{defines}: {e}")).log;
+            assert!(log.contains(" 0 bytes spill stores"), "{defines}: {log}");
+            // The compiler says so where it makes products wait for each other.
+            assert!(!log.contains("serialized"), "{defines}: {log}");
+        }
     }
 }
 
@@ -279,14 +326,17 @@ fn every_kernel_compiles_without_spills() {
         "T=bf16;R=Max;SCAN",
         "T=i8;ARG=-1",
         "T=bf16;ARG=1;UNIT",
+        "T=bf16;ARG_ROWS=1",
+        "T=f16;ARG_ROWS=-1;HALF",
     ];
     let quantized = [
-        "T=bf16;BITS=3;GROUP=32;MODE=0;O=bf16;DEQUANTIZE",
-        "T=f32;BITS=8;GROUP=32;MODE=3;O=f32;DEQUANTIZE",
-        "T=bf16;BITS=4;GROUP=64;MODE=0;M=1;R=2;QMV",
-        "T=bf16;BITS=4;GROUP=64;MODE=0;M=4;R=2;QMV",
-        "T=f32;BITS=6;GROUP=128;MODE=0;M=16;R=1;QMV",
-        "T=f16;BITS=4;GROUP=16;MODE=2;M=2;R=2;QMV",
+        "T=bf16;SCALE=bf16;BITS=3;GROUP=32;MODE=0;O=bf16;DEQUANTIZE",
+        "T=f32;SCALE=f16;BITS=8;GROUP=32;MODE=3;O=f32;DEQUANTIZE",
+        "T=bf16;SCALE=bf16;BITS=4;GROUP=64;MODE=0;M=1;R=2;QMV",
+        "T=bf16;SCALE=bf16;BITS=4;GROUP=64;MODE=0;M=4;R=2;QMV",
+        "T=f32;SCALE=f16;BITS=6;GROUP=128;MODE=0;M=16;R=1;QMV",
+        "T=f16;SCALE=f16;BITS=4;GROUP=16;MODE=2;M=2;R=2;QMV",
+        "T=bf16;SCALE=bf16;BITS=4;GROUP=64;MODE=0;M=1;R=2;GROUPED;QMV",
     ];
     let units = [
         "T=bf16;BITS=4;GROUP=64;BM=16",
@@ -309,13 +359,15 @@ fn every_kernel_compiles_without_spills() {
         "T=bf16;U=u16;FLOATING;ITEMS=16;COUNT;SWEEP",
         "T=f64;U=u64;FLOATING;PLACES;ITEMS=8;COUNT;SWEEP",
     ];
-    let fast = ["T=bf16;ROPE", "T=f64;ROPE"];
+    let fast = ["T=bf16;I=i32;ROPE", "T=f64;I=u64;ROPE"];
     let attention = [
         "T=bf16;WEIGHTS",
         "T=bf16;D=128;E=128;ROWS=8;ATTENTION",
         "T=bf16;D=128;E=128;ROWS=1;ATTENTION",
         "T=f32;D=256;E=256;ROWS=4;ATTENTION",
+        "T=bf16;GRADIENT",
     ];
+    let conv = ["T=bf16;UNITS", "T=f16;DILATED;UNITS", "T=f32;JOIN", "T=f64;DILATED;PATCHES"];
     let all = [
         (crate::indexing::SOURCE, &indexing[..]),
         (crate::scan::SOURCE, &scan[..]),
@@ -325,6 +377,7 @@ fn every_kernel_compiles_without_spills() {
         (crate::fast::SOURCE, &fast[..]),
         (crate::attention::SOURCE, &attention[..]),
         (crate::flash::SOURCE, &flash[..]),
+        (crate::conv::SOURCE, &conv[..]),
     ];
     for (source, cases) in all {
         for defines in cases {

@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 
 use crate::allocator::{Allocator, DeviceMemory};
 use crate::driver::{self, Context, DeviceFacts};
+use crate::graph::GraphStats;
 use crate::matmul::Products;
 use crate::module::Modules;
 use crate::stream::{Launch, Queue, TRANSFER};
@@ -75,8 +76,16 @@ impl Gpu {
         }
         self.context.bind()?;
         let queue = Arc::new(Queue::new(index)?);
+        self.allocator.serve(Arc::clone(&queue));
         queues.insert(index, Arc::clone(&queue));
         Ok(queue)
+    }
+
+    /// How often graphs of launches were made and queued, over all streams.
+    pub fn graph_stats(&self) -> GraphStats {
+        self.queues.read().values().map(|q| q.graph_stats()).fold(GraphStats::default(), |a, b| {
+            GraphStats { made: a.made + b.made, launched: a.launched + b.launched }
+        })
     }
 
     /// A buffer with a copy of `bytes`, which arrive in the order of the transfer stream.

@@ -11,6 +11,8 @@ use std::sync::OnceLock;
 use cudarc::driver::sys;
 use lazulite_core::{Error, ErrorKind, Result};
 
+use crate::graph::Recorded;
+
 pub(crate) use sys::{CUdeviceptr, CUevent, CUfunction, CUstream};
 
 /// What the driver told of one device at the start.
@@ -353,6 +355,9 @@ pub(crate) unsafe fn copy_within(
 /// # Safety
 /// The range must lie in a live block.
 pub(crate) unsafe fn fill_zero(to: CUdeviceptr, bytes: usize, stream: CUstream) -> Result<()> {
+    if bytes == 0 {
+        return Ok(());
+    }
     // SAFETY: the caller's promise.
     check(unsafe { sys::cuMemsetD8Async(to, 0, bytes, stream) }, "fill")
 }
@@ -405,7 +410,7 @@ pub(crate) fn fill_ones(at: CUdeviceptr, bytes: usize) -> Result<()> {
 }
 
 /// A kernel of a loaded module. Modules are never unloaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Kernel(CUfunction);
 
 // SAFETY: functions belong to a context, not to a thread.
@@ -434,6 +439,19 @@ pub(crate) fn load_module(code: &[u8], names: &[&str]) -> Result<Vec<Kernel>> {
 const UNASKED_SHARED: usize = 48 << 10;
 
 impl Kernel {
+    /// Makes launches with so many bytes of shared memory possible.
+    ///
+    /// # Errors
+    /// Kind `Kernel` if the device has less.
+    pub fn allow_shared(self, shared: usize) -> Result<()> {
+        if shared <= UNASKED_SHARED {
+            return Ok(());
+        }
+        let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        // SAFETY: the function is of a loaded module.
+        check(unsafe { sys::cuFuncSetAttribute(self.0, attribute, shared as c_int) }, "launch")
+    }
+
     /// Queues the kernel.
     ///
     /// # Safety
@@ -447,13 +465,6 @@ impl Kernel {
         stream: CUstream,
         args: &mut [*mut c_void],
     ) -> Result<()> {
-        if shared > UNASKED_SHARED {
-            let attribute =
-                sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // SAFETY: the function is of a loaded module.
-            let code = unsafe { sys::cuFuncSetAttribute(self.0, attribute, shared as c_int) };
-            check(code, "launch")?;
-        }
         // SAFETY: the caller's promise.
         let code = unsafe {
             sys::cuLaunchKernel(
@@ -472,4 +483,96 @@ impl Kernel {
         };
         check(code, "launch")
     }
+}
+
+/// Kernels one after another, which the driver queues in one call.
+pub(crate) struct Graph {
+    graph: sys::CUgraph,
+    ready: sys::CUgraphExec,
+    nodes: Vec<sys::CUgraphNode>,
+}
+
+// SAFETY: graphs belong to a context, not to a thread; a lock orders the calls.
+unsafe impl Send for Graph {}
+
+/// A launch as the driver takes it; `pointers` must outlive it.
+fn node_params(launch: &Recorded, pointers: &mut [*mut c_void]) -> sys::CUDA_KERNEL_NODE_PARAMS {
+    sys::CUDA_KERNEL_NODE_PARAMS {
+        func: launch.kernel.0,
+        gridDimX: launch.grid[0],
+        gridDimY: launch.grid[1],
+        gridDimZ: launch.grid[2],
+        blockDimX: launch.block[0],
+        blockDimY: launch.block[1],
+        blockDimZ: launch.block[2],
+        sharedMemBytes: launch.shared as c_uint,
+        kernelParams: pointers.as_mut_ptr(),
+        extra: std::ptr::null_mut(),
+        kern: std::ptr::null_mut(),
+        ctx: std::ptr::null_mut(),
+    }
+}
+
+impl Graph {
+    /// A graph of `launches` in their order.
+    ///
+    /// # Errors
+    /// Kind `Kernel` if the driver refuses one.
+    pub fn new(launches: &[Recorded]) -> Result<Graph> {
+        let mut graph = std::ptr::null_mut();
+        // SAFETY: the pointer is to a local.
+        check(unsafe { sys::cuGraphCreate(&mut graph, 0) }, "graph")?;
+        let mut made = Graph { graph, ready: std::ptr::null_mut(), nodes: Vec::new() };
+        for launch in launches {
+            let mut pointers = launch.args.pointers();
+            let params = node_params(launch, &mut pointers);
+            let mut node = std::ptr::null_mut();
+            let before = made.nodes.last().map_or(&[][..], std::slice::from_ref);
+            // SAFETY: the pointers are to locals; the driver copies the parameters.
+            let code = unsafe {
+                let (from, count) = (before.as_ptr(), before.len());
+                sys::cuGraphAddKernelNode_v2(&mut node, graph, from, count, &params)
+            };
+            check(code, "graph")?;
+            made.nodes.push(node);
+        }
+        // SAFETY: the pointer is to a field, and the graph was just made.
+        let code = unsafe { sys::cuGraphInstantiateWithFlags(&mut made.ready, graph, 0) };
+        check(code, "graph")?;
+        Ok(made)
+    }
+
+    /// Gives node `i` the parameters of `launch`, for launches of the graph from now on.
+    ///
+    /// # Errors
+    /// Kind `Kernel` if the driver refuses them.
+    pub fn update(&mut self, i: usize, launch: &Recorded) -> Result<()> {
+        let mut pointers = launch.args.pointers();
+        let params = node_params(launch, &mut pointers);
+        // SAFETY: the node is of this graph; the driver copies the parameters.
+        let code =
+            unsafe { sys::cuGraphExecKernelNodeSetParams_v2(self.ready, self.nodes[i], &params) };
+        check(code, "graph")
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // SAFETY: the handles are this graph's own; the driver keeps what it still runs.
+        unsafe {
+            if !self.ready.is_null() {
+                sys::cuGraphExecDestroy(self.ready);
+            }
+            sys::cuGraphDestroy(self.graph);
+        }
+    }
+}
+
+/// Queues a graph.
+///
+/// # Errors
+/// Kind `Kernel` if the driver refuses it.
+pub(crate) fn launch_graph(graph: &Graph, stream: CUstream) -> Result<()> {
+    // SAFETY: the graph was instantiated, and streams are never destroyed.
+    check(unsafe { sys::cuGraphLaunch(graph.ready, stream) }, "graph")
 }

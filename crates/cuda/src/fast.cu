@@ -1,4 +1,4 @@
-// Rotary embedding. T is the element type; arithmetic is in float (double angles).
+// Rotary embedding. T is the element type, I that of offsets; arithmetic is in float (double angles).
 struct G { i64 v[64]; };
 
 #ifdef ROPE
@@ -6,7 +6,9 @@ struct G { i64 v[64]; };
 // element that stays. G: pairs of a row and rest, rows in all, steps, rows of a batch element, dims, d,
 // traditional, inverse, offsets, strides of x for (batch axes...) by a struct: kept axes, then (size,
 // stride), and the stride of the last axis at v[11].
-extern "C" __global__ void rope(const T* x, const i64* offsets, const float* freqs, T* out, double base,
+__forceinline__ void turn(double angle, float& s, float& c) { sincosf((float)angle, &s, &c); }
+__forceinline__ void turn(double angle, double& s, double& c) { sincos(angle, &s, &c); }
+extern "C" __global__ void rope(const T* x, const I* offsets, const float* freqs, T* out, double base,
                                 double scale, G g) {
   typedef Compute<T>::type A;
   i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
@@ -25,11 +27,13 @@ extern "C" __global__ void rope(const T* x, const i64* offsets, const float* fre
   i64 batch = g.v[8] == 1 ? 0 : row / g.v[3];
   double position = ((double)offsets[batch] + (double)(row % g.v[2])) * scale;
   double f = freqs ? 1.0 / (double)freqs[pair] : exp2(-(double)pair / (double)half * log2(base));
-  double s, c;
-  sincos(position * f, &s, &c);
+  // The turn is brought near zero in double, so that float's sine and cosine do.
+  double angle = position * f;
+  A s, c;
+  turn(angle - rint(angle * 0.15915494309189535) * 6.283185307179586, s, c);
   if (g.v[7]) s = -s;
   i64 a = g.v[6] ? 2 * pair : pair, b = g.v[6] ? a + 1 : pair + half;
-  A x0 = widen(x[from + a * g.v[11]]), x1 = widen(x[from + b * g.v[11]]), cs = (A)c, sn = (A)s;
+  A x0 = widen(x[from + a * g.v[11]]), x1 = widen(x[from + b * g.v[11]]), cs = c, sn = s;
   out[row * d + a] = convert<T>(x0 * cs - x1 * sn);
   out[row * d + b] = convert<T>(x0 * sn + x1 * cs);
 }

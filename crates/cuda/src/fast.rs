@@ -52,7 +52,7 @@ pub(crate) fn rope(
         true => copy::contiguous(launch, &inputs[0])?,
         false => inputs[0].clone(),
     };
-    let offsets = cast(launch, &inputs[1], Dtype::I64)?;
+    let offsets = copy::as_contiguous(launch, &inputs[1])?;
     let freqs = match op.base {
         Some(_) => None,
         None => Some(cast(launch, &inputs[2], Dtype::F32)?),
@@ -75,7 +75,7 @@ pub(crate) fn rope(
     for a in 0..merged.sizes.len() {
         g.extend([merged.sizes[a] as i64, merged.strides[0][a] as i64]);
     }
-    let defines = format!("T={};ROPE", storage(out.dtype));
+    let defines = format!("T={};I={};ROPE", storage(out.dtype), storage(offsets.dtype));
     let kernel = launch.gpu.modules.kernel(SOURCE, "rope", &defines, Rounding::Separate)?;
     let mut args = Args::new();
     args.word(launch.read(&x)?).word(launch.read(&offsets)?);
@@ -85,5 +85,5 @@ pub(crate) fn rope(
     args.words(&padded(&g));
     let grid = blocks(each * rows);
     // SAFETY: the kernel has these parameters; strides stay within the operands.
-    unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue.raw()) }
+    unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue) }
 }

@@ -15,7 +15,8 @@ use crate::stream::{COUNTERS, Launch};
 /// The source of the kernels for all architectures.
 pub(crate) const SOURCE: &str = concat!(include_str!("mma.cuh"), include_str!("flash.cu"));
 /// The source of the kernel for compute capability 9.0.
-pub(crate) const SOURCE_90: &str = concat!(include_str!("mma.cuh"), include_str!("flash90.cu"));
+pub(crate) const SOURCE_90: &str =
+    concat!(include_str!("mma.cuh"), include_str!("hopper.cuh"), include_str!("flash90.cu"));
 
 /// The most rows (queries of all heads of a group) that share one pass over keys and values.
 const FEW_ROWS: usize = 64;
@@ -24,7 +25,7 @@ const TILE: usize = 16;
 const TURN: usize = 64;
 
 /// An operand whose rows the kernels can fetch in pieces of 16 bytes: itself or a copy.
-fn in_pieces(launch: &Launch<'_>, x: &Operand) -> Result<Operand> {
+pub(crate) fn in_pieces(launch: &Launch<'_>, x: &Operand) -> Result<Operand> {
     let outer = x.shape().iter().zip(&x.layout.strides).take(3);
     let even = outer.into_iter().all(|(&n, &s)| n == 1 || s > 0 && s % 8 == 0);
     match even && launch.read(x)?.is_multiple_of(16) {
@@ -79,7 +80,7 @@ pub(crate) fn attention(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Re
     args.words(&call.geometry(s, 1));
     let grid = [t.div_ceil(64) as u32, h as u32, b as u32];
     // SAFETY: the kernel has these parameters; strides stay within the operands.
-    unsafe { args.launch(kernel, grid, [128, 1, 1], shared, launch.queue.raw())? };
+    unsafe { args.launch(kernel, grid, [128, 1, 1], shared, launch.queue)? };
     Ok(true)
 }
 
@@ -122,32 +123,35 @@ fn few(
     args.word(call.scale.to_bits()).words(&words);
     let grid = [spans as u32, (g * tiles) as u32, b as u32];
     // SAFETY: the kernel has these parameters; strides stay within the operands.
-    unsafe { args.launch(kernel, grid, [128, 1, 1], shared, launch.queue.raw()) }
+    unsafe { args.launch(kernel, grid, [128, 1, 1], shared, launch.queue) }
+}
+
+/// The map of `(b, h, rows, columns)` for the copy engine, in tiles of `rows` rows.
+pub(crate) fn tile_map(launch: &Launch<'_>, x: &Operand, rows: u32) -> Result<[u64; 16]> {
+    let (n, s) = (x.shape(), &x.layout.strides);
+    // Axes of one element have any stride; the engine wants a multiple of 16 bytes.
+    let stride = |a: usize| if n[a] == 1 { n[3] as u64 * 2 } else { s[a] as u64 * 2 };
+    let sizes = [n[3], n[2], n[1], n[0]].map(|n| n as u64);
+    driver::tensor_map(launch.read(x)?, sizes, [stride(2), stride(1), stride(0)], rows)
 }
 
 /// Many queries by warpgroup products, on tiles of the copy engine.
 fn warpgroups(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<()> {
     let &[b, h, t, d] = call.q.shape() else { return Ok(()) };
     let e = call.v.shape()[3];
-    let map = |x: &Operand, rows: u32| {
-        let (n, s) = (x.shape(), &x.layout.strides);
-        // Axes of one element have any stride; the engine wants a multiple of 16 bytes.
-        let stride = |a: usize| if n[a] == 1 { n[3] as u64 * 2 } else { s[a] as u64 * 2 };
-        let sizes = [n[3], n[2], n[1], n[0]].map(|n| n as u64);
-        driver::tensor_map(launch.read(x)?, sizes, [stride(2), stride(1), stride(0)], rows)
-    };
     let half = if out.dtype == Dtype::F16 { ";HALF" } else { "" };
     let defines = format!("T={};D={d};E={e};FLAGS={}{half}", storage(out.dtype), call.flags);
     let kernel = launch.gpu.modules.kernel(SOURCE_90, "flash90", &defines, Rounding::Contracted)?;
     let columns = |n: usize| n.div_ceil(64) * 128;
     let shared = 128 * columns(d) + 2 * 128 * (columns(d) + columns(e));
     let mut args = Args::new();
-    args.words(&map(&call.q, 64)?).words(&map(&call.k, 128)?).words(&map(&call.v, 128)?);
+    args.words(&tile_map(launch, &call.q, 64)?);
+    args.words(&tile_map(launch, &call.k, 128)?).words(&tile_map(launch, &call.v, 128)?);
     let [mask, sinks] = call.optional(launch)?;
     args.word(mask).word(sinks).word(launch.write(out)?).word(launch.queue.counters()?);
     args.word(call.scale.to_bits()).words(&call.geometry(call.k.shape()[2], 1));
     let items = t.div_ceil(128) * h * b;
     let grid = [items.min(launch.gpu.facts.multiprocessors as usize) as u32, 1, 1];
     // SAFETY: the kernel has these parameters; the maps cover the operands.
-    unsafe { args.launch(kernel, grid, [384, 1, 1], shared, launch.queue.raw()) }
+    unsafe { args.launch(kernel, grid, [384, 1, 1], shared, launch.queue) }
 }

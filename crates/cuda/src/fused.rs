@@ -291,7 +291,7 @@ fn run(
     let grid = [packs.div_ceil(THREADS) as u32, 1, 1];
     // SAFETY: the kernel was printed for this tape and variant; addresses cover the operands'
     // extents, which core bound, and reads and writes are ordered on the stream.
-    unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue.raw()) }
+    unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue) }
 }
 
 /// The random words that are pending for an operand, if it is all of them.

@@ -22,7 +22,7 @@ const GEOMETRY: usize = 64;
 const LISTS: usize = 4;
 
 /// The number under which kernels report faults of `op`.
-fn number(op: &str) -> usize {
+pub(crate) fn number(op: &str) -> usize {
     OPS.iter().position(|&name| name == op).unwrap_or(OPS.len() - 1)
 }
 
@@ -38,7 +38,7 @@ fn padded(words: Vec<i64>) -> [u64; GEOMETRY] {
 }
 
 /// Index arrays, contiguous and of 64 bits.
-fn wide_indices(launch: &Launch<'_>, x: &Operand) -> Result<Operand> {
+pub(crate) fn wide_indices(launch: &Launch<'_>, x: &Operand) -> Result<Operand> {
     if x.dtype == Dtype::I64 {
         return copy::as_contiguous(launch, x);
     }
@@ -111,7 +111,7 @@ pub(crate) fn gather(
         args.word(launch.queue.fault_address()).size(number("gather"));
         let grid = [rows.div_ceil(256 / lanes) as u32, 1, 1];
         // SAFETY: the kernel has these parameters; indices are checked against the axis before use.
-        return unsafe { args.launch(kernel, grid, [256, 1, 1], 0, launch.queue.raw()) };
+        return unsafe { args.launch(kernel, grid, [256, 1, 1], 0, launch.queue) };
     }
     let lists: Vec<Operand> =
         lists.iter().map(|x| wide_indices(launch, x)).collect::<Result<_>>()?;
@@ -130,7 +130,7 @@ pub(crate) fn gather(
     }
     args.words(&padded(g)).word(launch.queue.fault_address()).size(number("gather"));
     // SAFETY: the kernel has these parameters; indices are checked against the axes before use.
-    unsafe { args.launch(kernel, blocks(count), [THREADS as u32, 1, 1], 0, launch.queue.raw()) }
+    unsafe { args.launch(kernel, blocks(count), [THREADS as u32, 1, 1], 0, launch.queue) }
 }
 
 /// `src` at the places of `indices`, with `indices` along one axis.
@@ -173,7 +173,7 @@ pub(crate) fn gather_axis(
     args.words(&padded(g)).word(launch.queue.fault_address()).size(number("take_along_axis"));
     let grid = blocks(count);
     // SAFETY: the kernel has these parameters; indices are checked against the axis before use.
-    unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue.raw()) }
+    unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue) }
 }
 
 /// Copies between `part` and the part of `whole` that begins at `start` along `axes`.
@@ -210,7 +210,7 @@ fn dynamic(
     args.words(&padded(g)).word(launch.queue.fault_address()).size(number(name));
     let grid = blocks(part.layout.len());
     // SAFETY: the kernel has these parameters; starts are checked against the axes before use.
-    unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue.raw()) }
+    unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue) }
 }
 
 /// A slice whose place is an array.
@@ -276,7 +276,7 @@ fn put(
         rest(&mut args);
         let grid = blocks(count);
         // SAFETY: the kernel has these parameters; indices are checked against the axes before use.
-        unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue.raw())? };
+        unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue)? };
     }
     Ok(())
 }
@@ -370,7 +370,7 @@ fn scatter_rows(
     let mode = if set { "MARK" } else { add.unwrap_or_default() };
     let i = storage(list.dtype);
     let defines = format!("T=Wide;I={i};LANES={lanes};SCATTER_ROWS;{mode}");
-    let (modules, stream) = (&launch.gpu.modules, launch.queue.raw());
+    let modules = &launch.gpu.modules;
     let (places, fault) = (launch.read(&list)?, launch.queue.fault_address());
     let grid = [rows.div_ceil(256 / lanes) as u32, 1, 1];
     if !set {
@@ -379,24 +379,24 @@ fn scatter_rows(
         args.word(to).word(from).word(places).size(rows).size(units).size(stride).size(limit);
         args.size(n).size(axis).word(fault).size(number("scatter"));
         // SAFETY: the kernel has these parameters; indices are checked against the axis before use.
-        unsafe { args.launch(kernel, grid, [256, 1, 1], 0, stream)? };
+        unsafe { args.launch(kernel, grid, [256, 1, 1], 0, launch.queue)? };
         return Ok(true);
     }
     let marks = launch.scratch(n * 4)?;
     // SAFETY: the scratch block has this size.
-    unsafe { driver::fill_zero(marks.address(), n * 4, stream)? };
+    unsafe { driver::fill_zero(marks.address(), n * 4, launch.queue.raw())? };
     let kernel = modules.kernel(SOURCE, "mark_rows", &defines, Rounding::Separate)?;
     let mut args = Args::new();
     args.word(places).word(marks.address()).size(rows).size(limit).size(n).size(axis).word(fault);
     args.size(number("scatter"));
     // SAFETY: as above.
-    unsafe { args.launch(kernel, blocks(rows), [256, 1, 1], 0, stream)? };
+    unsafe { args.launch(kernel, blocks(rows), [256, 1, 1], 0, launch.queue)? };
     let kernel = modules.kernel(SOURCE, "set_rows", &defines, Rounding::Separate)?;
     let mut args = Args::new();
     args.word(to).word(marks.address()).word(from).word(places).size(rows).size(units);
     args.size(stride).size(limit).size(n);
     // SAFETY: as above.
-    unsafe { args.launch(kernel, grid, [256, 1, 1], 0, stream)? };
+    unsafe { args.launch(kernel, grid, [256, 1, 1], 0, launch.queue)? };
     Ok(true)
 }
 
@@ -434,7 +434,7 @@ fn put_rows(
     let grid = [(out.layout.len() / n) as u32, 1, 1];
     // SAFETY: the kernel has these parameters, and reads an element of the destination before the
     // same thread writes it; indices are checked against the axis before use.
-    unsafe { args.launch(kernel, grid, [512, 1, 1], n * 4, launch.queue.raw())? };
+    unsafe { args.launch(kernel, grid, [512, 1, 1], n * 4, launch.queue)? };
     Ok(true)
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn arange(launch: &Launch<'_>, op: &Arange, out: &Operand) -> Result<
     let mut args = Args::new();
     args.word(launch.write(out)?).word(word(op.start)).word(word(op.step)).size(op.len);
     // SAFETY: the kernel has these parameters, and writes `len` elements of the output.
-    unsafe { args.launch(kernel, blocks(op.len), [THREADS as u32, 1, 1], 0, launch.queue.raw()) }
+    unsafe { args.launch(kernel, blocks(op.len), [THREADS as u32, 1, 1], 0, launch.queue) }
 }
 
 /// The part of `out` of `shape` that begins at `start` and steps by `step`.

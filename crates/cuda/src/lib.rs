@@ -12,9 +12,11 @@
 mod allocator;
 mod args;
 mod attention;
+mod attention_grad;
 pub mod backend;
 #[cfg(test)]
 mod compile_tests;
+mod conv;
 mod copy;
 mod device;
 mod driver;
@@ -22,6 +24,8 @@ mod fast;
 mod flash;
 mod fused;
 mod gather;
+mod graph;
+mod grouped;
 mod host;
 mod indexing;
 mod matmul;
@@ -35,4 +39,5 @@ mod sort;
 mod stream;
 
 pub use driver::{DeviceFacts, availability};
+pub use graph::GraphStats;
 pub use module::ModuleStats;

@@ -6,7 +6,11 @@
 // words) and the same of x: the sum over k may take any order, as long as both sides take the same.
 // Where k is cut into `splits`, the sums go to `parts` (split, m, n), and the last block of a tile to
 // arrive adds them in order; `counters`, one for each tile, are zero before and after.
+#if BM == 64
+#define BN 64
+#else
 #define BN 128
+#endif
 #define STAGES 4
 #define MOST_SPLITS 8
 #define XROW 72
@@ -65,7 +69,7 @@ __forceinline__ void inputs(const u32* x, int step, u32* a) {
 #endif
 }
 
-extern "C" __global__ void __launch_bounds__(256, BM > 32 ? 1 : 2) qmm(const T* x, const u32* w, const T* scales, const T* biases, T* out,
+extern "C" __global__ void __launch_bounds__(256, BM > 64 ? 1 : 2) qmm(const T* x, const u32* w, const T* scales, const T* biases, T* out,
     float* parts, u32* counters, i64 m_, i64 n_, i64 k_, i64 splits) {
   extern __shared__ __align__(128) u8 memory[];
   __shared__ u32 arrived;

@@ -1,9 +1,9 @@
 // Group-wise quantised matrices. w (rows, k) lies as rows of a little-endian bit stream in 32-bit words,
-// scales and biases as (rows, k / GROUP). T is the type of x, scales and results, BITS and GROUP the
-// format, MODE 0 affine, 1 mxfp4, 2 nvfp4, 3 mxfp8 (scales are then bytes).
+// scales and biases as (rows, k / GROUP). T is the type of x and results, SCALE that of scales and biases,
+// BITS and GROUP the format, MODE 0 affine, 1 mxfp4, 2 nvfp4, 3 mxfp8 (scales are then bytes).
 struct G { i64 v[16]; };
 #if MODE == 0
-typedef T S;
+typedef SCALE S;
 #else
 typedef u8 S;
 #endif
@@ -66,7 +66,7 @@ __forceinline__ float eighth(Eight e, int j) { return value_of((u32)(bits_of(e) 
 #ifdef DEQUANTIZE
 // out (rows, k) = scale * q + bias; one thread for every eight elements. O is the type of the result. n and
 // k count eights.
-extern "C" __global__ void dequantize(const Eight* w, const S* scales, const T* biases, O* out, i64 n, i64 k) {
+extern "C" __global__ void dequantize(const Eight* w, const S* scales, const S* biases, O* out, i64 n, i64 k) {
   i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= n) return;
   i64 row = i / k, j = i - row * k, group = row * (k * 8 / GROUP) + j * 8 / GROUP;
@@ -89,7 +89,27 @@ extern "C" __global__ void dequantize(const Eight* w, const S* scales, const T* 
 // elements at a time, so that weights and x are read in whole lines, and each row of x meets R rows of
 // weights in registers. sum(x) of the eight carries the bias: s * sum(x q) + b * sum(x).
 extern "C" __global__ void __launch_bounds__(256) qmv(const T* x, const Eight* w, const S* scales,
-                                                      const T* biases, T* out, i64 m, i64 n, i64 k) {
+                                                      const S* biases, T* out, i64 m, i64 n, i64 k
+#ifdef GROUPED
+                                                      , const i64* lhs, const i64* rhs, i64 blocks, i64 matrices, u64* fault, i64 op
+#endif
+                                                      ) {
+#ifdef GROUPED
+  // Entry blockIdx.y multiplies block lhs of x (blocks, m, k) by matrix rhs; rows come M at a time.
+  const i64 entry = blockIdx.y, first = (i64)blockIdx.z * M;
+  i64 a = lhs[entry], b = rhs[entry];
+  const i64 left = a, right = b;
+  if (a < 0) a += blocks;
+  if (b < 0) b += matrices;
+  if (a < 0 || a >= blocks) { report(fault, (int)op, left, 0, blocks); return; }
+  if (b < 0 || b >= matrices) { report(fault, (int)op, right, 0, matrices); return; }
+  x += (a * m + first) * k;
+  w += b * n * (k / 8);
+  scales += b * n * (k / GROUP);
+  biases += b * n * (k / GROUP);
+  out += (entry * m + first) * n;
+  m -= first;
+#endif
   const i64 row = ((i64)blockIdx.x * 8 + (threadIdx.x >> 5)) * R;
   if (row >= n) return;
   const int lane = threadIdx.x & 31, eights = (int)(k / 8);

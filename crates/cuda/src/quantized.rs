@@ -27,10 +27,8 @@ const FEW_ROWS_WITHOUT_UNITS: usize = 16;
 const MANY_ROWS: usize = 128;
 /// The most parts into which it cuts k.
 const MOST_SPLITS: usize = 8;
-/// Rows of w of a block of the product on the matrix units.
-const BLOCK: usize = 128;
 
-fn defines(format: QuantFormat, dtype: Dtype) -> String {
+pub(crate) fn defines(format: QuantFormat, dtype: Dtype, scales: Dtype) -> String {
     let mode = match format.mode {
         QuantMode::Affine => 0,
         QuantMode::Mxfp4 => 1,
@@ -38,18 +36,19 @@ fn defines(format: QuantFormat, dtype: Dtype) -> String {
         QuantMode::Mxfp8 => 3,
     };
     let (bits, group) = (format.bits, format.group);
-    format!("T={};BITS={bits};GROUP={group};MODE={mode}", storage(dtype))
+    let (t, scale) = (storage(dtype), storage(scales));
+    format!("T={t};SCALE={scale};BITS={bits};GROUP={group};MODE={mode}")
 }
 
 /// A contiguous operand at a multiple of 16 bytes.
-fn aligned(launch: &Launch<'_>, x: &Operand) -> Result<Operand> {
+pub(crate) fn aligned(launch: &Launch<'_>, x: &Operand) -> Result<Operand> {
     let x = copy::as_contiguous(launch, x)?;
     if launch.read(&x)?.is_multiple_of(16) { Ok(x) } else { copy::contiguous(launch, &x) }
 }
 
 /// The contiguous parts of a matrix: words, scales and biases in `dtype` (the scales again where there are
 /// none).
-fn parts(launch: &Launch<'_>, inputs: &[Operand], dtype: Dtype) -> Result<[Operand; 3]> {
+pub(crate) fn parts(launch: &Launch<'_>, inputs: &[Operand], dtype: Dtype) -> Result<[Operand; 3]> {
     let part = |i: usize| {
         let part = &inputs[i.min(inputs.len() - 1)];
         let bytes = part.dtype == Dtype::U8;
@@ -58,7 +57,7 @@ fn parts(launch: &Launch<'_>, inputs: &[Operand], dtype: Dtype) -> Result<[Opera
     Ok([aligned(launch, &inputs[0])?, part(1)?, part(2)?])
 }
 
-/// The values of a quantised matrix.
+/// Runs the op.
 pub(crate) fn dequantize(
     launch: &Launch<'_>,
     op: &Dequantize,
@@ -68,7 +67,8 @@ pub(crate) fn dequantize(
     expand(launch, op.format, inputs, out)
 }
 
-fn expand(
+/// The values of a quantised matrix, in the type of `out`.
+pub(crate) fn expand(
     launch: &Launch<'_>,
     format: QuantFormat,
     inputs: &[Operand],
@@ -78,16 +78,15 @@ fn expand(
         return Ok(());
     }
     let [words, scales, biases] = parts(launch, inputs, inputs[1].dtype)?;
-    // Scales of the other modes are bytes, whose type the kernel knows.
-    let dtype = if format.mode == QuantMode::Affine { scales.dtype } else { out.dtype };
-    let defines = format!("{};O={};DEQUANTIZE", defines(format, dtype), storage(out.dtype));
+    let to = storage(out.dtype);
+    let defines = format!("{};O={to};DEQUANTIZE", defines(format, out.dtype, scales.dtype));
     let kernel = launch.gpu.modules.kernel(SOURCE, "dequantize", &defines, Rounding::Separate)?;
     let (count, k) = (out.layout.len() / 8, out.shape()[out.shape().len() - 1] / 8);
     let mut args = Args::new();
     args.word(launch.read(&words)?).word(launch.read(&scales)?).word(launch.read(&biases)?);
     args.word(launch.write(out)?).size(count).size(k);
     // SAFETY: the kernel has these parameters; core checked the sizes of the parts.
-    unsafe { args.launch(kernel, blocks(count), [THREADS as u32, 1, 1], 0, launch.queue.raw()) }
+    unsafe { args.launch(kernel, blocks(count), [THREADS as u32, 1, 1], 0, launch.queue) }
 }
 
 /// A product of few rows, in one pass over the packed weights by plain arithmetic.
@@ -99,17 +98,17 @@ fn few(
     (m, n, k): (usize, usize, usize),
 ) -> Result<()> {
     let x = aligned(launch, &inputs[0])?;
-    let [words, scales, biases] = parts(launch, &inputs[1..], x.dtype)?;
+    let [words, scales, biases] = parts(launch, &inputs[1..], inputs[2].dtype)?;
     let most = m.next_power_of_two();
     let rows = if most <= 4 { 2 } else { 1 };
-    let defines = format!("{};M={most};R={rows};QMV", defines(format, x.dtype));
+    let defines = format!("{};M={most};R={rows};QMV", defines(format, x.dtype, scales.dtype));
     let kernel = launch.gpu.modules.kernel(SOURCE, "qmv", &defines, Rounding::Contracted)?;
     let mut args = Args::new();
     args.word(launch.read(&x)?).word(launch.read(&words)?).word(launch.read(&scales)?);
     args.word(launch.read(&biases)?).word(launch.write(out)?).size(m).size(n).size(k);
     let grid = [n.div_ceil(8 * rows) as u32, 1, 1];
     // SAFETY: the kernel has these parameters; core checked the sizes of the parts.
-    unsafe { args.launch(kernel, grid, [256, 1, 1], 0, launch.queue.raw()) }
+    unsafe { args.launch(kernel, grid, [256, 1, 1], 0, launch.queue) }
 }
 
 /// A product on the matrix units, which unpacks weights on their way there.
@@ -123,11 +122,13 @@ fn tiled(
     let x = aligned(launch, &inputs[0])?;
     let [words, scales, biases] = parts(launch, &inputs[1..], x.dtype)?;
     let rows = m.next_power_of_two().clamp(16, 128);
-    let (across, down) = (n.div_ceil(BLOCK), m.div_ceil(rows));
+    // Rows of w of a block.
+    let block = if rows == 64 { 64 } else { 128 };
+    let (across, down) = (n.div_ceil(block), m.div_ceil(rows));
     let tiles = k / 64;
-    // Two blocks of few rows for each multiprocessor, one of many (whose partial sums weigh), of at
+    // Two blocks of up to 64 rows for each multiprocessor, one of more (whose partial sums weigh), of at
     // least four tiles of k each.
-    let slots = if rows > 32 { 1 } else { 2 } * launch.gpu.facts.multiprocessors as usize;
+    let slots = if rows > 64 { 1 } else { 2 } * launch.gpu.facts.multiprocessors as usize;
     let most = if across * down <= COUNTERS { (tiles / 4).clamp(1, MOST_SPLITS) } else { 1 };
     let splits = (slots / (across * down)).clamp(1, most);
     let splits = tiles.div_ceil(tiles.div_ceil(splits));
@@ -135,7 +136,7 @@ fn tiled(
         1 => None,
         _ => Some(launch.scratch(splits * m * n * 4)?),
     };
-    let shared = 4 * (rows * 72 * 2 + BLOCK * format.bits * 8);
+    let shared = 4 * (rows * 72 * 2 + block * format.bits * 8);
     let dtype = storage(x.dtype);
     let defines = format!("T={dtype};BITS={};GROUP={};BM={rows}", format.bits, format.group);
     let kernel = launch.gpu.modules.kernel(UNITS, "qmm", &defines, Rounding::Contracted)?;
@@ -146,7 +147,7 @@ fn tiled(
     args.size(m).size(n).size(k).size(splits);
     let grid = [across as u32, down as u32, splits as u32];
     // SAFETY: the kernel has these parameters; core checked the sizes of the parts.
-    unsafe { args.launch(kernel, grid, [256, 1, 1], shared, launch.queue.raw()) }
+    unsafe { args.launch(kernel, grid, [256, 1, 1], shared, launch.queue) }
 }
 
 /// A product with a quantised matrix.

@@ -70,5 +70,5 @@ pub(crate) fn fill(
     args.word(launch.read(keys)?).word(to).size(words).size(streams);
     let grid = blocks((words / 2 + words % 2) / pack * streams);
     // SAFETY: the kernel has these parameters and writes `words` words for every key.
-    unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue.raw()) }
+    unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue) }
 }

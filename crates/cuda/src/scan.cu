@@ -117,6 +117,43 @@ extern "C" __global__ void __launch_bounds__(256) scan(const T* x, T* out, const
 }
 #endif
 
+#ifdef ARG_ROWS
+// The same as ARG for rows of at most 2^16 neighbours of 16 bits, in eights: a warp for each row, four to a
+// block. Elements and their places become keys, whose greatest is the answer.
+#ifdef HALF
+#define FMA "fma.rn.f16x2"
+#define UNITS (ARG_ROWS < 0 ? 0xbc00bc00u : 0x3c003c00u)
+#else
+#define FMA "fma.rn.bf16x2"
+#define UNITS (ARG_ROWS < 0 ? 0xbf80bf80u : 0x3f803f80u)
+#endif
+// Two elements as numbers in the order of the search: NaN last, both zeros the same.
+__forceinline__ u32 ordered(u32 pair) {
+  u32 x;
+  asm(FMA " %0, %1, %2, %3;" : "=r"(x) : "r"(pair), "r"(UNITS), "r"(0));
+  return x ^ ((x >> 15 & 0x00010001u) * 0xffffu | 0x80008000u);
+}
+extern "C" __global__ void __launch_bounds__(128) arg_rows(const T* x, u32* out, G g) {
+  const i64 row = (i64)blockIdx.x * 4 + threadIdx.x / 32;
+  if (row >= g.v[0]) return;
+  i64 from, to;
+  place(g, row, from, to);
+  const int packs = (int)g.v[1] / 8;
+  u32 best = 0;
+#pragma unroll 4
+  for (int j = threadIdx.x & 31; j < packs; j += 32) {
+    const Pack<u32, 4> p = *(const Pack<u32, 4>*)(x + from + j * 8);
+#pragma unroll
+    for (int e = 0; e < 4; e++) {
+      const u32 pair = ordered(p.v[e]), place = 65535 - (j * 8 + 2 * e);
+      best = max(best, max(pair << 16 | place, (pair & 0xffff0000u) | (place - 1)));
+    }
+  }
+  best = __reduce_max_sync(0xffffffffu, best);
+  if ((threadIdx.x & 31) == 0) out[to] = 65535 - (best & 0xffff);
+}
+#endif
+
 #ifdef ARG
 // The place of the least (ARG < 0) or greatest element; NaN comes first, equal ones by place.
 __forceinline__ bool nan_of(A x) { return x != x; }

@@ -1,10 +1,10 @@
 //! Running reductions and the places of extremes along an axis.
 
-use lazulite_core::Result;
 use lazulite_core::backend::Operand;
 use lazulite_core::op::ScanOp;
 use lazulite_core::op::reduce::{ArgReduce, ArgReduceOp};
 use lazulite_core::op::scan::Scan;
+use lazulite_core::{Dtype, Result};
 
 use crate::args::Args;
 use crate::fused::merge;
@@ -99,13 +99,13 @@ pub(crate) fn scan(launch: &Launch<'_>, op: &Scan, x: &Operand, out: &Operand) -
         let mut args = Args::new();
         args.word(from).word(totals.address()).words(&g);
         // SAFETY: the kernel has these parameters; the totals have room for all parts.
-        unsafe { args.launch(kernel, grid, [THREADS, 1, 1], 0, launch.queue.raw())? };
+        unsafe { args.launch(kernel, grid, [THREADS, 1, 1], 0, launch.queue)? };
     }
     let kernel = modules.kernel(SOURCE, "scan", &defines, Rounding::Separate)?;
     let mut args = Args::new();
     args.word(from).word(to).word(totals.as_ref().map_or(0, |t| t.address())).words(&g);
     // SAFETY: the kernel has these parameters; strides stay within the operands.
-    unsafe { args.launch(kernel, grid, [THREADS, 1, 1], 0, launch.queue.raw()) }
+    unsafe { args.launch(kernel, grid, [THREADS, 1, 1], 0, launch.queue) }
 }
 
 /// The place of the least or greatest element along an axis.
@@ -125,12 +125,25 @@ pub(crate) fn arg_reduce(
     };
     let g = geometry(x, out, op.axis, n, false);
     let from = launch.read(x)?;
-    let unit = if even(x, op.axis, from) { ";UNIT" } else { "" };
+    let unit = even(x, op.axis, from);
+    let rows = x.layout.len() / n;
+    let many = rows >= 4 * launch.gpu.facts.multiprocessors as usize;
+    if unit && many && x.dtype.is_half() && n <= 1 << 16 {
+        let half = if x.dtype == Dtype::F16 { ";HALF" } else { "" };
+        let defines = format!("T={};ARG_ROWS={sign}{half}", storage(x.dtype));
+        let kernel = launch.gpu.modules.kernel(SOURCE, "arg_rows", &defines, Rounding::Separate)?;
+        let mut args = Args::new();
+        args.word(from).word(launch.write(out)?).words(&g);
+        let grid = [rows.div_ceil(4) as u32, 1, 1];
+        // SAFETY: the kernel has these parameters; strides stay within the operands.
+        return unsafe { args.launch(kernel, grid, [128, 1, 1], 0, launch.queue) };
+    }
+    let unit = if unit { ";UNIT" } else { "" };
     let defines = format!("T={};ARG={sign}{unit}", storage(x.dtype));
     let kernel = launch.gpu.modules.kernel(SOURCE, "arg_reduce", &defines, Rounding::Separate)?;
     let mut args = Args::new();
     args.word(from).word(launch.write(out)?).words(&g);
-    let grid = [(x.layout.len() / n) as u32, 1, 1];
+    let grid = [rows as u32, 1, 1];
     // SAFETY: the kernel has these parameters; strides stay within the operands.
-    unsafe { args.launch(kernel, grid, [THREADS, 1, 1], 0, launch.queue.raw()) }
+    unsafe { args.launch(kernel, grid, [THREADS, 1, 1], 0, launch.queue) }
 }

@@ -92,7 +92,7 @@ __forceinline__ void rank(const U* keys, int shift, u32 (*counts)[256], u32* pla
 
 #ifdef ROWS
 // A block sorts a row of at most TILE elements.
-extern "C" __global__ void __launch_bounds__(THREADS) sort_rows(const T* x, Out* out, i64 n) {
+extern "C" __global__ void __launch_bounds__(THREADS, sizeof(T) == 8 ? 2 : 0) sort_rows(const T* x, Out* out, i64 n) {
   __shared__ u32 counts[8][256];
   __shared__ U keys[TILE];
 #ifdef PLACES

@@ -82,7 +82,7 @@ fn rows(launch: &Launch<'_>, places: bool, x: &Operand, out: &Operand) -> Result
     args.word(launch.read(x)?).word(launch.write(out)?).size(n);
     let grid = [count as u32, 1, 1];
     // SAFETY: the kernel has these parameters; a block reads its row before it writes it.
-    unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue.raw()) }
+    unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue) }
 }
 
 /// Rows longer than a block holds, digit by digit.
@@ -103,12 +103,11 @@ fn passes(
     let tiles = n.div_ceil(THREADS * items);
     let modules = &launch.gpu.modules;
     let defines = defines(x.dtype, places, items, "COUNT;SWEEP");
-    let stream = launch.queue.raw();
     // Counts of digits, then for each pass the state of its tiles and its tickets.
     let (counted, state) = (count * digits * 256 * 4, count * (tiles * 256 + 1) * 4);
     let memory = launch.scratch(counted + digits * state)?;
     // SAFETY: the scratch block has this size.
-    unsafe { driver::fill_zero(memory.address(), counted + digits * state, stream)? };
+    unsafe { driver::fill_zero(memory.address(), counted + digits * state, launch.queue.raw())? };
     let from = launch.read(&x)?;
     let kernel = modules.kernel(SOURCE, "count_digits", &defines, Rounding::Separate)?;
     let mut args = Args::new();
@@ -117,7 +116,13 @@ fn passes(
     let blocks = (8 * processors).div_ceil(count).min(n.div_ceil(THREADS * 16)).max(1);
     // SAFETY: the kernel has these parameters.
     unsafe {
-        args.launch(kernel, [blocks as u32, count as u32, 1], [THREADS as u32, 1, 1], 0, stream)?
+        args.launch(
+            kernel,
+            [blocks as u32, count as u32, 1],
+            [THREADS as u32, 1, 1],
+            0,
+            launch.queue,
+        )?
     };
     let kernel = modules.kernel(SOURCE, "sweep", &defines, Rounding::Separate)?;
     let to = launch.write(out)?;
@@ -138,7 +143,7 @@ fn passes(
         args.size(n).size(tiles).size(pass);
         let grid = [tiles as u32, count as u32, 1];
         // SAFETY: the kernel has these parameters; all blocks have room for the rows.
-        unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, stream)? };
+        unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue)? };
     }
     Ok(())
 }

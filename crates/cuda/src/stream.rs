@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 use crate::allocator::DeviceMemory;
 use crate::device::Gpu;
 use crate::driver::{self, CUdeviceptr, CUstream};
+use crate::graph::{self, GraphStats, Recorded, Recorder};
 use crate::random;
 
 /// The number of the stream that copies from the host; no stream of the engine has it.
@@ -31,7 +32,7 @@ struct Fault {
 }
 
 /// The ops whose kernels check their data.
-pub(crate) const OPS: [&str; 8] = [
+pub(crate) const OPS: [&str; 10] = [
     "gather",
     "take_along_axis",
     "dynamic_slice",
@@ -39,6 +40,8 @@ pub(crate) const OPS: [&str; 8] = [
     "put_along_axis",
     "dynamic_slice_update",
     "masked_scatter",
+    "gather_mm",
+    "gather_qmm",
     "index",
 ];
 
@@ -50,6 +53,10 @@ pub(crate) struct Queue {
     /// For each other stream, the ticket up to which this one has waited for it.
     seen: Mutex<FxHashMap<u32, u64>>,
     fault: *mut Fault,
+    /// Launches of the job under way.
+    recorder: Mutex<Recorder>,
+    /// What the driver said to launches that were handed over late.
+    refused: Mutex<Option<Error>>,
     /// Zeros, which kernels that count their blocks leave as they found them.
     counters: OnceLock<CUdeviceptr>,
 }
@@ -76,6 +83,8 @@ impl Queue {
             tickets: AtomicU64::new(0),
             seen: Mutex::default(),
             fault,
+            recorder: Mutex::default(),
+            refused: Mutex::default(),
             counters: OnceLock::new(),
         })
     }
@@ -90,14 +99,63 @@ impl Queue {
         }
         let at = driver::allocate(COUNTERS * 4)?;
         // SAFETY: the block was just made, with this size.
-        unsafe { driver::fill_zero(at, COUNTERS * 4, self.raw)? };
+        unsafe { driver::fill_zero(at, COUNTERS * 4, self.raw())? };
         // Another thread may have been first; then this block stays unused until the process ends.
         Ok(*self.counters.get_or_init(|| at))
     }
 
-    /// The driver's handle.
+    /// The driver's handle, after all launches that wait.
     pub fn raw(&self) -> CUstream {
+        self.flush();
         self.raw
+    }
+
+    /// Hands waiting launches to the driver.
+    pub fn flush(&self) {
+        let outcome = self.recorder.lock().flush(self.raw);
+        self.note(outcome);
+    }
+
+    fn note(&self, outcome: Result<()>) {
+        if let Err(error) = outcome {
+            self.refused.lock().get_or_insert(error);
+        }
+    }
+
+    /// Queues a launch: at once, or inside a job with those that follow.
+    ///
+    /// # Safety
+    /// As [`crate::args::Args::launch`].
+    ///
+    /// # Errors
+    /// Kind `Kernel` if the driver refuses it.
+    pub unsafe fn take(&self, launch: Recorded) -> Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { self.recorder.lock().take(launch, self.raw) }
+    }
+
+    /// Runs a job, whose launches the driver gets together.
+    pub fn job(&self, job: impl FnOnce()) {
+        /// Ends the job even if it panics.
+        struct End<'a>(&'a Queue);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                let outcome = self.0.recorder.lock().end(self.0.raw);
+                self.0.note(outcome);
+            }
+        }
+        if !graph::wanted() {
+            return job();
+        }
+        self.recorder.lock().begin();
+        let end = End(self);
+        job();
+        drop(end);
+    }
+
+    /// How often graphs of launches were made and queued.
+    pub fn graph_stats(&self) -> GraphStats {
+        self.recorder.lock().stats()
     }
 
     /// The address at which kernels report bad data.
@@ -114,7 +172,10 @@ impl Queue {
     /// # Errors
     /// Kind `Kernel` if the device failed, kind `Axis` or `Argument` for bad data.
     pub fn synchronize(&self) -> Result<()> {
-        driver::synchronize(self.raw)?;
+        driver::synchronize(self.raw())?;
+        if let Some(error) = self.refused.lock().take() {
+            return Err(error);
+        }
         // SAFETY: the record lives as long as the stream, and no kernel of it runs now.
         let fault = unsafe { self.fault.read_volatile() };
         if fault.code == 0 {
@@ -162,7 +223,7 @@ impl<'a> Launch<'a> {
         let other = self.gpu.queue(stream)?;
         // Read before the event is recorded: all tickets up to it are in the queue by then, since
         // a use is noted by the thread that queues it, before others can see it.
-        driver::wait_for(self.queue.raw, other.raw)?;
+        driver::wait_for(self.queue.raw(), other.raw())?;
         seen.insert(stream, ticket);
         Ok(())
     }

@@ -334,7 +334,8 @@ pub fn two_streams() -> Result<Vec<Pair>> {
         }
         Ok(y)
     };
-    let (s, t) = (Stream::new(Device::CPU)?, Stream::new(Device::CPU)?);
+    let here = device::current_stream().device;
+    let (s, t) = (Stream::new(here)?, Stream::new(here)?);
     let (c, d) = (a.clone(), b.clone());
     Ok(vec![pair(
         "two independent chains of products",

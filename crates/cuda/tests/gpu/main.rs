@@ -12,8 +12,12 @@ use lazulite_core::op::reduce::REDUCTIONS;
 use lazulite_core::op::scan::SCANS;
 use lazulite_core::op::scatter::UpdateMode;
 use lazulite_core::op::{elementwise, random, reduce, scan};
+use lazulite_core::transform::vjp_arrays;
 use lazulite_core::{Array, Device, Dtype, Result, Stream, backend, eval, with_stream};
 use lazulite_cpu as _;
+
+mod bench;
+mod conv;
 
 /// Random numbers that differ from run to run.
 struct Draw(u64);
@@ -472,6 +476,7 @@ fn products(r: &mut Report, d: &mut Draw) {
             }
         }
     }
+    grouped(r, d);
     // Matrices that several blocks share, at the edges of their tiles.
     for (bits, group) in [(4, 32), (4, 64), (4, 128), (8, 64)] {
         let Ok(format) = QuantFormat::new(QuantMode::Affine, Some(group), Some(bits)) else {
@@ -535,6 +540,22 @@ fn products(r: &mut Report, d: &mut Draw) {
                     attention(&q, &k, &v, -scale, Mask::Causal, Some(&sinks))?,
                 ])
             });
+            // On the processor, the composition's gradients.
+            let c = d.array(dtype, &[2, h, t, e], -1.0, 1.0);
+            let name = format!("attention gradients {dtype} {t} {s} {h} {g} {e}");
+            // Half types: weights and their slopes round before the second products.
+            let atol = if dtype.is_half() { 2e-2 } else { 1e-4 };
+            r.check(&name, 2e-2, atol, || {
+                let mut out = Vec::new();
+                for mask in [Mask::None, Mask::Causal, Mask::Array(&m), Mask::Array(&bias)] {
+                    let sinks = matches!(mask, Mask::Causal | Mask::Array(_)).then_some(&sinks);
+                    let f =
+                        |x: &[Array]| Ok(vec![attention(&x[0], &x[1], &x[2], scale, mask, sinks)?]);
+                    let inputs = [q.clone(), k.clone(), v.clone()];
+                    out.extend(vjp_arrays(f, &inputs, |_| Ok(vec![c.clone()]))?.1);
+                }
+                Ok(out)
+            });
             // Heads beside the elements of a position, as projections leave them.
             let turned = |x: &Array| x.transpose(Some(&[0, 2, 1, 3]));
             let beside = |x: &Array| -> Result<Array> {
@@ -558,6 +579,64 @@ fn products(r: &mut Report, d: &mut Draw) {
                 rope(&x, 32, false, Frequencies::Array(&freqs), 1.0, &zero)?,
             ])
         });
+    }
+}
+
+/// A loop whose arrays grow, so that graphs of launches, where they are wanted, get other parameters.
+fn graphs(r: &mut Report) {
+    let turn = |n: usize| -> Result<Vec<f32>> {
+        let mut x = Array::ones(&[4, n], Dtype::F32)?;
+        for _ in 0..6 {
+            let first = x.slice(&[0, 0], &[4, 8], &[1, 1])?;
+            x = Array::concatenate(&[x.multiply(&Array::scalar(0.5f32))?.add(&x)?, first], 1)?;
+        }
+        x.to_vec()
+    };
+    let wrong = (0..30).map(|i| 104 + 8 * i).filter(|&n| {
+        let [got, want] = [Device::GPU, Device::CPU].map(|device| on(device, || turn(n)));
+        !matches!((got, want), (Ok(got), Ok(want)) if got == want)
+    });
+    let wrong = wrong.count();
+    let stats = lazulite_cuda::backend::graph_stats();
+    let wanted = std::env::var_os("LAZULITE_CUDA_GRAPHS").is_some_and(|v| v == "1");
+    println!("{stats:?}");
+    match wrong == 0 && wanted == (stats.launched > 0) {
+        true => r.passed += 1,
+        false => r.failed.push(format!("graphs: {wrong} wrong results, {stats:?}")),
+    }
+}
+
+/// Products with the matrices that indices pick.
+fn grouped(r: &mut Report, d: &mut Draw) {
+    let (lhs, rhs) = (d.indices(&[9], 4), d.indices(&[9], 5));
+    for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
+        let atol = if dtype.is_half() { 0.06 } else { 1e-4 };
+        for m in [1, 3, 20] {
+            let x = d.array(dtype, &[4, m, 128], -1.0, 1.0);
+            let b = d.array(dtype, &[5, 128, 40], -1.0, 1.0);
+            r.check(&format!("gather_mm {dtype} {m}"), 1e-3, atol, || {
+                Ok(vec![x.gather_mm(&b, Some(&lhs), Some(&rhs))?])
+            });
+            for (bits, group) in [(4, 32), (8, 64), (6, 32)] {
+                let format = QuantFormat::new(QuantMode::Affine, Some(group), Some(bits));
+                let Ok(format) = format else { continue };
+                for transpose in [true, false] {
+                    let shape = if transpose { [5, 64, 128] } else { [5, 128, 64] };
+                    let w = d.array(dtype, &shape, -1.0, 1.0);
+                    let parts = on(Device::CPU, || {
+                        let parts = w.quantize(format)?;
+                        eval::eval(&parts)?;
+                        Ok(parts)
+                    });
+                    let Ok(p) = parts else { continue };
+                    let name = format!("gather_qmm {dtype} {m} {bits} {transpose}");
+                    r.check(&name, 1e-3, atol, || {
+                        let (l, r) = (Some(&lhs), Some(&rhs));
+                        Ok(vec![x.gather_qmm(&p[0], &p[1], p.get(2), l, r, transpose, format)?])
+                    });
+                }
+            }
+        }
     }
 }
 
@@ -586,154 +665,6 @@ fn faults(r: &mut Report) {
     );
 }
 
-/// A timing: the best of several runs of `repeats` steps, in milliseconds for a step.
-fn time(name: &str, repeats: usize, f: impl Fn() -> Result<Array>) {
-    let stream = Stream::default_of(Device::GPU);
-    let result = with_stream(stream, || -> Result<f64> {
-        let mut best = f64::MAX;
-        f()?.eval()?;
-        eval::synchronize(stream)?;
-        for _ in 0..5 {
-            let begin = Instant::now();
-            for _ in 0..repeats {
-                f()?.eval()?;
-            }
-            eval::synchronize(stream)?;
-            best = best.min(begin.elapsed().as_secs_f64() * 1e3 / repeats as f64);
-        }
-        Ok(best)
-    });
-    match result {
-        Ok(ms) => println!("bench {name}: {ms:.4} ms"),
-        Err(e) => println!("bench {name}: {e}"),
-    }
-}
-
-fn ready(x: Result<Array>) -> Array {
-    let x = x.unwrap_or_else(|e| panic!("bench input: {e}"));
-    x.eval().unwrap_or_else(|e| panic!("bench input: {e}"));
-    x
-}
-
-fn bench() {
-    with_stream(Stream::default_of(Device::GPU), || {
-        let key = random::key(1).unwrap_or_else(|e| panic!("{e}"));
-        let draw =
-            |shape: &[usize], dtype| ready(random::normal(shape, dtype, None, None, Some(&key)));
-        let bf = Dtype::BF16;
-        let x = draw(&[1 << 26], bf);
-        time("copy 2^26 (negative)", 20, || x.negative());
-        let c = |v: f64| Array::literal(lazulite_core::Literal::from_f64(v, bf));
-        time("gelu 2^26", 20, || {
-            let cube = x.multiply(&x)?.multiply(&x)?.multiply(&c(0.044715))?;
-            let t = x.add(&cube)?.multiply(&c(0.7978845608))?.tanh()?;
-            x.multiply(&c(0.5))?.multiply(&t.add(&c(1.0))?)
-        });
-        let rows = draw(&[16384, 4096], bf);
-        let w = draw(&[4096], bf);
-        time("softmax 16384x4096", 20, || rows.softmax(Some(&[-1]), true));
-        time("rms_norm", 20, || rms_norm(&rows, Some(&w), 1e-5));
-        time("residual + scale * rms_norm", 20, || {
-            rms_norm(&rows, Some(&w), 1e-5)?.multiply(&c(0.5))?.add(&rows)
-        });
-        time("layer_norm", 20, || layer_norm(&rows, Some(&w), Some(&w), 1e-5));
-        time("sum rows", 20, || rows.sum(Some(&[1]), false));
-        time("sum cols", 20, || rows.sum(Some(&[0]), false));
-        time("sum all", 20, || rows.sum(None, false));
-        time("var rows", 20, || rows.var(Some(&[1]), false, 0));
-        time("argmax rows", 10, || rows.argmax(Some(1), false));
-        let vocab = draw(&[2048, 128_256], bf);
-        time("softmax 2048x128256", 20, || vocab.softmax(Some(&[-1]), true));
-        let (a, b) = (draw(&[8192, 8192], bf), draw(&[8192, 8192], bf));
-        time("matmul 8192^3", 10, || a.matmul(&b));
-        let v = draw(&[1, 8192], bf);
-        time("x@W.T 8192", 50, || v.matmul(&a.t()?));
-        time("x@W 8192", 50, || v.matmul(&a));
-        let column = draw(&[8192, 1], bf);
-        time("W@x 8192", 50, || a.matmul(&column));
-        time("W.T@x 8192", 50, || a.t()?.matmul(&column));
-        let wide = draw(&[4096, 4096], bf);
-        for m in [8, 64, 512] {
-            let y = draw(&[m, 4096], bf);
-            time(&format!("matmul M={m} 4096"), 50, || y.matmul(&wide.t()?));
-        }
-        let square = draw(&[4096, 4096], bf);
-        time("linear with bias 4096^3", 20, || square.matmul(&wide.t()?)?.add(&w));
-        let format = QuantFormat::new(QuantMode::Affine, Some(64), Some(4))
-            .unwrap_or_else(|e| panic!("{e}"));
-        let q: Vec<Array> = wide.quantize(format).unwrap_or_else(|e| panic!("{e}"));
-        let q: Vec<Array> = q.into_iter().map(|x| ready(Ok(x))).collect();
-        for m in [1, 8, 64, 512] {
-            let y = draw(&[m, 4096], bf);
-            time(&format!("4-bit matmul M={m} 4096"), 20, || {
-                y.quantized_matmul(&q[0], &q[1], q.get(2), true, format)
-            });
-        }
-        let idx = ready(random::randint(
-            &Array::scalar(0i32),
-            &Array::scalar(16384i32),
-            Some(&[16384]),
-            Dtype::I32,
-            Some(&key),
-        ));
-        time("row gather", 20, || rows.take(&idx, Some(0)));
-        let columns = ready(random::randint(
-            &Array::scalar(0i32),
-            &Array::scalar(4096i32),
-            Some(&[16384, 4096]),
-            Dtype::I32,
-            Some(&key),
-        ));
-        time("take_along_axis 16384x4096", 20, || rows.take_along_axis(&columns, Some(1)));
-        time("put_along_axis", 10, || {
-            rows.scatter_along_axis(&columns, &rows, Some(1), UpdateMode::Set)
-        });
-        let places = [idx.clone()];
-        let updates = ready(rows.reshape(&[16384, 1, 4096]));
-        time("scatter set rows", 10, || rows.scatter(&places, &updates, &[0], UpdateMode::Set));
-        time("scatter add rows", 10, || rows.scatter(&places, &updates, &[0], UpdateMode::Add));
-        time("cumsum 2^26", 10, || x.cumsum(0, false, true));
-        let wide_x = ready(x.astype(Dtype::F32));
-        time("cumsum 2^26 f32", 10, || wide_x.cumsum(0, false, true));
-        let part = ready(x.slice(&[0], &[1 << 24], &[1]));
-        time("sort 2^24", 10, || part.sort(Some(0)));
-        time("sort rows 16384x4096", 5, || rows.sort(Some(1)));
-        time("argsort rows 16384x4096", 5, || rows.argsort(Some(1)));
-        time("topk 50 rows 16384x4096", 5, || rows.topk(50, Some(1)));
-        time("uniform 2^26", 10, || random::unit_uniform(&[1 << 26], Dtype::F32, Some(&key)));
-        time("normal 2^26", 10, || random::normal(&[1 << 26], Dtype::F32, None, None, Some(&key)));
-        let heads = |t: usize, h: usize| draw(&[4, h, t, 128], bf);
-        let (aq, ak, av) = (heads(2048, 32), heads(2048, 32), heads(2048, 32));
-        time("attention 4x32x2048x128", 3, || attention(&aq, &ak, &av, 0.088, Mask::None, None));
-        time("attention causal", 3, || attention(&aq, &ak, &av, 0.088, Mask::Causal, None));
-        let (dq, dk, dv) = (
-            draw(&[8, 32, 1, 128], bf),
-            draw(&[8, 8, 8192, 128], bf),
-            draw(&[8, 8, 8192, 128], bf),
-        );
-        time("decode attention 8x32(8)x8192x128", 20, || {
-            attention(&dq, &dk, &dv, 0.088, Mask::None, None)
-        });
-        let one = ready(Array::ones(&[32], Dtype::F32));
-        time("1000 tiny ops (fused)", 5, || {
-            let mut y = one.clone();
-            for _ in 0..1000 {
-                y = y.add(&one)?;
-            }
-            Ok(y)
-        });
-        time("one tiny op", 1000, || one.add(&one));
-        time("1000 tiny ops (one by one)", 5, || {
-            let mut y = one.clone();
-            for _ in 0..1000 {
-                y = y.add(&one)?;
-                y.eval()?;
-            }
-            Ok(y)
-        });
-    });
-}
-
 fn main() {
     if !backend::is_available(Device::GPU) {
         let why = lazulite_cuda::availability().err().unwrap_or_default();
@@ -744,7 +675,14 @@ fn main() {
     println!("{facts:?}");
     let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     if args.first().is_some_and(|a| a == "bench") {
-        bench();
+        bench::run(args.get(1).cloned());
+        println!("{:?}", lazulite_cuda::backend::graph_stats());
+        return;
+    }
+    if let [first, seed] = &args[..]
+        && first == "first"
+    {
+        bench::first_call(seed.parse().unwrap_or(0), "from disk");
         return;
     }
     let seed = std::time::SystemTime::now()
@@ -772,6 +710,7 @@ fn main() {
     };
     if r.filter.is_none() && r.part.0 == 0 {
         faults(&mut r);
+        graphs(&mut r);
     }
     lazulite_cuda::backend::poison_allocations().unwrap_or_else(|e| panic!("{e}"));
     tables(&mut r, &mut d);
@@ -779,6 +718,7 @@ fn main() {
     reductions(&mut r, &mut d);
     done("reductions", &r);
     products(&mut r, &mut d);
+    conv::checks(&mut r, &mut d);
     done("products", &r);
     moving(&mut r, &mut d);
     done("moving", &r);

@@ -1,0 +1,310 @@
+// Gradients of attention by warpgroup products of compute capability 9.0: for out = P v with
+// P = softmax(scale q k^T + mask) and the cotangent c of out (Dao, "FlashAttention-2", 2023, section 3.1),
+//   dv = P^T c,  dS = P * (c v^T - delta) with delta = rowsum(c * out),  dq = scale dS k,  dk = scale dS^T q.
+// P is computed again from the logarithms of the softmax's sums. `grad_q` owns 128 queries of a head: a
+// pass over the keys for those logarithms, which it leaves with delta in `stats` for the other kernel, then a
+// pass for dq. `grad_kv` owns 128 keys of a group and passes over the queries of all its heads, so that every
+// sum has one order. One warpgroup asks for tiles of 64 rows, two own 64 rows of the result each.
+// Tensor maps as in flash90.cu, of c as of q; boxes have 64 rows. stats: (2, b * h, g.v[27]), logarithms to
+// base 2 first; lengths are rounded up to 64 and rows behind the last one weigh nothing. Elements T of 16
+// bits, D and E at most 128. G as in flash.cu, then strides (b, h, t) of c and of out, and the stats' length.
+struct G { i64 v[64]; };
+#define DC ((D + 63) / 64)
+#define EC ((E + 63) / 64)
+#define PART 8192
+#define LOG2E 1.4426950408889634f
+
+// x (64, 64) = or += a b^T for 16 columns: both contiguous along them.
+__forceinline__ void product_left_16(float* x, u64 a, u64 b, int add) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\nwgmma.mma_async.sync.aligned.m64n64k16.f32." KIND "." KIND " " LIST32 ", %32, %33, p, 1, 1, 0, 0;\n}"
+               : F16(x, 0), F16(x, 16) : "l"(a), "l"(b), "r"(add));
+}
+// The same over C parts of 64 columns.
+template <int C> __forceinline__ void product_left(float* x, u64 a, u64 b) {
+#pragma unroll
+  for (int d = 0; d < C * 4; d++)
+    product_left_16(x, a + d / 4 * (PART / 16) + d % 4 * 2, b + d / 4 * (PART / 16) + d % 4 * 2, d);
+}
+// acc (64, C * 64) += p b: p (64, 64) in registers, b contiguous along its columns.
+template <int C> __forceinline__ void product_right(float* acc, const u32* p, u64 b) {
+#pragma unroll
+  for (int n = 0; n < 4; n++) {
+    const u32* a = p + 4 * n;
+    if constexpr (C == 2)
+      asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32." KIND "." KIND " " LIST64 ", {%64,%65,%66,%67}, %68, 1, 1, 1, 1;"
+                   : F16(acc, 0), F16(acc, 16), F16(acc, 32), F16(acc, 48)
+                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b + n * (2048 / 16)));
+    else
+      asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32." KIND "." KIND " " LIST32 ", {%32,%33,%34,%35}, %36, 1, 1, 1, 1;"
+                   : F16(acc, 0), F16(acc, 16) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b + n * (2048 / 16)));
+  }
+}
+template <int C> __forceinline__ void bring_tile(u32 to, const Map* map, u32 barrier, int row, int h, int b) {
+#pragma unroll
+  for (int c = 0; c < C; c++) bring(to + c * PART, map, barrier, c * 64, row, h, b);
+}
+__forceinline__ void round_pairs(const float* x, u32* p) {
+#pragma unroll
+  for (int j = 0; j < 16; j++) p[j] = Unit<T>::pair(x[2 * j], x[2 * j + 1]);
+}
+// The logit, in units of log2, of query i and key c, from their product; -inf where it is hidden.
+__forceinline__ float logit(float x, float scale, i64 i, i64 c, i64 at, const void* mask, const G& g) {
+  x *= scale;
+  if (c >= g.v[1] || ((FLAGS & 1) && c > g.v[1] - g.v[0] + i)) return -INFINITY_F;
+  if (i >= g.v[0]) return x;
+  if (FLAGS & 2) return ((const bool*)mask)[at + i * g.v[17] + c * g.v[18]] ? x : -INFINITY_F;
+  if (FLAGS & 4) x += widen(((const T*)mask)[at + i * g.v[17] + c * g.v[18]]) * LOG2E;
+  return x;
+}
+
+#define K_STAGES 3
+#define V_STAGES 2
+extern "C" __global__ void __launch_bounds__(384, 1) grad_q(const __grid_constant__ Map qmap, const __grid_constant__ Map kmap,
+    const __grid_constant__ Map vmap, const __grid_constant__ Map cmap, const void* mask, const T* sinks, const T* ct, const T* out,
+    T* dq, float* stats, double scale_, G g) {
+  extern __shared__ __align__(1024) u8 memory[];
+  __shared__ __align__(8) u64 barriers[1 + 2 * K_STAGES + 2 * V_STAGES];
+  const u32 qs = shared_address(memory), cs = qs + 2 * DC * PART, ks = cs + 2 * EC * PART, vs = ks + K_STAGES * DC * PART;
+  const u32 q_full = shared_address(barriers), k_full = q_full + 8, k_empty = k_full + 8 * K_STAGES, v_full = k_empty + 8 * K_STAGES,
+            v_empty = v_full + 8 * V_STAGES;
+  const int t = (int)g.v[0], s = (int)g.v[1], heads = (int)g.v[2], part = threadIdx.x / 128, h = blockIdx.y, b = blockIdx.z;
+  const int group = (int)((i64)h * g.v[3] / heads);
+  // The longest rows of a causal product come first.
+  const int first = (int)(FLAGS & 1 ? gridDim.x - 1 - blockIdx.x : blockIdx.x) * 128;
+  const int end = FLAGS & 1 ? min(s, s - t + first + 128) : s, tiles = end > 0 ? (end + 63) / 64 : 0;
+  if (threadIdx.x == 0) {
+    barrier_start(q_full, 1);
+    for (int i = 0; i < K_STAGES; i++) { barrier_start(k_full + 8 * i, 1); barrier_start(k_empty + 8 * i, 8); }
+    for (int i = 0; i < V_STAGES; i++) { barrier_start(v_full + 8 * i, 1); barrier_start(v_empty + 8 * i, 8); }
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  }
+  __syncthreads();
+  if (part == 0) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+    if (threadIdx.x != 0 || tiles == 0) return;
+    barrier_expect(q_full, 2 * (DC + EC) * PART);
+    for (int w = 0; w < 2; w++) {
+      bring_tile<DC>(qs + w * DC * PART, &qmap, q_full, first + w * 64, h, b);
+      bring_tile<EC>(cs + w * EC * PART, &cmap, q_full, first + w * 64, h, b);
+    }
+    for (int n = 0; n < 2 * tiles; n++) {
+      const int k = n % K_STAGES, i = n < tiles ? n : n - tiles;
+      barrier_wait(k_empty + 8 * k, (n / K_STAGES & 1) ^ 1);
+      barrier_expect(k_full + 8 * k, DC * PART);
+      bring_tile<DC>(ks + k * DC * PART, &kmap, k_full + 8 * k, i * 64, group, b);
+      if (n < tiles) continue;
+      const int v = i % V_STAGES;
+      barrier_wait(v_empty + 8 * v, (i / V_STAGES & 1) ^ 1);
+      barrier_expect(v_full + 8 * v, EC * PART);
+      bring_tile<EC>(vs + v * EC * PART, &vmap, v_full + 8 * v, i * 64, group, b);
+    }
+    return;
+  }
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+  const int w = part - 1, thread = threadIdx.x % 128, lane = threadIdx.x & 31;
+  const int row = first + w * 64 + thread / 32 * 16 + lane / 4;
+  const float scale = (float)scale_ * LOG2E;
+  const u64 qd = describe(qs + w * DC * PART, 16), cd = describe(cs + w * EC * PART, 16);
+  const i64 at = FLAGS & 6 ? b * g.v[15] + h * g.v[16] : 0;
+  // Keys from here on are hidden from some query of the warpgroup.
+  const int clear = FLAGS & 1 ? min(s - t + first + w * 64 + 1, s) : s;
+  float x[32], y[32], acc[DC * 32], top[2] = {-INFINITY_F, -INFINITY_F}, sum[2] = {0.f, 0.f}, delta[2];
+#define LOGITS(i) { \
+    if ((i) * 64 + 64 > clear || (FLAGS & 6)) { \
+      _Pragma("unroll") for (int j = 0; j < 32; j++) \
+        x[j] = logit(x[j], scale, row + j / 2 % 2 * 8, (i) * 64 + j / 4 * 8 + lane % 4 * 2 + j % 2, at, mask, g); \
+    } else { _Pragma("unroll") for (int j = 0; j < 32; j++) x[j] *= scale; } }
+  if (tiles > 0) barrier_wait(q_full, 0);
+  for (int n = 0; n < tiles; n++) {
+    const int k = n % K_STAGES;
+    barrier_wait(k_full + 8 * k, n / K_STAGES & 1);
+    product_fence();
+    product_left<DC>(x, qd, describe(ks + k * DC * PART, 16));
+    product_commit();
+    product_wait<0>();
+    if (lane == 0) barrier_arrive(k_empty + 8 * k);
+    LOGITS(n)
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      float high = top[r], part_sum = 0.f;
+#pragma unroll
+      for (int j = 0; j < 8; j++) high = fmaxf(high, fmaxf(x[j * 4 + 2 * r], x[j * 4 + 2 * r + 1]));
+      high = quad_max(high);
+      const float base = high == -INFINITY_F ? 0.f : high;
+#pragma unroll
+      for (int j = 0; j < 8; j++) part_sum += exp2_of(x[j * 4 + 2 * r] - base) + exp2_of(x[j * 4 + 2 * r + 1] - base);
+      sum[r] = sum[r] * exp2_of(top[r] - base) + part_sum;
+      top[r] = high;
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+    const int i = row + 8 * r;
+    float total = quad_sum(sum[r]), dot = 0.f, base = top[r] == -INFINITY_F ? 0.f : top[r];
+    if (FLAGS & 8) {
+      const float sink = widen(sinks[h]) * LOG2E, high = fmaxf(top[r], sink);
+      total = total * exp2_of(base - high) + exp2_of(sink - high);
+      base = high;
+    }
+    if (i < t) {
+      const T* c = ct + b * g.v[21] + h * g.v[22] + i * g.v[23];
+      const T* o = out + b * g.v[24] + h * g.v[25] + i * g.v[26];
+      for (int e = lane % 4 * 8; e < E; e += 32) {
+        const Pack<T, 8> p = *(const Pack<T, 8>*)(c + e), q = *(const Pack<T, 8>*)(o + e);
+#pragma unroll
+        for (int j = 0; j < 8; j++) dot += widen(p.v[j]) * widen(q.v[j]);
+      }
+    }
+    delta[r] = quad_sum(dot);
+    // A row without keys weighs nothing: 2^(x - inf) is 0.
+    top[r] = total > 0.f && i < t ? base + log2f(total) : INFINITY_F;
+    if (lane % 4 == 0 && i < g.v[27]) {
+      const i64 place = ((i64)b * heads + h) * g.v[27] + i;
+      stats[place] = top[r];
+      stats[place + g.v[20] * heads * g.v[27]] = delta[r];
+    }
+  }
+#pragma unroll
+  for (int j = 0; j < DC * 32; j++) acc[j] = 0.f;
+  for (int i = 0; i < tiles; i++) {
+    const int n = tiles + i, k = n % K_STAGES, v = i % V_STAGES;
+    barrier_wait(k_full + 8 * k, n / K_STAGES & 1);
+    barrier_wait(v_full + 8 * v, i / V_STAGES & 1);
+    product_fence();
+    product_left<DC>(x, qd, describe(ks + k * DC * PART, 16));
+    product_left<EC>(y, cd, describe(vs + v * EC * PART, 16));
+    product_commit();
+    product_wait<0>();
+    if (lane == 0) barrier_arrive(v_empty + 8 * v);
+    LOGITS(i)
+    u32 p[16];
+#pragma unroll
+    for (int j = 0; j < 32; j++) x[j] = exp2_of(x[j] - top[j / 2 % 2]) * (y[j] - delta[j / 2 % 2]);
+    round_pairs(x, p);
+    product_fence();
+    product_right<DC>(acc, p, describe(ks + k * DC * PART, PART));
+    product_commit();
+    product_wait<0>();
+    if (lane == 0) barrier_arrive(k_empty + 8 * k);
+  }
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+    const int i = row + 8 * r;
+    if (i >= t) continue;
+    T* to = dq + (((i64)b * heads + h) * t + i) * D + lane % 4 * 2;
+    const float by = (float)scale_;
+#pragma unroll
+    for (int j = 0; j < DC * 8; j++)
+      if (j * 8 < D) *(u32*)(to + j * 8) = Unit<T>::pair(acc[j * 4 + 2 * r] * by, acc[j * 4 + 2 * r + 1] * by);
+  }
+}
+
+#define STAGES 3
+#define STAGE ((DC + EC) * PART + 1024)
+extern "C" __global__ void __launch_bounds__(384, 1) grad_kv(const __grid_constant__ Map qmap, const __grid_constant__ Map kmap,
+    const __grid_constant__ Map vmap, const __grid_constant__ Map cmap, const void* mask, const float* stats, T* dk, T* dv,
+    double scale_, G g) {
+  extern __shared__ __align__(1024) u8 memory[];
+  __shared__ __align__(8) u64 barriers[1 + 2 * STAGES];
+  // A stage: queries, cotangents, logarithms and deltas (64 each; the rest keeps the alignment).
+  const u32 ks = shared_address(memory), vs = ks + 2 * DC * PART, stages = vs + 2 * EC * PART;
+  const u32 kv_full = shared_address(barriers), full = kv_full + 8, empty = full + 8 * STAGES;
+  const int t = (int)g.v[0], s = (int)g.v[1], heads = (int)g.v[2], groups = (int)g.v[3], per = heads / groups;
+  const int part = threadIdx.x / 128, group = blockIdx.y, b = blockIdx.z, first = blockIdx.x * 128;
+  // Queries before this tile see none of the keys.
+  const int from = FLAGS & 1 ? max(0, first - (s - t)) / 64 : 0, upto = (t + 63) / 64, count = max(0, upto - from);
+  if (threadIdx.x == 0) {
+    barrier_start(kv_full, 1);
+    for (int i = 0; i < STAGES; i++) { barrier_start(full + 8 * i, 1); barrier_start(empty + 8 * i, 256); }
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  }
+  __syncthreads();
+  if (part == 0) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+    if (threadIdx.x != 0) return;
+    barrier_expect(kv_full, 2 * (DC + EC) * PART);
+    for (int w = 0; w < 2; w++) {
+      bring_tile<DC>(ks + w * DC * PART, &kmap, kv_full, first + w * 64, group, b);
+      bring_tile<EC>(vs + w * EC * PART, &vmap, kv_full, first + w * 64, group, b);
+    }
+    const i64 apart = g.v[20] * heads * g.v[27];
+    for (int n = 0, h = group * per; h < (group + 1) * per; h++)
+      for (int i = from; i < upto; i++, n++) {
+        const u32 stage = n % STAGES, to = stages + stage * STAGE, barrier = full + 8 * stage;
+        barrier_wait(empty + 8 * stage, (n / STAGES & 1) ^ 1);
+        barrier_expect(barrier, (DC + EC) * PART + 512);
+        bring_tile<DC>(to, &qmap, barrier, i * 64, h, b);
+        bring_tile<EC>(to + DC * PART, &cmap, barrier, i * 64, h, b);
+        const float* row = stats + ((i64)b * heads + h) * g.v[27] + i * 64;
+        for (int e = 0; e < 2; e++)
+          asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], 256, [%2];"
+                       :: "r"(to + (DC + EC) * PART + e * 256), "l"(row + e * apart), "r"(barrier) : "memory");
+      }
+    return;
+  }
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+  const int w = part - 1, thread = threadIdx.x % 128, lane = threadIdx.x & 31;
+  const int row = first + w * 64 + thread / 32 * 16 + lane / 4;
+  const float scale = (float)scale_ * LOG2E;
+  const u64 kd = describe(ks + w * DC * PART, 16), vd = describe(vs + w * EC * PART, 16);
+  float x[32], y[32], k_sum[DC * 32], v_sum[EC * 32];
+#pragma unroll
+  for (int j = 0; j < DC * 32; j++) k_sum[j] = 0.f;
+#pragma unroll
+  for (int j = 0; j < EC * 32; j++) v_sum[j] = 0.f;
+  barrier_wait(kv_full, 0);
+  for (int n = 0; n < count * per; n++) {
+    const u32 stage = n % STAGES, qs = stages + stage * STAGE, cs = qs + DC * PART;
+    const int h = group * per + n / count, i0 = (from + n % count) * 64;
+    barrier_wait(full + 8 * stage, n / STAGES & 1);
+    product_fence();
+    product_left<DC>(x, kd, describe(qs, 16));
+    product_left<EC>(y, vd, describe(cs, 16));
+    product_commit();
+    product_wait<0>();
+    const float* logs = (const float*)(memory + (cs + EC * PART - ks));
+    const bool shaded = (FLAGS & 6) || first + 128 > s || ((FLAGS & 1) && first + w * 64 + 63 > s - t + i0);
+    if (shaded) {
+      const i64 at = FLAGS & 6 ? b * g.v[15] + h * g.v[16] : 0;
+#pragma unroll
+      for (int j = 0; j < 32; j++)
+        x[j] = logit(x[j], scale, i0 + j / 4 * 8 + lane % 4 * 2 + j % 2, row + j / 2 % 2 * 8, at, mask, g);
+    } else {
+#pragma unroll
+      for (int j = 0; j < 32; j++) x[j] *= scale;
+    }
+    u32 p[16], d[16];
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+      const float2 l = *(const float2*)(logs + j * 8 + lane % 4 * 2), e = *(const float2*)(logs + 64 + j * 8 + lane % 4 * 2);
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        float& lo = x[j * 4 + 2 * r];
+        float& hi = x[j * 4 + 2 * r + 1];
+        lo = exp2_of(lo - l.x); hi = exp2_of(hi - l.y);
+        p[2 * j + r] = Unit<T>::pair(lo, hi);
+        d[2 * j + r] = Unit<T>::pair(lo * (y[j * 4 + 2 * r] - e.x), hi * (y[j * 4 + 2 * r + 1] - e.y));
+      }
+    }
+    product_fence();
+    product_right<EC>(v_sum, p, describe(cs, PART));
+    product_right<DC>(k_sum, d, describe(qs, PART));
+    product_commit();
+    product_wait<0>();
+    // Every thread by itself: each has read logarithms of the stage.
+    barrier_arrive(empty + 8 * stage);
+  }
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+    const int c = row + 8 * r;
+    if (c >= s) continue;
+    const i64 place = ((i64)b * groups + group) * s + c;
+    const float by = (float)scale_;
+#pragma unroll
+    for (int j = 0; j < DC * 8; j++)
+      if (j * 8 < D) *(u32*)(dk + place * D + j * 8 + lane % 4 * 2) = Unit<T>::pair(k_sum[j * 4 + 2 * r] * by, k_sum[j * 4 + 2 * r + 1] * by);
+#pragma unroll
+    for (int j = 0; j < EC * 8; j++)
+      if (j * 8 < E) *(u32*)(dv + place * E + j * 8 + lane % 4 * 2) = Unit<T>::pair(v_sum[j * 4 + 2 * r], v_sum[j * 4 + 2 * r + 1]);
+  }
+}
