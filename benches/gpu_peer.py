@@ -58,6 +58,16 @@ def with_torch():
     compiled = torch.compile(residual)
     time_("residual + scale * rms_norm", 20, lambda: compiled(rows, w))
     time_("layer_norm", 20, lambda: F.layer_norm(rows, (4096,), w, w, 1e-5))
+
+    def rms_by_hand(x, w):
+        return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + 1e-5) * w
+
+    def layer_by_hand(x, w):
+        centred = x - x.mean(-1, keepdim=True)
+        return centred * torch.rsqrt(x.var(-1, correction=0, keepdim=True) + 1e-5) * w + w
+
+    time_("rms_norm by hand", 20, lambda: rms_by_hand(rows, w))
+    time_("layer_norm by hand", 20, lambda: layer_by_hand(rows, w))
     time_("sum rows", 20, lambda: rows.sum(1))
     time_("sum cols", 20, lambda: rows.sum(0))
     time_("sum all", 20, lambda: rows.sum())
@@ -65,6 +75,15 @@ def with_torch():
     time_("argmax rows", 10, lambda: rows.argmax(1))
     vocab = draw(2048, 128_256)
     time_("softmax 2048x128256", 20, lambda: vocab.softmax(-1))
+    targets = torch.randint(0, 128_256, (2048,), device="cuda")
+    time_("cross-entropy 2048x128256", 20, lambda: F.cross_entropy(vocab, targets))
+    leaf = vocab.clone().requires_grad_()
+
+    def gradient_of_loss():
+        with torch.enable_grad():
+            return torch.autograd.grad(F.cross_entropy(leaf, targets), leaf)
+
+    time_("cross-entropy with gradient", 20, gradient_of_loss)
     a, b, v = draw(8192, 8192), draw(8192, 8192), draw(1, 8192)
     column = draw(8192, 1)
     time_("matmul 8192^3", 10, lambda: a @ b)
@@ -91,6 +110,8 @@ def with_torch():
         print(f"int4: {str(error)[:100]}")
     idx = torch.randint(0, 16384, (16384,), device="cuda")
     time_("row gather", 20, lambda: rows[idx])
+    places = idx[:, None].expand(16384, 4096)
+    time_("row gather by take_along_axis", 20, lambda: rows.gather(0, places))
     columns = torch.randint(0, 4096, (16384, 4096), device="cuda")
     time_("take_along_axis 16384x4096", 20, lambda: rows.gather(1, columns))
     time_("put_along_axis", 10, lambda: rows.scatter(1, columns, rows))
@@ -110,9 +131,17 @@ def with_torch():
     attend = F.scaled_dot_product_attention
     time_("attention 4x32x2048x128", 10, lambda: attend(q, k, u))
     time_("attention causal", 10, lambda: attend(q, k, u, is_causal=True))
+    leaves = [y.clone().requires_grad_() for y in (q, k, u)]
+
+    def gradients_of_attention():
+        with torch.enable_grad():
+            return torch.autograd.grad(attend(*leaves, is_causal=True), leaves, u)
+
+    time_("attention causal with gradients", 10, gradients_of_attention)
     q, k, u = draw(8, 32, 1, 128), draw(8, 8, 8192, 128), draw(8, 8, 8192, 128)
     name = "decode attention 8x32(8)x8192x128"
     time_(name, 20, lambda: attend(q, k, u, enable_gqa=True))
+    torch_networks(time_, draw)
     one = torch.ones(32, device="cuda")
 
     def tiny(n):
@@ -122,8 +151,65 @@ def with_torch():
         return y
 
     time_("one tiny op", 1000, lambda: one + one)
-    time_("1000 tiny ops (fused)", 5, lambda: tiny(1000))
     time_("1000 tiny ops (one by one)", 5, lambda: tiny(1000))
+    time_("10,000 tiny ops", 3, lambda: tiny(10_000))
+    sizes = [torch.ones(n, 32, device="cuda") for n in range(1, 101)]
+
+    def sums():
+        every = sizes
+        for _ in range(100):
+            every = [y.sum(0, keepdim=True) + y for y in every]
+        return every
+
+    time_("10,000 tiny ops that cannot fuse", 3, sums)
+    begin = time.perf_counter()
+    sync(torch.compile(lambda x: (x * x + 2).sin().tanh().cos() * x)(one))
+    took = (time.perf_counter() - begin) * 1e3
+    print(f"bench first call of a new function, compiled: {took:.4f} ms", flush=True)
+
+
+def torch_networks(time_, draw):
+    """Convolution, and one block of a transformer of width 2048 with 16 heads, 2 x 2048 rows."""
+    import torch
+    import torch.nn.functional as F
+
+    x = draw(32, 128, 56, 56).to(memory_format=torch.channels_last)
+    w = (draw(128, 128, 3, 3) / 34).to(memory_format=torch.channels_last)
+    time_("conv2d 3x3 32x56x56x128", 20, lambda: F.conv2d(x, w, padding=1))
+    leaves = [x.clone().requires_grad_(), w.clone().requires_grad_()]
+
+    def gradients():
+        with torch.enable_grad():
+            out = F.conv2d(*leaves, padding=1)
+            return torch.autograd.grad(out, leaves, x)
+
+    time_("conv2d with gradients", 10, gradients)
+    width, heads = 2048, 16
+
+    def block(x, w):
+        y = F.rms_norm(x, (width,), w[4], 1e-5)
+        q, k, v = F.linear(y, w[0]).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + F.linear(y.transpose(1, 2).flatten(-2), w[1])
+        y = F.gelu(F.linear(F.rms_norm(x, (width,), w[5], 1e-5), w[2]), approximate="tanh")
+        return x + F.linear(y, w[3])
+
+    x = draw(2, 2048, width)
+    shapes = [(3 * width, width), (width, width), (4 * width, width), (width, 4 * width)]
+    weights = [draw(*s) * s[1] ** -0.5 for s in shapes] + [draw(width), draw(width)]
+    weights = [w.requires_grad_() for w in weights]
+    time_("transformer block", 10, lambda: block(x, weights))
+    compiled = torch.compile(block)
+    time_("transformer block compiled", 10, lambda: compiled(x, weights))
+
+    def step(block):
+        with torch.enable_grad():
+            loss = block(x, weights).float().square().mean()
+            gradients = torch.autograd.grad(loss, weights)
+        return [w - 1e-3 * g for w, g in zip(weights, gradients)]
+
+    time_("train step", 5, lambda: step(block))
+    time_("train step compiled", 5, lambda: step(compiled))
 
 
 def with_jax():
@@ -173,6 +259,15 @@ def with_jax():
     time_("argmax rows", 10, lambda x: x.argmax(1), rows)
     vocab = draw(2048, 128_256)
     time_("softmax 2048x128256", 20, lambda x: jax.nn.softmax(x, -1), vocab)
+    targets = jax.random.randint(key, (2048,), 0, 128_256)
+
+    def loss(x, targets):
+        wide = x.astype(jnp.float32)
+        picked = jnp.take_along_axis(wide, targets[:, None], 1)[:, 0]
+        return (jax.nn.logsumexp(wide, -1) - picked).mean()
+
+    time_("cross-entropy 2048x128256", 20, loss, vocab, targets)
+    time_("cross-entropy with gradient", 20, jax.value_and_grad(loss), vocab, targets)
     del vocab
     a, b, v, column = draw(8192, 8192), draw(8192, 8192), draw(1, 8192), draw(8192, 1)
     time_("matmul 8192^3", 10, lambda a, b: a @ b, a, b)
@@ -189,6 +284,8 @@ def with_jax():
     time_("row gather", 20, lambda x, i: x[i], rows, idx)
     columns = jax.random.randint(key, (16384, 4096), 0, 4096)
     along = jnp.take_along_axis
+    name = "row gather by take_along_axis"
+    time_(name, 20, lambda x, i: along(x, i[:, None], 0), rows, idx)
     time_("take_along_axis 16384x4096", 20, lambda x, c: along(x, c, 1), rows, columns)
     time_("scatter set rows", 10, lambda x, i: x.at[i].set(x), rows, idx)
     time_("scatter add rows", 10, lambda x, i: x.at[i].add(x), rows, idx)
