@@ -221,7 +221,7 @@ fn folder_name(name: &str) -> Option<String> {
 /// Kind `Io` if a tensor has no counterpart, and those of reading.
 pub fn gguf_weights(file: &gguf::File, config: &mut Config) -> Result<Parameters> {
     let mut weights = Parameters::new();
-    for (name, tensor) in file.tensors()? {
+    for (name, tensor) in file.quantised_tensors()? {
         if name == "rope_freqs.weight" {
             let factors = tensor.array()?.astype(Dtype::F32)?.to_vec::<f32>()?;
             let scaled = divisors(&config.rope).zip(factors).map(|(d, f)| d as f32 * f);

@@ -64,9 +64,15 @@ impl fmt::Display for TensorType {
 pub(super) struct Affine {
     /// The bits of one packed integer.
     pub(super) bits: usize,
-    /// What is added to a stored integer to make it unsigned, so that `bias = -offset * scale`;
-    /// `None` if the block stores its bias.
-    offset: Option<u8>,
+    /// The elements that share a scale.
+    pub(super) group: usize,
+    /// The type in which scales and biases are exact: float16 where a block stores them, float32
+    /// where they are products with small integers.
+    pub(super) scales: Dtype,
+    /// An element as an unsigned integer.
+    integer: fn(&[u8], usize) -> u8,
+    /// A group's scale and bias.
+    pair: fn(&[u8], usize) -> (f32, f32),
 }
 
 impl TensorType {
@@ -85,31 +91,49 @@ impl TensorType {
         })
     }
 
+    /// How the type's integers are kept, if every element is exactly `scale * q + bias`.
     pub(super) fn affine(self) -> Option<Affine> {
+        let block =
+            |bits, integer, pair| Affine { bits, group: 32, scales: Dtype::F16, integer, pair };
+        let wide = |bits, group, integer, pair| {
+            Some(Affine { bits, group, scales: Dtype::F32, integer, pair })
+        };
         match self {
-            TensorType::Q4_0 => Some(Affine { bits: 4, offset: Some(8) }),
-            TensorType::Q4_1 => Some(Affine { bits: 4, offset: None }),
-            TensorType::Q8_0 => Some(Affine { bits: 8, offset: Some(128) }),
+            TensorType::Q4_0 => {
+                Some(block(4, |b, i| nibble(&b[2..], i), |b, _| centred(half(b), 8.0)))
+            }
+            TensorType::Q4_1 => {
+                Some(block(4, |b, i| nibble(&b[4..], i), |b, _| (half(b), half(&b[2..]))))
+            }
+            TensorType::Q8_0 => {
+                Some(block(8, |b, i| b[2 + i] ^ 0x80, |b, _| centred(half(b), 128.0)))
+            }
+            TensorType::Q5_0 => Some(block(5, q5_0_integer, |b, _| centred(half(b), 16.0))),
+            TensorType::Q5_1 => Some(block(5, q5_1_integer, |b, _| (half(b), half(&b[2..])))),
+            TensorType::Q2_K => wide(2, 16, q2_k_integer, q2_k_pair),
+            TensorType::Q3_K => wide(3, 16, q3_k_integer, |b, g| centred(q3_k_scale(b, g), 4.0)),
+            TensorType::Q4_K => wide(4, 32, q4_k_integer, minimum_pair),
+            TensorType::Q5_K => wide(5, 32, q5_k_integer, minimum_pair),
+            TensorType::Q6_K => wide(6, 16, q6_k_integer, |b, g| centred(q6_k_scale(b, g), 32.0)),
             _ => None,
         }
     }
 
-    /// True iff the type is read as float16.
+    /// True iff [`super::Entry::tensors`] leaves the type quantised, as MLX does.
+    pub(super) fn stays_quantised(self) -> bool {
+        matches!(self, TensorType::Q4_0 | TensorType::Q4_1 | TensorType::Q8_0)
+    }
+
+    /// True iff [`super::Entry::tensors`] reads the type as float16.
     pub fn is_dequantised(self) -> bool {
         self.dequantise().is_some()
     }
 
     fn dequantise(self) -> Option<Dequantise> {
         Some(match self {
-            TensorType::Q5_0 => q5_0,
-            TensorType::Q5_1 => q5_1,
-            TensorType::Q2_K => q2_k,
-            TensorType::Q3_K => q3_k,
-            TensorType::Q4_K => q4_k,
-            TensorType::Q5_K => q5_k,
-            TensorType::Q6_K => q6_k,
             TensorType::IQ4_NL => iq4_nl,
             TensorType::IQ4_XS => iq4_xs,
+            _ if self.affine().is_some() && !self.stays_quantised() => affine_values,
             _ => return None,
         })
     }
@@ -144,30 +168,35 @@ const BATCH: usize = 4096;
 impl Repacked {
     /// The bytes that one block becomes.
     fn out_size(&self) -> usize {
-        let bits = self.kind.affine().map_or(0, |affine| affine.bits);
-        match self.part {
-            Part::Weights => self.kind.block_len() as usize * bits / 8,
-            Part::Scales | Part::Biases => 2,
-            Part::Values => self.kind.block_len() as usize * 2,
+        let len = self.kind.block_len() as usize;
+        match (self.part, self.kind.affine()) {
+            (Part::Weights, Some(affine)) => len * affine.bits / 8,
+            (Part::Scales | Part::Biases, Some(affine)) => {
+                len / affine.group * affine.scales.size()
+            }
+            _ => len * 2,
         }
     }
 
     fn convert(&self, block: &[u8], out: &mut [u8]) {
-        match self.part {
-            Part::Weights => weights(self.kind, block, out),
-            Part::Scales => out.copy_from_slice(&block[..2]),
-            Part::Biases => match self.kind.affine().and_then(|affine| affine.offset) {
-                Some(offset) => {
-                    let bias = f16::from_f32(-f32::from(offset) * half(block));
-                    out.copy_from_slice(&bias.to_le_bytes());
+        match (self.part, self.kind.affine()) {
+            (Part::Weights, Some(affine)) => pack(self.kind, affine, block, out),
+            (Part::Scales | Part::Biases, Some(affine)) => {
+                let size = affine.scales.size();
+                for (group, out) in out.chunks_exact_mut(size).enumerate() {
+                    let (scale, bias) = (affine.pair)(block, group);
+                    let value = if self.part == Part::Scales { scale } else { bias };
+                    match size {
+                        2 => out.copy_from_slice(&f16::from_f32(value).to_le_bytes()),
+                        _ => out.copy_from_slice(&value.to_le_bytes()),
+                    }
                 }
-                None => out.copy_from_slice(&block[2..4]),
-            },
-            Part::Values => {
+            }
+            _ => {
                 let mut values = [0.0; MAX_LEN];
                 let values = &mut values[..self.kind.block_len() as usize];
                 if let Some(dequantise) = self.kind.dequantise() {
-                    dequantise(block, values);
+                    dequantise(self.kind, block, values);
                 }
                 for (out, value) in out.chunks_exact_mut(2).zip(values) {
                     out.copy_from_slice(&f16::from_f32(*value).to_le_bytes());
@@ -183,6 +212,7 @@ impl Source for Repacked {
         let mut block = offset / out_size as u64;
         let mut skip = (offset % out_size as u64) as usize;
         let mut packed = Vec::new();
+        // No part has more bytes than one for each element, but the values.
         let mut out = [0; 2 * MAX_LEN];
         while !dst.is_empty() {
             let count = (skip + dst.len()).div_ceil(out_size).min(BATCH);
@@ -205,26 +235,54 @@ impl Source for Repacked {
     }
 }
 
-/// Packs a block's integers, unsigned and in order, the first in the low bits.
-fn weights(kind: TensorType, block: &[u8], out: &mut [u8]) {
+/// Packs a block's integers in order, the first in the low bits.
+fn pack(kind: TensorType, affine: Affine, block: &[u8], out: &mut [u8]) {
     match kind {
         TensorType::Q8_0 => {
             out.iter_mut().zip(&block[2..]).for_each(|(o, q)| *o = q ^ 0x80);
+            return;
         }
-        // ggml puts element j in the low and element j + 16 in the high half of byte j.
-        _ => {
+        // Two halves of a byte at a time, as [`nibble`] finds them.
+        TensorType::Q4_0 | TensorType::Q4_1 => {
             let q = &block[kind.block_size() as usize - 16..];
             for j in 0..8 {
                 let (a, b) = (q[2 * j], q[2 * j + 1]);
                 out[j] = a & 15 | b << 4;
                 out[j + 8] = a >> 4 | b & 0xf0;
             }
+            return;
         }
+        _ => {}
+    }
+    let (mut held, mut bits, mut i) = (0u32, 0, 0);
+    for out in out {
+        while bits < 8 {
+            held |= u32::from((affine.integer)(block, i)) << bits;
+            (bits, i) = (bits + affine.bits, i + 1);
+        }
+        *out = held as u8;
+        (held, bits) = (held >> 8, bits - 8);
     }
 }
 
-/// Fills the second argument with the elements of the block that is the first.
-type Dequantise = fn(&[u8], &mut [f32]);
+/// Fills the third argument with the elements of the block that is the second.
+type Dequantise = fn(TensorType, &[u8], &mut [f32]);
+
+/// A scale and the bias that takes `offset` from the integers.
+fn centred(scale: f32, offset: f32) -> (f32, f32) {
+    (scale, -offset * scale)
+}
+
+/// The elements of a block of affine weights.
+fn affine_values(kind: TensorType, block: &[u8], y: &mut [f32]) {
+    let Some(affine) = kind.affine() else { return };
+    for (group, y) in y.chunks_exact_mut(affine.group).enumerate() {
+        let (scale, bias) = (affine.pair)(block, group);
+        for (i, y) in y.iter_mut().enumerate() {
+            *y = scale * f32::from((affine.integer)(block, group * affine.group + i)) + bias;
+        }
+    }
+}
 
 /// The float16 at the start of `bytes`.
 fn half(bytes: &[u8]) -> f32 {
@@ -236,23 +294,17 @@ fn bit(bytes: &[u8], i: usize) -> u8 {
     bytes[i / 8] >> (i % 8) & 1
 }
 
-/// Element `i` of 32 half bytes, laid out as in [`weights`].
+/// Element `i` of 32 half bytes: byte `j` has element `j` in its low and `j + 16` in its high half.
 fn nibble(q: &[u8], i: usize) -> u8 {
     q[i % 16] >> (4 * (i / 16)) & 15
 }
 
-fn q5_0(block: &[u8], y: &mut [f32]) {
-    let (d, high, q) = (half(block), &block[2..6], &block[6..]);
-    for (i, y) in y.iter_mut().enumerate() {
-        *y = d * (f32::from(nibble(q, i) | bit(high, i) << 4) - 16.0);
-    }
+fn q5_0_integer(block: &[u8], i: usize) -> u8 {
+    nibble(&block[6..], i) | bit(&block[2..6], i) << 4
 }
 
-fn q5_1(block: &[u8], y: &mut [f32]) {
-    let (d, m, high, q) = (half(block), half(&block[2..]), &block[4..8], &block[8..]);
-    for (i, y) in y.iter_mut().enumerate() {
-        *y = d * f32::from(nibble(q, i) | bit(high, i) << 4) + m;
-    }
+fn q5_1_integer(block: &[u8], i: usize) -> u8 {
+    nibble(&block[8..], i) | bit(&block[4..8], i) << 4
 }
 
 /// Element `i` of 256 integers of 2 bits: byte `l` of each half of the block holds elements `l`,
@@ -261,24 +313,25 @@ fn crumb(q: &[u8], i: usize) -> u8 {
     q[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3
 }
 
-fn q2_k(block: &[u8], y: &mut [f32]) {
-    let (scales, q) = (&block[..16], &block[16..80]);
-    let (d, m) = (half(&block[80..]), half(&block[82..]));
-    for (i, y) in y.iter_mut().enumerate() {
-        let scale = scales[i / 16];
-        *y = d * f32::from(scale & 15) * f32::from(crumb(q, i)) - m * f32::from(scale >> 4);
-    }
+fn q2_k_integer(block: &[u8], i: usize) -> u8 {
+    crumb(&block[16..80], i)
 }
 
-fn q3_k(block: &[u8], y: &mut [f32]) {
-    let (high, q, scales, d) = (&block[..32], &block[32..96], &block[96..108], half(&block[108..]));
-    for (i, y) in y.iter_mut().enumerate() {
-        let group = i / 16;
-        let low = scales[group % 8] >> (4 * (group / 8)) & 15;
-        let scale = low | (scales[8 + group % 4] >> (2 * (group / 4)) & 3) << 4;
-        let value = crumb(q, i) | (high[i % 32] >> (i / 32) & 1) << 2;
-        *y = d * (f32::from(scale) - 32.0) * (f32::from(value) - 4.0);
-    }
+fn q2_k_pair(block: &[u8], group: usize) -> (f32, f32) {
+    let scale = block[group];
+    let (d, m) = (half(&block[80..]), half(&block[82..]));
+    (d * f32::from(scale & 15), -(m * f32::from(scale >> 4)))
+}
+
+fn q3_k_integer(block: &[u8], i: usize) -> u8 {
+    crumb(&block[32..96], i) | (block[i % 32] >> (i / 32) & 1) << 2
+}
+
+fn q3_k_scale(block: &[u8], group: usize) -> f32 {
+    let (scales, d) = (&block[96..108], half(&block[108..]));
+    let low = scales[group % 8] >> (4 * (group / 8)) & 15;
+    let scale = low | (scales[8 + group % 4] >> (2 * (group / 4)) & 3) << 4;
+    d * (f32::from(scale) - 32.0)
 }
 
 /// The scale and the minimum of group `j` of 8, six bits each, in 12 bytes.
@@ -292,52 +345,49 @@ fn scale_and_minimum(packed: &[u8], j: usize) -> (f32, f32) {
     (scale.into(), minimum.into())
 }
 
-fn q4_k(block: &[u8], y: &mut [f32]) {
-    let (d, m, scales, q) = (half(block), half(&block[2..]), &block[4..16], &block[16..]);
-    for (j, group) in y.chunks_exact_mut(32).enumerate() {
-        let (scale, minimum) = scale_and_minimum(scales, j);
-        for (l, y) in group.iter_mut().enumerate() {
-            let value = q[j / 2 * 32 + l] >> (4 * (j % 2)) & 15;
-            *y = d * scale * f32::from(value) - m * minimum;
-        }
-    }
+/// Scale and bias of a group of 32 in the types that begin with `d`, `m` and packed scales.
+fn minimum_pair(block: &[u8], group: usize) -> (f32, f32) {
+    let (scale, minimum) = scale_and_minimum(&block[4..16], group);
+    (half(block) * scale, -(half(&block[2..]) * minimum))
 }
 
-fn q5_k(block: &[u8], y: &mut [f32]) {
-    let (d, m, scales) = (half(block), half(&block[2..]), &block[4..16]);
-    let (high, q) = (&block[16..48], &block[48..]);
-    for (j, group) in y.chunks_exact_mut(32).enumerate() {
-        let (scale, minimum) = scale_and_minimum(scales, j);
-        for (l, y) in group.iter_mut().enumerate() {
-            let value = q[j / 2 * 32 + l] >> (4 * (j % 2)) & 15 | (high[l] >> j & 1) << 4;
-            *y = d * scale * f32::from(value) - m * minimum;
-        }
-    }
+/// Element `i` of 256 half bytes: byte `l` of 32 has element `l` of two groups that follow each
+/// other.
+fn half_byte(q: &[u8], i: usize) -> u8 {
+    q[i / 64 * 32 + i % 32] >> (4 * (i / 32 % 2)) & 15
 }
 
-fn q6_k(block: &[u8], y: &mut [f32]) {
-    let (low, high, scales, d) =
-        (&block[..128], &block[128..192], &block[192..208], half(&block[208..]));
-    for (i, y) in y.iter_mut().enumerate() {
-        let (part, row) = (i / 128, i % 128 / 32);
-        let nibble = low[part * 64 + row % 2 * 32 + i % 32] >> (4 * (row / 2)) & 15;
-        let value = nibble | (high[part * 32 + i % 32] >> (2 * row) & 3) << 4;
-        *y = d * f32::from(scales[i / 16] as i8) * (f32::from(value) - 32.0);
-    }
+fn q4_k_integer(block: &[u8], i: usize) -> u8 {
+    half_byte(&block[16..], i)
+}
+
+fn q5_k_integer(block: &[u8], i: usize) -> u8 {
+    half_byte(&block[48..], i) | (block[16 + i % 32] >> (i / 32) & 1) << 4
+}
+
+fn q6_k_integer(block: &[u8], i: usize) -> u8 {
+    let (low, high) = (&block[..128], &block[128..192]);
+    let (part, row) = (i / 128, i % 128 / 32);
+    let nibble = low[part * 64 + row % 2 * 32 + i % 32] >> (4 * (row / 2)) & 15;
+    nibble | (high[part * 32 + i % 32] >> (2 * row) & 3) << 4
+}
+
+fn q6_k_scale(block: &[u8], group: usize) -> f32 {
+    half(&block[208..]) * f32::from(block[192 + group] as i8)
 }
 
 /// The values that the half bytes of the non-linear types stand for.
 const NON_LINEAR: [i8; 16] =
     [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
-fn iq4_nl(block: &[u8], y: &mut [f32]) {
+fn iq4_nl(_: TensorType, block: &[u8], y: &mut [f32]) {
     let (d, q) = (half(block), &block[2..]);
     for (i, y) in y.iter_mut().enumerate() {
         *y = d * f32::from(NON_LINEAR[usize::from(nibble(q, i))]);
     }
 }
 
-fn iq4_xs(block: &[u8], y: &mut [f32]) {
+fn iq4_xs(_: TensorType, block: &[u8], y: &mut [f32]) {
     let d = half(block);
     let (high, low, q) = (&block[2..4], &block[4..8], &block[8..]);
     for (j, group) in y.chunks_exact_mut(32).enumerate() {

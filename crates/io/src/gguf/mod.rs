@@ -62,12 +62,28 @@ impl Entry {
     ///
     /// Plain types give one tensor. `Q4_0`, `Q4_1` and `Q8_0` stay quantised, as affine weights in
     /// groups of 32: `x.weight (..., k) -> x.weight uint32 (..., k * bits / 32), x.scales float16
-    /// (..., k / 32), x.biases float16 (..., k / 32)`. Other quantised types become float16. The
-    /// work is done when the bytes are read.
+    /// (..., k / 32), x.biases float16 (..., k / 32)`. Other quantised types become float16, as in
+    /// MLX. The work is done when the bytes are read.
     ///
     /// # Errors
     /// Kind `Unsupported` for a type of ggml that cannot be read.
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        self.arrays(self.kind.stays_quantised())
+    }
+
+    /// As [`Entry::tensors`], but `Q5_0`, `Q5_1` and `Q2_K` to `Q6_K` stay quantised too, every
+    /// element exactly as the file has it. The groups of `Q4_K` and `Q5_K` are of 32 elements, those
+    /// of `Q2_K`, `Q3_K` and `Q6_K` of 16; their scales and biases are float32, which holds the
+    /// products of the file's two levels of scales. `IQ4_NL` and `IQ4_XS` are not affine and become
+    /// float16.
+    ///
+    /// # Errors
+    /// As [`Entry::tensors`].
+    pub fn quantised_tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        self.arrays(self.kind.affine().is_some())
+    }
+
+    fn arrays(&self, quantised: bool) -> Result<Vec<(String, Tensor)>> {
         let plain = |dtype, source| {
             let tensor = Tensor::new(dtype, self.shape.clone(), source, self.offset);
             vec![(self.name.clone(), tensor)]
@@ -79,7 +95,7 @@ impl Entry {
             let (source, kind) = (self.input.source().clone(), self.kind);
             Arc::new(Repacked { source, base: self.offset, kind, part })
         };
-        if let Some(affine) = self.kind.affine() {
+        if let Some(affine) = self.kind.affine().filter(|_| quantised) {
             return Ok(self.affine_tensors(affine, repacked));
         }
         if self.kind.is_dequantised() {
@@ -102,11 +118,11 @@ impl Entry {
             None => (&[][..], 1),
         };
         let with_last = |last| lead.iter().copied().chain([last]).collect::<Vec<_>>();
-        let group = self.kind.block_len() as usize;
+        let (groups, scales) = (k / affine.group, affine.scales);
         [
             (self.name.clone(), Dtype::U32, k * affine.bits / 32, Part::Weights),
-            (format!("{stem}.scales"), Dtype::F16, k / group, Part::Scales),
-            (format!("{stem}.biases"), Dtype::F16, k / group, Part::Biases),
+            (format!("{stem}.scales"), scales, groups, Part::Scales),
+            (format!("{stem}.biases"), scales, groups, Part::Biases),
         ]
         .into_iter()
         .map(|(name, dtype, last, part)| {
@@ -122,10 +138,25 @@ impl File {
     /// # Errors
     /// As [`Entry::tensors`], and kind `Io` if two arrays have one name.
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        self.all(Entry::tensors)
+    }
+
+    /// As [`File::tensors`], with all that can be left quantised; see [`Entry::quantised_tensors`].
+    ///
+    /// # Errors
+    /// As [`File::tensors`].
+    pub fn quantised_tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        self.all(Entry::quantised_tensors)
+    }
+
+    fn all(
+        &self,
+        of: impl Fn(&Entry) -> Result<Vec<(String, Tensor)>>,
+    ) -> Result<Vec<(String, Tensor)>> {
         let mut names = HashSet::new();
         let mut tensors = Vec::new();
         for entry in &self.entries {
-            for (name, tensor) in entry.tensors()? {
+            for (name, tensor) in of(entry)? {
                 if !names.insert(name.clone()) {
                     return Err(entry.subject.invalid(format!("two arrays are called {name:?}")));
                 }

@@ -97,6 +97,15 @@ def quantised(rng, name):
     return kind, raw.reshape(rows, -1)
 
 
+def singles():
+    """What the package makes of every type of `all.gguf` that is kept quantised, in float32."""
+    values = {}
+    for tensor in gguf.GGUFReader(HERE / "all.gguf").tensors:
+        if tensor.name.endswith(".weight") and not tensor.name.startswith(("IQ", "TQ")):
+            values[tensor.name] = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+    save_file(values, HERE / "gguf_single.safetensors")
+
+
 def ggufs():
     rng = np.random.default_rng(0)
     writer = gguf.GGUFWriter(HERE / "all.gguf", "test")
@@ -162,3 +171,4 @@ def ggufs():
 npz()
 safetensors()
 ggufs()
+singles()

@@ -1,7 +1,7 @@
 use crate::{fixture, open, sample, tensors};
 use lazulite_core::{Dtype, ErrorKind, f16};
 use lazulite_io::gguf::{Items, Metadata, Value};
-use lazulite_io::{Contents, Input, gguf};
+use lazulite_io::{Contents, Input, Tensor, gguf};
 use std::collections::HashMap;
 
 /// Checks every array that is called `DTYPE_ORDER` and returns the number of them.
@@ -94,6 +94,59 @@ fn gguf_quantised_types() {
         for (i, (got, want)) in values().enumerate() {
             let tolerance = want.abs() * 2f32.powi(-10) + largest * 1e-6;
             assert!((got - want).abs() <= tolerance, "{name} {i}: {got} is not {want}");
+        }
+    }
+}
+
+/// The integers of a row of packed weights, the first in the low bits.
+fn unpacked(bytes: &[u8], bits: usize, n: usize) -> Vec<u8> {
+    let bit = |i: usize| bytes[i / 8] >> (i % 8) & 1;
+    (0..n).map(|i| (0..bits).map(|b| bit(i * bits + b) << b).sum()).collect()
+}
+
+/// Every affine type, bit for bit as the gguf package dequantises it in float32: the products of
+/// scales and integers are exact there, so one rounding, of the sum, is all that either does.
+#[test]
+fn gguf_types_that_stay_quantised_are_exact() {
+    let Contents::Gguf(file) = open("all.gguf").unwrap() else { panic!("not GGUF") };
+    let got: HashMap<_, _> = file.quantised_tensors().unwrap().into_iter().collect();
+    let expected = tensors(&open("gguf_single.safetensors").unwrap()).unwrap();
+    // Bits and elements of a group.
+    let types = [
+        ("Q4_0", 4, 32),
+        ("Q4_1", 4, 32),
+        ("Q5_0", 5, 32),
+        ("Q5_1", 5, 32),
+        ("Q8_0", 8, 32),
+        ("Q2_K", 2, 16),
+        ("Q3_K", 3, 16),
+        ("Q4_K", 4, 32),
+        ("Q5_K", 5, 32),
+        ("Q6_K", 6, 16),
+    ];
+    assert_eq!(expected.len(), types.len());
+    for (name, want) in expected {
+        let kind = name.trim_end_matches(".weight");
+        let &(_, bits, group) = types.iter().find(|t| t.0 == kind).unwrap();
+        let (n, k) = (want.shape().iter().product(), *want.shape().last().unwrap());
+        let part = |part: &str| &got[&format!("{kind}.{part}")];
+        let last = |part: &str| *got[&format!("{kind}.{part}")].shape().last().unwrap();
+        assert_eq!((last("weight"), last("scales")), (k * bits / 32, k / group), "{name}");
+        let floats = |part: &Tensor| -> Vec<f32> {
+            let bytes = part.read().unwrap();
+            match part.dtype() {
+                Dtype::F16 => {
+                    bytes.chunks(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
+                }
+                _ => bytes.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
+            }
+        };
+        let (scales, biases, want) =
+            (floats(part("scales")), floats(part("biases")), floats(&want));
+        let integers = unpacked(&part("weight").read().unwrap(), bits, n);
+        for (i, (q, want)) in integers.iter().zip(&want).enumerate() {
+            let value = scales[i / group] * f32::from(*q) + biases[i / group];
+            assert_eq!(value, *want, "{name} {i}");
         }
     }
 }

@@ -100,3 +100,32 @@ fn mismatches_are_named() -> Result<()> {
     assert!(QuantFormat::new(QuantMode::Affine, Some(48), None).is_err());
     Ok(())
 }
+
+/// The product takes the elements as the gguf package dequantises them, so only the order of
+/// summation differs: up to 256 terms in float32.
+#[test]
+fn products_take_the_types_of_gguf_files_as_they_are() -> Result<()> {
+    use lazulite::io::{Contents, Input};
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../io/tests/data");
+    let open = |name: &str| Contents::open(&Input::open(&folder.join(name))?);
+    let Contents::Gguf(file) = open("all.gguf")? else { panic!("not GGUF") };
+    let parts: std::collections::HashMap<_, _> = file.quantised_tensors()?.into_iter().collect();
+    let mut rng = Rng::new(8);
+    for (name, want) in open("gguf_single.safetensors")?.arrays()? {
+        let part = |part: &str| parts[&name.replace("weight", part)].array();
+        let (w, scales, biases) = (part("weight")?, part("scales")?, part("biases")?);
+        let [n, k] = [want.size(0)?, want.size(1)?];
+        let (bits, group) = (w.size(1)? * 32 / k, k / scales.size(1)?);
+        let format = QuantFormat::new(QuantMode::Affine, Some(group), Some(bits))?;
+        for m in [1, 3, 40] {
+            let x = Array::from_slice(&floats(&mut rng, m * k), &[m, k])?;
+            let got = x.quantized_matmul(&w, &scales, Some(&biases), true, format)?;
+            let want = values(&x.astype(Dtype::F64)?.matmul(&want.astype(Dtype::F64)?.t()?)?)?;
+            let largest = want.iter().fold(0.0f64, |a, b| a.max(b.abs()));
+            for (i, (g, w)) in values(&got)?.iter().zip(&want).enumerate() {
+                assert!((g - w).abs() < 2e-4 * largest, "{name} {m} {i} of {n}: {g}, not {w}");
+            }
+        }
+    }
+    Ok(())
+}
