@@ -46,7 +46,7 @@ pub fn run(plan: &Plan) -> Result<Option<Outcome>> {
 
 /// Runs the example; fails if what comes out is not what must.
 pub fn main() -> Result<()> {
-    let plan = Plan::from_args(5);
+    let plan = Plan::from_args(12);
     if let Some(outcome) = run(&plan)? {
         assert!(outcome.accuracy >= 0.9 || plan.is_short());
     }

@@ -98,14 +98,14 @@ pub struct Outcome {
     pub accuracy: f32,
 }
 
-/// Trains with Adam and a cosine down from 1e-3. The whole step is compiled: it takes the model, the
+/// Trains with Adam and a cosine down from 2e-3. The whole step is compiled: it takes the model, the
 /// optimiser and the numbers of a batch, and returns them changed.
 pub fn train<M: Layer>(name: &str, mut model: M, plan: &Plan) -> Result<Option<Outcome>> {
     let (Some(data), Some(test)) = (Data::read("train")?, Data::read("t10k")?) else {
         return Ok(None);
     };
     let steps = plan.most_steps.min(plan.epochs * (data.len() / BATCH));
-    let rate = Schedule::Cosine { init: 1e-3, end: 1e-5, steps: steps as u64 };
+    let rate = Schedule::Cosine { init: 2e-3, end: 1e-5, steps: steps as u64 };
     let adam = Adam { bias_correction: true, ..Adam::default() };
     let mut optimizer = Optimizer::new(adam, rate);
     optimizer.init(&model)?;
