@@ -59,6 +59,8 @@ pub fn check(root: &Path) -> Outcome {
 
     let mut count = Count::default();
     let mut tests = cargo(root, &["test", "--workspace", "--locked"]);
+    // Where the tests of the GPU's kernels find the compiler.
+    tests.env("VIRTUAL_ENV", root.join(".venv"));
     run_seen(&mut tests, |line| count.see(line))?;
     let model = model(root)?;
     run(&mut command(root, &python, &["tests/reference/smollm2.py", &model, "--check"]))?;
