@@ -107,7 +107,7 @@ fn mismatches_are_named() -> Result<()> {
 fn products_take_the_types_of_gguf_files_as_they_are() -> Result<()> {
     use lazulite::io::{Contents, Input};
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../io/tests/data");
-    let open = |name: &str| Contents::open(&Input::open(&folder.join(name))?);
+    let open = |name: &str| Contents::open(&Input::open(folder.join(name))?);
     let Contents::Gguf(file) = open("all.gguf")? else { panic!("not GGUF") };
     let parts: std::collections::HashMap<_, _> = file.quantised_tensors()?.into_iter().collect();
     let mut rng = Rng::new(8);
