@@ -23,6 +23,8 @@ pub(super) const SLACK: usize = 16;
 
 /// The least number of rows of x for which transposing the words pays.
 const FEWEST: usize = 4;
+/// The most rows for which integers pay with groups of fewer than 64.
+const MOST_OF_SHORT: usize = 64;
 
 /// A quantised weight matrix as the right operand of a product.
 pub struct Affine<'a, S> {
@@ -84,9 +86,11 @@ impl<'a, S: Elem<Acc = f32>> Affine<'a, S> {
         Affine { words, scales, biases, extent, bits, group, shift, along_k }
     }
 
-    /// True iff there is a way through integers for many rows of x.
-    fn has_tile(&self, kind: IsaKind) -> bool {
-        self.along_k && self.bits == 4 && kind == IsaKind::Avx512
+    /// True iff integers are the faster way for m rows of x: sums of short groups are scaled so
+    /// often that for many rows it pays to unpack the weights once.
+    fn has_tile(&self, kind: IsaKind, m: usize) -> bool {
+        let fast = self.group >= 64 || m <= MOST_OF_SHORT;
+        self.along_k && self.bits == 4 && kind == IsaKind::Avx512 && fast
     }
 
     /// The length of a packed row.
@@ -200,7 +204,7 @@ unsafe impl<S: Elem<Acc = f32>> Operand<f32> for Affine<'_, S> {
     fn gemv_columns(&self, m: usize) -> Option<usize> {
         let k = self.extent[1];
         if self.along_k {
-            (m <= 6 || self.has_tile(isa()))
+            (m <= 6 || self.has_tile(isa(), m))
                 .then(|| (1usize << 16).div_ceil(k.max(1)).next_multiple_of(64))
         } else {
             (m <= 8).then(|| (1usize << 16).div_ceil(k.max(1)).next_multiple_of(512))
@@ -224,7 +228,7 @@ unsafe impl<S: Elem<Acc = f32>> Operand<f32> for Affine<'_, S> {
         // SAFETY: the caller's promise.
         unsafe {
             #[cfg(target_arch = "x86_64")]
-            if x.m >= FEWEST && self.has_tile(kind) {
+            if x.m >= FEWEST && self.has_tile(kind, x.m) {
                 return Tile { of: self, x, columns, y, ld }.run();
             }
             if self.along_k {
