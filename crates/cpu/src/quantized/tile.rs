@@ -75,6 +75,9 @@ impl<S: Elem<Acc = f32>> Tile<'_, '_, S> {
     }
 
     /// Transposes `count` columns from `start` on; the lanes after them are zeros.
+    ///
+    /// # Safety
+    /// The columns lie inside the matrix, and the buffers have room for a panel.
     unsafe fn panel(&self, start: usize, count: usize, words: *mut u32, scales: *mut f32) -> Panel {
         let of = self.of;
         let (length, groups) = (of.extent[1] / 8, of.extent[1] >> of.shift);
@@ -100,6 +103,9 @@ impl<S: Elem<Acc = f32>> Tile<'_, '_, S> {
     }
 
     /// R rows of x from `r` on times a panel. Returns R.
+    ///
+    /// # Safety
+    /// As [`Tile::run`]; the rows exist, and `to` has `count` elements in each of them.
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn tile<const R: usize>(
         &self,

@@ -34,6 +34,10 @@ pub(super) unsafe fn sort(codes: &mut [u32]) {
     unsafe { sort_part(codes, depth) }
 }
 
+/// Sorts codes that may be cut `depth` times.
+///
+/// # Safety
+/// The processor has AVX-512 F.
 #[target_feature(enable = "avx512f,popcnt")]
 unsafe fn sort_part(mut codes: &mut [u32], mut depth: u32) {
     // SAFETY: the caller's promise; the networks have room for these lengths.
@@ -83,6 +87,9 @@ pub(super) unsafe fn split(codes: &mut [u32]) -> (&mut [u32], &mut [u32]) {
 }
 
 /// The median of samples at places that no simple pattern meets.
+///
+/// # Safety
+/// The processor has AVX-512 F.
 #[target_feature(enable = "avx512f")]
 unsafe fn pivot(codes: &[u32]) -> u32 {
     let mut samples = [0; 4 * LANES];
@@ -104,6 +111,9 @@ unsafe fn pivot(codes: &[u32]) -> u32 {
 }
 
 /// Moves the codes below the pivot to the front, and returns their number.
+///
+/// # Safety
+/// The processor has AVX-512 F.
 #[target_feature(enable = "avx512f,popcnt")]
 unsafe fn partition(codes: &mut [u32], pivot: u32) -> usize {
     const STEP: usize = HELD * LANES;
@@ -175,6 +185,9 @@ unsafe fn partition(codes: &mut [u32], pivot: u32) -> usize {
 }
 
 /// Sorts at most N vectors of codes; N is a power of two.
+///
+/// # Safety
+/// The processor has AVX-512 F.
 #[target_feature(enable = "avx512f")]
 unsafe fn in_registers<const N: usize>(codes: &mut [u32]) {
     let n = codes.len();
