@@ -79,22 +79,26 @@ pub fn run(name: Option<&str>, json: bool, html: Option<&Path>, ran: bool) -> Re
     Ok(())
 }
 
-/// Prints how often the plans of two loops were found and made anew, and why.
+/// Prints how often the plans of loops were found and made anew, and why; with a model also those of
+/// its text.
 ///
 /// # Errors
-/// Those of evaluation.
-pub fn cache() -> Result<()> {
+/// Those of evaluation, and of [`crate::generate::Session::open`].
+pub fn cache(model: Option<&Path>) -> Result<()> {
     const STEPS: usize = 1000;
     let loops = [
         "a growing cache, attention called",
         "a growing cache, attention by hand",
         "training with a falling rate",
+        "text of the model",
     ];
     for (i, what) in loops.into_iter().enumerate() {
         plan::cache::clear();
-        match i {
-            0 | 1 => _ = loops::decode(STEPS, i == 1)?,
-            _ => _ = loops::train(STEPS)?,
+        match (i, model) {
+            (0 | 1, _) => _ = loops::decode(STEPS, i == 1)?,
+            (2, _) => _ = loops::train(STEPS)?,
+            (_, Some(path)) => _ = loops::generate(path, STEPS)?,
+            (_, None) => break,
         }
         let stats = plan::cache::stats();
         println!(

@@ -1,10 +1,12 @@
-//! Two loops as programs write them, whose plans must stay: text made with a growing cache, and
-//! training with a changing rate.
+//! Loops as programs write them, whose plans must stay: text made with a growing cache, by one layer
+//! or by a whole model, and training with a changing rate.
 
+use crate::generate::{Session, llama::Cache};
 use lazulite::fast::{Mask, scaled_dot_product_attention};
 use lazulite::prelude::*;
 use lazulite::transform::value_and_grad;
 use lazulite::{eval, random};
+use std::path::Path;
 
 fn normal(shape: &[usize], seed: u64) -> Result<Array> {
     let x = random::normal(shape, Dtype::F32, None, None, Some(&random::key(seed)?))?;
@@ -38,6 +40,21 @@ pub fn decode(steps: usize, by_hand: bool) -> Result<usize> {
         eval::eval(&[x.clone(), k.clone(), v.clone()])?;
     }
     Ok(cache[0].shape()[2])
+}
+
+/// Reads a question into the model at `path` and makes `steps` tokens, the likeliest each. Returns the
+/// cache's length.
+///
+/// # Errors
+/// Those of [`Session::open`] and of evaluation.
+pub fn generate(path: &Path, steps: usize) -> Result<usize> {
+    let (session, mut cache) = (Session::open(path)?, Cache::default());
+    let mut logits = session.read(&session.encode("Count to a thousand.")?, &mut cache)?;
+    for _ in 0..steps {
+        let next = logits.argmax(None, false)?.item()?;
+        logits = session.read(&[next], &mut cache)?;
+    }
+    Ok(cache.len)
 }
 
 /// Trains one layer for `steps` steps with a falling rate; returns the first and the last loss.

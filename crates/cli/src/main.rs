@@ -64,10 +64,13 @@ enum Command {
         /// Run the example, and say what part of the time each step took.
         #[arg(long)]
         run: bool,
-        /// Print how often plans were found and made anew, and why, after two loops: text made with
-        /// a growing cache, and training with a changing rate.
+        /// Print how often plans were found and made anew, and why, after loops: text made with a
+        /// growing cache, and training with a changing rate.
         #[arg(long)]
         cache: bool,
+        /// With `--cache`: a model, as `generate` takes it, that makes text, too.
+        #[arg(long, requires = "cache")]
+        model: Option<PathBuf>,
     },
     /// Run a Python program and say what costs it time, with line, seconds and a mend.
     Doctor {
@@ -107,8 +110,8 @@ fn main() -> ExitCode {
                 json,
             })
         }
-        Command::Explain { cache: true, .. } => explain::cache(),
-        Command::Explain { example, json, html, run, cache: false } => {
+        Command::Explain { cache: true, model, .. } => explain::cache(model.as_deref()),
+        Command::Explain { example, json, html, run, cache: false, model: _ } => {
             explain::run(example.as_deref(), json, html.as_deref(), run)
         }
         Command::Doctor { trace, json, script } => doctor::run(&script, trace.as_deref(), json),

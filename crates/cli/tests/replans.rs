@@ -16,6 +16,19 @@ fn loops_plan_where_a_guard_fails_and_nowhere_else() -> Result<()> {
         assert_eq!(stats.guard_failures, 0, "{:?}", cache::failures());
         assert!(stats.hits + stats.misses >= 1000);
     }
+    // The model that `make test` fetches.
+    let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../.cache/SmolLM2-135M-Instruct.Q4_1.gguf");
+    if model.is_file() {
+        cache::clear();
+        let length = loops::generate(&model, 1000)?;
+        assert!(length > 1000);
+        let stats = cache::stats();
+        // Two evaluations a token.
+        assert!(stats.hits + stats.misses >= 2000);
+        assert!(stats.misses <= 12, "{} plans for text of a model", stats.misses);
+        assert_eq!(stats.guard_failures, 0, "{:?}", cache::failures());
+    }
     cache::clear();
     let (first, last) = loops::train(1000)?;
     assert!(last < first);

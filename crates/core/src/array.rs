@@ -22,6 +22,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 /// The inputs of a node.
 pub(crate) type Inputs = SmallVec<[Array; 2]>;
 
+/// A counted handle on a node. Nothing refers to nodes weakly, so that one count does.
+pub(crate) type NodeRef = triomphe::Arc<Node>;
+
 /// What the inputs of a node are made of; lists by value are moved.
 pub(crate) trait Operands {
     fn into_inputs(self) -> Inputs;
@@ -46,7 +49,7 @@ impl<T: AsRef<[Array]> + ?Sized> Operands for &T {
 /// thread.
 #[derive(Clone)]
 pub struct Array {
-    pub(crate) node: Arc<Node>,
+    pub(crate) node: NodeRef,
     pub(crate) output: u32,
 }
 
@@ -71,14 +74,13 @@ pub(crate) struct Output {
 }
 
 /// How far an output is.
-#[derive(Clone)]
 pub(crate) enum State {
     /// Nothing asked for it yet.
     Lazy,
     /// An evaluation that will produce it is under way.
     Pending(Arc<Event>),
     /// It has data.
-    Ready(Value),
+    Ready(Box<Value>),
     /// Its buffer was given to a step that overwrote it; nobody else could see it.
     Consumed,
 }
@@ -106,14 +108,19 @@ impl Node {
         avals: Avals,
         stream: Stream,
         trace: Option<Arc<Trace>>,
-    ) -> Arc<Node> {
+    ) -> NodeRef {
         let output = |a: Aval| Output::new(a.shape, a.dtype, State::Lazy);
         let outputs = match avals.into_inner() {
             Ok([aval]) => SmallVec::from_buf([output(aval)]),
             Err(avals) => avals.into_iter().map(output).collect(),
         };
         let (inputs, mark) = (Mutex::new(inputs), AtomicU32::new(0));
-        Arc::new(Node { op, inputs, outputs, stream, trace, mark })
+        NodeRef::new(Node { op, inputs, outputs, stream, trace, mark })
+    }
+
+    /// A number that tells this node from all others that are alive.
+    pub(crate) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     pub(crate) fn inputs(&self) -> Inputs {
@@ -121,8 +128,8 @@ impl Node {
     }
 
     /// Calls `f` on the inputs without copying the list.
-    pub(crate) fn with_inputs(&self, f: impl FnOnce(&[Array])) {
-        f(&self.inputs.lock());
+    pub(crate) fn with_inputs<R>(&self, f: impl FnOnce(&[Array]) -> R) -> R {
+        f(&self.inputs.lock())
     }
 
     /// Lets the inputs go, unless an active trace still needs them.
@@ -149,7 +156,7 @@ fn drop_iteratively(inputs: Inputs) {
     let mut stack: SmallVec<[Array; 4]> = SmallVec::new();
     stack.extend(inputs);
     while let Some(mut array) = stack.pop() {
-        if let Some(node) = Arc::get_mut(&mut array.node) {
+        if let Some(node) = NodeRef::get_mut(&mut array.node) {
             stack.extend(std::mem::take(node.inputs.get_mut()));
         }
     }
@@ -161,8 +168,21 @@ impl Output {
         Output { shape, dtype, begun, state: Mutex::new(state) }
     }
 
-    pub(crate) fn state(&self) -> State {
-        self.state.lock().clone()
+    /// The number of elements.
+    pub(crate) fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Where the elements are, if the output is ready.
+    pub(crate) fn value(&self) -> Option<Value> {
+        match &*self.state.lock() {
+            State::Ready(value) => Some(Value::clone(value)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self.progress(), Progress::Ready)
     }
 
     pub(crate) fn progress(&self) -> Progress {
@@ -198,7 +218,7 @@ impl Output {
     pub(crate) fn consume(&self) -> Option<Value> {
         let mut state = self.state.lock();
         match std::mem::replace(&mut *state, State::Consumed) {
-            State::Ready(value) => Some(value),
+            State::Ready(value) => Some(*value),
             other => {
                 *state = other;
                 None
@@ -259,7 +279,7 @@ impl Array {
         }
         let stream = Stream::default_of(buffer.memory().device());
         let value = Value { buffer, strides: layout.strides, offset: layout.offset };
-        let output = Output::new(layout.shape, dtype, State::Ready(value));
+        let output = Output::new(layout.shape, dtype, State::Ready(Box::new(value)));
         let node = Node {
             op: Primitive::Data,
             inputs: Mutex::default(),
@@ -268,7 +288,7 @@ impl Array {
             trace: None,
             mark: AtomicU32::new(0),
         };
-        Ok(Array { node: Arc::new(node), output: 0 })
+        Ok(Array { node: NodeRef::new(node), output: 0 })
     }
 
     /// A copy of `data` with the given shape, in row-major order.
@@ -377,31 +397,27 @@ impl Array {
 
     /// True iff the array has data, so that reading it computes nothing.
     pub fn is_evaluated(&self) -> bool {
-        matches!(self.out().state(), State::Ready(_))
+        self.out().is_ready()
     }
 
     /// True iff both handles name the same output of the same node.
     pub fn same(&self, other: &Array) -> bool {
-        self.output == other.output && Arc::ptr_eq(&self.node, &other.node)
+        self.output == other.output && NodeRef::ptr_eq(&self.node, &other.node)
     }
 
     /// A number that tells this array from all others that are alive.
     pub fn id(&self) -> usize {
-        Arc::as_ptr(&self.node).addr() + self.output as usize
+        self.node.address() + self.output as usize
     }
 
     /// Where the elements lie, after evaluation.
     #[track_caller]
     pub(crate) fn value(&self) -> Result<Value> {
         self.eval()?;
-        match self.out().state() {
-            State::Ready(value) => Ok(value),
-            _ => Err(Error::new(
-                ErrorKind::Kernel,
-                self.node.op.name(),
-                "the array's buffer was given to an evaluation that failed",
-            )),
-        }
+        self.out().value().ok_or_else(|| {
+            let message = "the array's buffer was given to an evaluation that failed";
+            Error::new(ErrorKind::Kernel, self.node.op.name(), message)
+        })
     }
 
     /// The buffer and layout of the array, which is evaluated first.

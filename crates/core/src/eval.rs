@@ -6,7 +6,7 @@
 //! When all is done the claimed nodes get their values and let their inputs go; after an error they
 //! are lazy again, and everything else is as it was.
 
-use crate::array::{Array, State, Value};
+use crate::array::{Array, NodeRef, Progress, State, Value};
 use crate::backend::{self, Buffer, Call, Limit, Operand};
 use crate::device::{Device, Stream};
 use crate::dtype::{Dtype, Literal};
@@ -60,10 +60,7 @@ impl Array {
     /// Whatever a step finds wrong in its data, and a lack of memory.
     #[track_caller]
     pub fn eval(&self) -> Result<()> {
-        match self.out().state() {
-            State::Ready(_) => Ok(()),
-            _ => eval(std::slice::from_ref(self)),
-        }
+        if self.out().is_ready() { Ok(()) } else { eval(std::slice::from_ref(self)) }
     }
 }
 
@@ -213,8 +210,8 @@ fn claim(graph: &Graph, event: &Arc<Event>) -> std::result::Result<Vec<NodeId>, 
                 output.set(State::Lazy);
             }
             release(graph, &claimed);
-            return Err(match output.state() {
-                State::Pending(other) => other,
+            return Err(match output.progress() {
+                Progress::Pending(other) => other,
                 _ => {
                     let done = Event::default();
                     done.signal(Ok(()));
@@ -442,7 +439,7 @@ impl Run {
         for &id in &self.claimed {
             let n = &self.graph.nodes[id as usize];
             for (output, value) in n.node.outputs.iter().zip(&mut ready) {
-                output.set(State::Ready(value));
+                output.set(State::Ready(Box::new(value)));
             }
         }
         for &id in &self.claimed {
@@ -522,7 +519,7 @@ impl Run {
         }
         let buffer = value.buffer.clone();
         if n.leaf {
-            let unseen = !n.held && Arc::strong_count(&n.node) == n.edges as usize + 1;
+            let unseen = !n.held && NodeRef::strong_count(&n.node) == n.edges as usize + 1;
             let output = &n.node.outputs[(slot - n.first) as usize];
             return unseen.then(|| output.consume()).flatten().map(|_| buffer);
         }

@@ -24,6 +24,8 @@ struct State {
     running: bool,
     /// True iff the stream has a thread.
     worker: bool,
+    /// How many threads wait until nothing is left to run.
+    waiting: usize,
 }
 
 #[derive(Default)]
@@ -78,9 +80,11 @@ impl Streams {
             return Err(Error::new(ErrorKind::Kernel, "synchronize", message));
         }
         let mut state = queue.state.lock();
+        state.waiting += 1;
         while state.running || !state.jobs.is_empty() {
             queue.changed.wait(&mut state);
         }
+        state.waiting -= 1;
         Ok(())
     }
 }
@@ -95,7 +99,11 @@ impl Queue {
         CURRENT.set(outer);
         let mut state = self.state.lock();
         state.running = false;
-        self.changed.notify_all();
+        // The stream's own thread has nothing to wake up for, unless there are jobs: a program that
+        // has used it lately would pay for a switch of threads with every evaluation.
+        if state.waiting > 0 {
+            self.changed.notify_all();
+        }
         if !state.jobs.is_empty() {
             self.ensure_worker(state);
         }

@@ -7,7 +7,7 @@ const STYLE: &str = "\
 body{font:14px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;color:#1b1f24;background:#fff}\
 h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}p{color:#57606a}\
 svg text{font:12px system-ui,sans-serif;fill:#1b1f24}.code{font-family:ui-monospace,monospace}\
-.slow{fill:#d4a72c}.fast{fill:#4ac26b}.limit{stroke:#cf222e;stroke-dasharray:4 3}\
+.slow{fill:#d4a72c}.fast{fill:#4ac26b}.pays{fill:#8c959f}.limit{stroke:#cf222e;stroke-dasharray:4 3}\
 table{border-collapse:collapse}td,th{text-align:left;padding:.25rem .8rem .25rem 0;vertical-align:top;\
 border-bottom:1px solid #eaeef2}.bad{color:#cf222e;font-weight:600}";
 
@@ -23,7 +23,11 @@ pub(super) fn page(findings: &[Finding]) -> String {
          <h1>The performance guide, claim by claim</h1>\n<p>{}</p>\n",
         escape(&summary(findings))
     );
-    out.push_str("<h2>Slow over fast</h2>\n");
+    let _ = writeln!(
+        out,
+        "<h2>Slow over fast</h2>\n<p>Green: the slow spelling takes at most {LEVEL:.2} of the fast \
+         one's time. Ochre: more. Grey: the fast spelling is other work, which may pay.</p>"
+    );
     ratios(findings, &mut out);
     out.push_str("<h2>Times of both spellings</h2>\n");
     for (f, t) in times(findings) {
@@ -61,7 +65,7 @@ fn ratios(findings: &[Finding], out: &mut String) {
     let height = rows * 20 + 30;
     let _ = writeln!(
         out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1000\" height=\"{height}\" role=\"img\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1120\" height=\"{height}\" role=\"img\" \
          aria-label=\"slow over fast for each pair\">"
     );
     for tick in [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0] {
@@ -76,7 +80,11 @@ fn ratios(findings: &[Finding], out: &mut String) {
     }
     for (i, (f, t)) in times(findings).enumerate() {
         let (one, end) = (place(1.0), place(t.ratio()));
-        let class = if t.ratio() > LEVEL { "slow" } else { "fast" };
+        let class = match t.ratio() {
+            _ if t.pays => "pays",
+            r if r > LEVEL => "slow",
+            _ => "fast",
+        };
         let beyond = if (0.25..=32.0).contains(&t.ratio()) { "" } else { " (beyond the axis)" };
         let _ = writeln!(
             out,

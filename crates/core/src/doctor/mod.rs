@@ -10,6 +10,7 @@
 //! steps, seconds spent tracing or copying, or bytes that the measured throughput turns into
 //! seconds. What costs less than a hundredth of the time is not reported.
 
+mod time;
 mod trace;
 
 use crate::observe::{self, Observation, Place, Planned, Record, What};
@@ -19,6 +20,7 @@ use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Instant;
+pub use time::Time;
 
 /// A loop is something that happens at least this often on one line.
 const LOOP: usize = 8;
@@ -44,6 +46,8 @@ pub enum Waste {
     UnbatchedLoop,
     /// An evaluation whose intermediates take far more memory than its results.
     MemoryPeak,
+    /// Nothing runs while the program makes the next piece of work, again and again.
+    IdleDevice,
 }
 
 impl Waste {
@@ -57,6 +61,7 @@ impl Waste {
             Waste::HostCopies => "host copies in a loop",
             Waste::UnbatchedLoop => "an unbatched loop",
             Waste::MemoryPeak => "a memory peak",
+            Waste::IdleDevice => "an idle device",
         }
     }
 
@@ -78,6 +83,10 @@ impl Waste {
             Waste::MemoryPeak => {
                 "evaluate in parts, drop what is not needed, or checkpoint the function"
             }
+            Waste::IdleDevice => {
+                "compile the function that builds the graph, and start work with async_eval before \
+                 the next piece is prepared"
+            }
         }
     }
 
@@ -91,6 +100,7 @@ impl Waste {
             Waste::HostCopies => "C38, C40",
             Waste::UnbatchedLoop => "C22, C24",
             Waste::MemoryPeak => "C36, C52",
+            Waste::IdleDevice => "C13, C28, C30",
         }
     }
 }
@@ -136,8 +146,8 @@ pub struct Report {
     pub seconds: f64,
     /// How many evaluations it made.
     pub evaluations: usize,
-    /// How much of the time was spent in steps, over all threads.
-    pub in_steps: f64,
+    /// Where all of it went.
+    pub time: Time,
     /// Everything that was recorded.
     pub records: Vec<Record>,
 }
@@ -164,7 +174,7 @@ impl Visit {
 /// What `records` of a program that ran for `seconds` say.
 pub fn report(records: Vec<Record>, seconds: f64) -> Report {
     let steps = steps_of(&records);
-    let in_steps: f64 = steps.values().flatten().map(|s| s.seconds).sum();
+    let time = time::time(&records, seconds);
     let mut findings = Vec::new();
     findings.extend(overheads(&records, &steps));
     findings.extend(traces(&records));
@@ -172,12 +182,13 @@ pub fn report(records: Vec<Record>, seconds: f64) -> Report {
     findings.extend(promotions(&records));
     findings.extend(uploads(&records));
     findings.extend(unbatched(&records, &steps));
+    findings.extend(idle(&time, seconds));
     let least = SHARE * seconds;
     findings.retain(|f| f.seconds >= least);
     findings.extend(memory_peaks(&records));
     findings.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     let evaluations = records.iter().filter(|r| matches!(r.what, What::Evaluation { .. })).count();
-    Report { findings, seconds, evaluations, in_steps, records }
+    Report { findings, seconds, evaluations, time, records }
 }
 
 /// The steps of each evaluation.
@@ -356,6 +367,21 @@ fn unbatched(records: &[Record], steps: &FxHashMap<u64, Vec<&Record>>) -> Vec<Fi
     found.into_values().collect()
 }
 
+/// Lines before which nothing runs again and again, for more than a fifth of the time in all.
+fn idle(time: &Time, seconds: f64) -> impl Iterator<Item = Finding> + '_ {
+    const MUCH: f64 = 0.2;
+    let often = move |(place, times, spent): &&(Option<Place>, usize, f64)| {
+        place.is_some() && *times >= LOOP && *spent >= MUCH * seconds
+    };
+    time.before.iter().filter(often).map(|(place, times, spent)| Finding {
+        waste: Waste::IdleDevice,
+        place: place.clone(),
+        times: *times,
+        seconds: *spent,
+        bytes: 0,
+    })
+}
+
 /// Evaluations that need 256 MB and eight times their results.
 fn memory_peaks(records: &[Record]) -> impl Iterator<Item = Finding> + '_ {
     const LARGE: u64 = 256 << 20;
@@ -377,11 +403,21 @@ fn memory_peaks(records: &[Record]) -> impl Iterator<Item = Finding> + '_ {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let t = &self.time;
         writeln!(
             f,
-            "{:.3} s observed, {:.3} s of it in steps, {} evaluations",
-            self.seconds, self.in_steps, self.evaluations
+            "{:.3} s observed, {} evaluations: {:.3} s in steps, {:.3} s moving bytes, {:.3} s \
+             tracing, {:.3} s around steps, {:.3} s in the program itself",
+            self.seconds, self.evaluations, t.steps, t.moving, t.tracing, t.evaluating, t.program
         )?;
+        // Where the program's own time is too little to explain anything, lines do not matter.
+        let worth = |s: f64| s >= 10.0 * SHARE * self.seconds;
+        for (place, times, seconds) in t.before.iter().filter(|(_, _, s)| worth(*s)).take(3) {
+            match place {
+                Some(place) => writeln!(f, "  {seconds:.3} s of it before {place}, {times} times")?,
+                None => writeln!(f, "  {seconds:.3} s of it after the last call")?,
+            }
+        }
         if self.findings.is_empty() {
             writeln!(f, "nothing to mend")?;
         }
@@ -413,10 +449,15 @@ impl Report {
             })
             .collect();
         format!(
-            "{{\"seconds\": {:e}, \"in_steps\": {:e}, \"evaluations\": {}, \"findings\": [{}]}}",
+            "{{\"seconds\": {:e}, \"evaluations\": {}, \"time\": {{\"steps\": {:e}, \"moving\": {:e}, \
+             \"tracing\": {:e}, \"evaluating\": {:e}, \"program\": {:e}}}, \"findings\": [{}]}}",
             self.seconds,
-            self.in_steps,
             self.evaluations,
+            self.time.steps,
+            self.time.moving,
+            self.time.tracing,
+            self.time.evaluating,
+            self.time.program,
             rows.join(", ")
         )
     }

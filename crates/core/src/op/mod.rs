@@ -195,6 +195,21 @@ pub(crate) trait Rules: Clone + PartialEq + Eq + Hash + Into<Primitive> {
 
 macro_rules! primitives {
     ($($(#[doc = $doc:literal])* $Variant:ident($($path:tt)+),)*) => {
+        primitives!(@enum $($(#[doc = $doc])* $Variant($($path)+),)*);
+        $(primitives!(@from $Variant($($path)+));)*
+    };
+    // Few ops have large params; the others need not have room for them.
+    (@from $Variant:ident(Box<$($path:ident)::+>)) => {
+        impl From<$($path)::+> for Primitive {
+            fn from(op: $($path)::+) -> Primitive { Primitive::$Variant(Box::new(op)) }
+        }
+    };
+    (@from $Variant:ident($($path:tt)+)) => {
+        impl From<$($path)+> for Primitive {
+            fn from(op: $($path)+) -> Primitive { Primitive::$Variant(op) }
+        }
+    };
+    (@enum $($(#[doc = $doc:literal])* $Variant:ident($($path:tt)+),)*) => {
         /// Every op that a backend must run. Backends match it without a wildcard arm.
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         pub enum Primitive {
@@ -202,10 +217,6 @@ macro_rules! primitives {
             Data,
             $($(#[doc = $doc])* $Variant($($path)+),)*
         }
-
-        $(impl From<$($path)+> for Primitive {
-            fn from(op: $($path)+) -> Primitive { Primitive::$Variant(op) }
-        })*
 
         /// Calls a method of [`Rules`] on whichever family the primitive belongs to.
         macro_rules! delegate {
@@ -225,7 +236,7 @@ primitives! {
     /// Evenly spaced values.
     Arange(creation::Arange),
     /// Data that a file or another source holds.
-    Load(creation::Load),
+    Load(Box<creation::Load>),
     /// Conversion to another dtype.
     Cast(cast::Cast),
     /// One row of the unary table.
@@ -247,9 +258,9 @@ primitives! {
     /// A view with permuted axes.
     Transpose(view::Transpose),
     /// A view of regularly spaced elements.
-    Slice(view::Slice),
+    Slice(Box<view::Slice>),
     /// A view with any strides.
-    AsStrided(view::AsStrided),
+    AsStrided(Box<view::AsStrided>),
     /// The same bytes as another dtype.
     Bitcast(view::Bitcast),
     /// A leaf without data, in the graph of a function that is being traced.
@@ -259,19 +270,19 @@ primitives! {
     /// Arrays joined along an axis.
     Concatenate(join::Concatenate),
     /// Slices picked by index arrays.
-    Gather(gather::Gather),
+    Gather(Box<gather::Gather>),
     /// Elements picked along one axis by an index array of the result's shape.
     GatherAxis(gather::GatherAxis),
     /// A slice whose place is an array.
-    DynamicSlice(gather::DynamicSlice),
+    DynamicSlice(Box<gather::DynamicSlice>),
     /// Slices written or joined at places given by index arrays.
     Scatter(scatter::Scatter),
     /// Elements written or joined along one axis at places given by an index array.
     ScatterAxis(scatter::ScatterAxis),
     /// Regularly spaced elements replaced by or joined with others.
-    SliceUpdate(scatter::SliceUpdate),
+    SliceUpdate(Box<scatter::SliceUpdate>),
     /// A slice replaced whose place is an array.
-    DynamicSliceUpdate(scatter::DynamicSliceUpdate),
+    DynamicSliceUpdate(Box<scatter::DynamicSliceUpdate>),
     /// Elements under a mask replaced by consecutive elements of another array.
     MaskedScatter(scatter::MaskedScatter),
     /// Sorted elements along an axis.
@@ -301,7 +312,7 @@ primitives! {
     /// A factorisation of matrices, or a solution of equations.
     Linalg(linalg::Linalg),
     /// A convolution.
-    Conv(conv::Conv),
+    Conv(Box<conv::Conv>),
     /// Outputs of a user's function with transforms of the user's.
     CustomFunction(custom::CustomFunction),
 }

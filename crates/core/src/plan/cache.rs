@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where the words of a key go.
 pub(crate) trait Words {
@@ -124,8 +125,12 @@ impl<'a> Shapes<'a> {
 }
 
 /// The structural key of a graph. Shapes are in it by number: equal ones have equal numbers.
-fn key(graph: &Graph, stage: Stage, enabled: Enabled) -> Vec<u64> {
-    let mut key: KeyWriter = Keyed(Vec::with_capacity(graph.nodes.len() * 8 + 8));
+///
+/// The words go to `room`.
+fn key(graph: &Graph, stage: Stage, enabled: Enabled, mut room: Vec<u64>) -> Vec<u64> {
+    room.clear();
+    room.reserve(graph.nodes.len() * 8 + 8);
+    let mut key: KeyWriter = Keyed(room);
     key.0.push(stage as u64 | u64::from(enabled.0) << 1);
     let mut shapes = Shapes::default();
     let mut streams: Vec<crate::device::Stream> = Vec::new();
@@ -216,7 +221,7 @@ struct Cache {
     entries: FxHashMap<u64, Vec<Entry>>,
     clock: u64,
     words: usize,
-    stats: CacheStats,
+    guard_failures: u64,
     /// How often a known structure was planned anew, by the guard that failed.
     failures: FastMap<String, u64>,
 }
@@ -241,6 +246,8 @@ const MAX_WORDS: usize = 4 << 20;
 const MOST_RECIPES: u32 = 64;
 
 static CACHE: Mutex<Option<Cache>> = Mutex::new(None);
+static HITS: AtomicU64 = AtomicU64::new(0);
+static MISSES: AtomicU64 = AtomicU64::new(0);
 
 /// Which rows of the catalogue of rules may apply, a bit for each.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -287,6 +294,22 @@ pub fn with_only_rules<R>(names: &[&str], f: impl FnOnce() -> R) -> R {
     f()
 }
 
+thread_local! {
+    /// Where the calling thread's last key was: large ones cost more to allocate than to write.
+    static ROOM: std::cell::Cell<Vec<u64>> = const { std::cell::Cell::new(Vec::new()) };
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        /// Keys of more words are not kept.
+        const MOST: usize = 1 << 16;
+        if self.words.capacity() <= MOST {
+            // A thread that ends has nowhere to keep it.
+            let _ = ROOM.try_with(|room| room.set(std::mem::take(&mut self.words)));
+        }
+    }
+}
+
 /// A structural key and its hash.
 struct Key {
     hash: u64,
@@ -295,7 +318,7 @@ struct Key {
 
 impl Key {
     fn of(graph: &Graph, stage: Stage, enabled: Enabled) -> Key {
-        let words = key(graph, stage, enabled);
+        let words = key(graph, stage, enabled, ROOM.take());
         let mut h = rustc_hash::FxHasher::default();
         words.iter().for_each(|&w| h.write_u64(w));
         Key { hash: h.finish(), words }
@@ -393,7 +416,7 @@ fn find(key: &Key, graph: &Graph) -> Result<Known, bool> {
         }
     }
     if let Some(guard) = failed {
-        cache.stats.guard_failures += 1;
+        cache.guard_failures += 1;
         let times = cache.failures.entry(guard.describe(graph)).or_default();
         *times += 1;
     }
@@ -411,11 +434,8 @@ fn insert(key: &Key, known: Known) {
 }
 
 fn count(planned: Planned) {
-    let made = planned != Planned::Found;
-    let mut guard = CACHE.lock();
-    let stats = &mut guard.get_or_insert_default().stats;
-    stats.misses += u64::from(made);
-    stats.hits += u64::from(!made);
+    let counter = if planned == Planned::Found { &HITS } else { &MISSES };
+    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 impl Cache {
@@ -438,10 +458,15 @@ impl Cache {
 /// How often plans were found and made since the process began.
 pub fn stats() -> CacheStats {
     let guard = CACHE.lock();
-    guard.as_ref().map_or_else(CacheStats::default, |c| CacheStats {
-        plans: c.entries.values().flatten().filter(|e| matches!(e.known, Known::Plan(_))).count(),
-        ..c.stats
-    })
+    let plans = |c: &Cache| {
+        c.entries.values().flatten().filter(|e| matches!(e.known, Known::Plan(_))).count()
+    };
+    CacheStats {
+        hits: HITS.load(Ordering::Relaxed),
+        misses: MISSES.load(Ordering::Relaxed),
+        guard_failures: guard.as_ref().map_or(0, |c| c.guard_failures),
+        plans: guard.as_ref().map_or(0, plans),
+    }
 }
 
 /// Why known structures were planned anew since the process began, and how often, most frequent
@@ -457,6 +482,8 @@ pub fn failures() -> Vec<(String, u64)> {
 /// Forgets all plans and sets the counters to zero.
 pub fn clear() {
     *CACHE.lock() = None;
+    HITS.store(0, Ordering::Relaxed);
+    MISSES.store(0, Ordering::Relaxed);
 }
 
 impl Guard {

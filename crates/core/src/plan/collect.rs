@@ -3,12 +3,13 @@
 //! Depth-first order keeps few intermediates alive: everything below one input is finished before
 //! the next input is begun. The walk is iterative, since graphs may be a million nodes deep.
 
-use crate::array::{Array, Node, Progress, State, Value};
+use crate::array::{Array, NodeRef, Progress, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::eval::Event;
 use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -29,11 +30,13 @@ pub(crate) struct Graph {
     pub(crate) pending: Vec<Arc<Event>>,
     /// Nodes that a rule made unnecessary. They stay alive, since the counts of handles on the
     /// other nodes include theirs.
-    pub(crate) retired: Vec<Arc<Node>>,
+    pub(crate) retired: Vec<NodeRef>,
+    /// Bytes of all outputs of nodes that are no leaves.
+    pub(crate) bytes: usize,
 }
 
 pub(crate) struct GraphNode {
-    pub(crate) node: Arc<Node>,
+    pub(crate) node: NodeRef,
     pub(crate) inputs: SmallVec<[Slot; 2]>,
     /// The first of the node's slots; output `i` has slot `first + i`.
     pub(crate) first: Slot,
@@ -78,10 +81,8 @@ impl Graph {
     /// The value of a leaf's slot.
     pub(crate) fn leaf_value(&self, slot: Slot) -> Result<Value> {
         let n = self.of(slot);
-        match n.node.outputs[(slot - n.first) as usize].state() {
-            State::Ready(value) => Ok(value),
-            _ => Err(lost(n.node.op.name())),
-        }
+        let value = n.node.outputs[(slot - n.first) as usize].value();
+        value.ok_or_else(|| lost(n.node.op.name()))
     }
 }
 
@@ -104,103 +105,166 @@ impl Numbers {
             .map_or_else(|| Numbers::Table(Default::default()), |_turn| Numbers::Marks { _turn })
     }
 
-    /// The number of a node in `graph`. A mark of an earlier walk names another node.
-    fn get(&self, graph: &Graph, node: &Arc<Node>) -> Option<NodeId> {
+    /// The number of a node among those that were found. A mark of an earlier walk names another
+    /// node, or none.
+    fn get(&self, found: &[Found], node: &NodeRef) -> Option<u32> {
         match self {
             Numbers::Marks { .. } => {
                 let id = node.mark.load(Ordering::Relaxed);
-                graph
-                    .nodes
-                    .get(id as usize)
-                    .is_some_and(|n| Arc::ptr_eq(&n.node, node))
-                    .then_some(id)
+                let here = found.get(id as usize)?.address == node.address();
+                here.then_some(id)
             }
-            Numbers::Table(ids) => ids.get(&Arc::as_ptr(node).addr()).copied(),
+            Numbers::Table(ids) => ids.get(&node.address()).copied(),
         }
     }
 
-    fn set(&mut self, node: &Arc<Node>, id: NodeId) {
+    fn set(&mut self, node: &NodeRef, id: u32) {
         match self {
             Numbers::Marks { .. } => node.mark.store(id, Ordering::Relaxed),
             Numbers::Table(ids) => {
-                ids.insert(Arc::as_ptr(node).addr(), id);
+                ids.insert(node.address(), id);
             }
         }
+    }
+}
+
+/// A node that the walk has met.
+struct Found {
+    address: usize,
+    /// The node, until the walk enters it.
+    node: Option<NodeRef>,
+    /// Its number in the graph and its first slot, once everything below it has one.
+    id: NodeId,
+    first: Slot,
+    /// How many edges lead to it so far.
+    edges: u32,
+    /// How many handles there were when the walk entered it; one was the walk's own.
+    handles: u32,
+    /// True iff an active trace needs it.
+    traced: bool,
+}
+
+/// A node some of whose inputs the walk has yet to enter.
+struct Frame {
+    node: NodeRef,
+    place: u32,
+    /// Its edges, and the next one to follow.
+    edges: Range<usize>,
+    next: usize,
+}
+
+/// A walk that enters each node once, and takes its list of inputs once.
+struct Walk {
+    graph: Graph,
+    numbers: Numbers,
+    found: Vec<Found>,
+    /// The inputs of the nodes entered so far: which node that was found, and which output.
+    edges: Vec<(u32, u32)>,
+    frames: Vec<Frame>,
+}
+
+impl Walk {
+    fn number(&mut self, node: &NodeRef) -> u32 {
+        if let Some(place) = self.numbers.get(&self.found, node) {
+            return place;
+        }
+        let place = self.found.len() as u32;
+        self.numbers.set(node, place);
+        let (address, node) = (node.address(), Some(node.clone()));
+        let (id, first, edges, handles, traced) = (0, 0, 0, 0, false);
+        self.found.push(Found { address, node, id, first, edges, handles, traced });
+        place
+    }
+
+    /// Lists the inputs of a node that was found; nothing if the walk was there.
+    fn enter(&mut self, place: u32) -> Result<()> {
+        let found = &mut self.found[place as usize];
+        let Some(node) = found.node.take() else { return Ok(()) };
+        found.handles = NodeRef::strong_count(&node) as u32;
+        found.traced = node.trace.as_ref().is_some_and(|t| t.is_active());
+        let leaf = match node.outputs[0].progress() {
+            Progress::Lazy => false,
+            Progress::Ready => true,
+            Progress::Pending(event) => {
+                self.graph.pending.push(event);
+                true
+            }
+            Progress::Consumed => return Err(lost(node.op.name())),
+        };
+        if leaf {
+            self.leave(node, place, 0..0, true);
+            return Ok(());
+        }
+        if matches!(node.op, crate::op::Primitive::Placeholder(_)) {
+            return Err(crate::transform::evaluated_inside_trace());
+        }
+        let start = self.edges.len();
+        node.with_inputs(|inputs| {
+            for input in inputs {
+                let child = self.number(&input.node);
+                self.found[child as usize].edges += 1;
+                self.edges.push((child, input.output));
+            }
+        });
+        let edges = start..self.edges.len();
+        if edges.is_empty() {
+            self.leave(node, place, edges, false);
+        } else {
+            self.frames.push(Frame { node, place, next: start, edges });
+        }
+        Ok(())
+    }
+
+    /// Gives a node its number, when all below it have theirs.
+    fn leave(&mut self, node: NodeRef, place: u32, edges: Range<usize>, leaf: bool) {
+        let slot = |&(child, output): &(u32, u32)| self.found[child as usize].first + output;
+        let inputs = self.edges[edges].iter().map(slot).collect();
+        let found = &mut self.found[place as usize];
+        (found.id, found.first) = (self.graph.nodes.len() as NodeId, self.graph.slots() as Slot);
+        self.graph.push(node, inputs, leaf);
     }
 }
 
 /// The graph below `outputs`.
 pub(crate) fn collect(outputs: &[Array]) -> Result<Graph> {
-    let mut graph = Graph::default();
-    let mut numbers = Numbers::new();
-    // Nodes to visit, and whether their inputs have been.
-    let mut stack: Vec<(Arc<Node>, bool)> = Vec::with_capacity(64);
-    for output in outputs.iter().rev() {
-        stack.push((output.node.clone(), false));
-    }
-    while let Some((node, expanded)) = stack.pop() {
-        if numbers.get(&graph, &node).is_some() {
-            continue;
-        }
-        let mut leaf = false;
-        if !expanded {
-            match node.outputs[0].progress() {
-                Progress::Lazy => {}
-                Progress::Ready => leaf = true,
-                Progress::Pending(event) => {
-                    graph.pending.push(event);
-                    leaf = true;
-                }
-                Progress::Consumed => return Err(lost(node.op.name())),
-            }
-            if !leaf {
-                if matches!(node.op, crate::op::Primitive::Placeholder(_)) {
-                    return Err(crate::transform::evaluated_inside_trace());
-                }
-                let place = stack.len();
-                node.with_inputs(|inputs| {
-                    for input in inputs.iter().rev() {
-                        if numbers.get(&graph, &input.node).is_none() {
-                            stack.push((input.node.clone(), false));
-                        }
-                    }
-                });
-                if stack.len() > place {
-                    stack.insert(place, (node, true));
-                    continue;
-                }
-            }
-        }
-        let mut inputs = SmallVec::new();
-        if !leaf {
-            node.with_inputs(|list| {
-                for input in list {
-                    if let Some(id) = numbers.get(&graph, &input.node) {
-                        let n = &mut graph.nodes[id as usize];
-                        n.edges += 1;
-                        inputs.push(n.first + input.output);
-                    }
-                }
-            });
-        }
-        numbers.set(&node, graph.nodes.len() as NodeId);
-        graph.push(node, inputs, leaf);
-    }
+    let mut walk = Walk {
+        graph: Graph::default(),
+        numbers: Numbers::new(),
+        found: Vec::with_capacity(16),
+        edges: Vec::with_capacity(32),
+        frames: Vec::with_capacity(16),
+    };
     for output in outputs {
-        if let Some(id) = numbers.get(&graph, &output.node) {
-            graph.outputs.push(graph.nodes[id as usize].first + output.output);
+        let place = walk.number(&output.node);
+        walk.enter(place)?;
+        while let Some(frame) = walk.frames.last_mut() {
+            if frame.next < frame.edges.end {
+                let (child, _) = walk.edges[frame.next];
+                frame.next += 1;
+                walk.enter(child)?;
+            } else if let Some(done) = walk.frames.pop() {
+                walk.leave(done.node, done.place, done.edges, false);
+            }
         }
+        let slot = walk.found[place as usize].first + output.output;
+        walk.graph.outputs.push(slot);
     }
-    for n in &mut graph.nodes {
+    let Walk { mut graph, found, .. } = walk;
+    for f in &found {
+        let n = &mut graph.nodes[f.id as usize];
+        n.edges = f.edges;
         // One handle is the graph's own; each edge is one in the user's inputs.
-        n.held = Arc::strong_count(&n.node) > n.edges as usize + 1
-            || n.node.trace.as_ref().is_some_and(|t| t.is_active());
+        n.held = f.handles > f.edges + 1 || f.traced;
     }
     Ok(graph)
 }
 
 impl Graph {
-    pub(crate) fn push(&mut self, node: Arc<Node>, inputs: SmallVec<[Slot; 2]>, leaf: bool) {
+    pub(crate) fn push(&mut self, node: NodeRef, inputs: SmallVec<[Slot; 2]>, leaf: bool) {
+        if !leaf {
+            let bytes = node.outputs.iter().map(|o| o.len().saturating_mul(o.dtype.size()));
+            self.bytes = bytes.fold(self.bytes, usize::saturating_add);
+        }
         let first = self.node_of.len() as Slot;
         let id = self.nodes.len() as NodeId;
         self.node_of.extend(std::iter::repeat_n(id, node.outputs.len()));

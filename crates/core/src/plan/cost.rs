@@ -6,7 +6,7 @@
 use super::collect::{Graph, NodeId, Slot, collect};
 use super::tape::{Extent, Instr};
 use super::{Plan, Step, TapeWork, Work};
-use crate::array::{Array, State};
+use crate::array::{Array, NodeRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::op::Primitive;
 use crate::shape::{Layout, contiguous_strides};
@@ -82,10 +82,7 @@ pub fn estimate(outputs: &[Array]) -> Result<Estimate> {
 /// in use now.
 pub(crate) fn check(graph: &Graph, plan: &Plan, active: usize, limit: usize) -> Result<()> {
     // Every slot at once is the most that a plan can take; most plans pass without a walk.
-    let most: usize = (0..graph.slots() as Slot)
-        .filter(|&s| !graph.of(s).leaf)
-        .fold(active, |sum, s| sum.saturating_add(size(graph, s) as usize));
-    if most <= limit {
+    if active.saturating_add(graph.bytes) <= limit {
         return Ok(());
     }
     let estimate = walk(graph, plan).1;
@@ -180,9 +177,9 @@ impl Walk<'_> {
         }
         let n = self.graph.of(slot);
         let shape = self.graph.shape(slot);
-        let layout = match n.node.outputs[(slot - n.first) as usize].state() {
-            State::Ready(v) => Layout { shape: shape.into(), strides: v.strides, offset: v.offset },
-            _ => Layout::contiguous(shape),
+        let layout = match n.node.outputs[(slot - n.first) as usize].value() {
+            Some(v) => Layout { shape: shape.into(), strides: v.strides, offset: v.offset },
+            None => Layout::contiguous(shape),
         };
         let buffer = self.new_memory(size(self.graph, slot), true);
         self.put(slot, buffer, layout.clone());
@@ -215,12 +212,10 @@ impl Walk<'_> {
             && memory.bytes == bytes
             && memory.slots == 1;
         let unseen = || {
-            let handles = std::sync::Arc::strong_count(&n.node) == n.edges as usize + 1;
-            let alone = match n.node.outputs[(donor - n.first) as usize].state() {
-                // The state's own handle and the copy that was just made.
-                State::Ready(v) => v.buffer.handles() == 2,
-                _ => false,
-            };
+            let handles = NodeRef::strong_count(&n.node) == n.edges as usize + 1;
+            // The state's own handle and the copy that was just made.
+            let value = n.node.outputs[(donor - n.first) as usize].value();
+            let alone = value.is_some_and(|v| v.buffer.handles() == 2);
             !n.held && handles && alone
         };
         (whole && (!n.leaf || unseen())).then_some(place.buffer)

@@ -16,10 +16,7 @@ pub fn dot(outputs: &[Array], names: &[(String, Array)]) -> Result<String> {
     let graph = collect(outputs)?;
     let mut unnamed = 0;
     let mut name = |slot: Slot| {
-        let n = graph.of(slot);
-        let given = names
-            .iter()
-            .find(|(_, x)| std::sync::Arc::ptr_eq(&x.node, &n.node) && x.output == slot - n.first);
+        let given = names.iter().find(|(_, x)| x.same(&graph.array(slot)));
         let name = given.map_or_else(
             || {
                 unnamed += 1;

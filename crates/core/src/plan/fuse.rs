@@ -14,8 +14,8 @@ use super::collect::{Graph, GraphNode, NodeId, Slot};
 use super::rewrite::Rewritten;
 use super::tape::{Extent, Instr, Tape, TapeValue, ValueId};
 use super::{LoadFrom, Plan, Step, TapeWork, Work};
-use crate::op::Primitive;
 use crate::op::identity::Identity;
+use crate::op::{BinaryOp, Primitive, ReduceOp, UnaryOp};
 use smallvec::SmallVec;
 
 /// The most members of a group: bounds the slots that an executor needs, and the size of sources.
@@ -671,6 +671,13 @@ impl TapeBuilder<'_> {
             operands.push(self.operand(input, frame, row));
         }
         let value = match instr(&n.node.op, &operands) {
+            Some(Instr::Binary(BinaryOp::Divide, e, sum)) if self.is_softmax(e, sum) => {
+                let dtype = self.tape.values[sum as usize].dtype;
+                let inverse = Instr::Unary(UnaryOp::Reciprocal, sum);
+                let inverse = self.push(inverse, dtype, Extent::Row);
+                let product = Instr::Binary(BinaryOp::Multiply, e, inverse);
+                self.push(product, fuser.graph.dtype(slot), Extent::Full)
+            }
             Some(instr) => {
                 let extent = if row { Extent::Row } else { Extent::Full };
                 self.push(instr, fuser.graph.dtype(slot), extent)
@@ -678,6 +685,18 @@ impl TapeBuilder<'_> {
             None => operands[0],
         };
         self.values.insert(slot, value);
+    }
+
+    /// True iff `e / sum` is a softmax: `sum` is at least 1 then, and has a reciprocal, with which a
+    /// row is multiplied in less time than it is divided.
+    fn is_softmax(&self, e: ValueId, sum: ValueId) -> bool {
+        let instr = |v: ValueId| self.tape.values[v as usize].instr;
+        if instr(sum) != Instr::Reduce(ReduceOp::Sum, e) {
+            return false;
+        }
+        let Instr::Unary(UnaryOp::Exp, exponent) = instr(e) else { return false };
+        let Instr::Binary(BinaryOp::Subtract, x, top) = instr(exponent) else { return false };
+        instr(top) == Instr::Reduce(ReduceOp::Max, x)
     }
 
     /// The value of a node that is computed again here, for a reader whose frame is the shape of

@@ -9,7 +9,7 @@
 use super::Tracing;
 use super::trace::{Dependents, outputs_of};
 use super::tree::{Argument, Tree, leaf_name};
-use crate::array::{Array, Node};
+use crate::array::{Array, Node, NodeRef};
 use crate::device::{current_stream, with_stream};
 use crate::dtype::Literal;
 use crate::error::{Error, Result};
@@ -17,8 +17,8 @@ use crate::op::custom::Transform;
 use crate::op::{Derivative, Partial, Primitive, conjugated, like};
 use crate::shape::{Shape, show};
 use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
-use std::sync::Arc;
+use smallvec::{SmallVec, smallvec};
+use std::collections::hash_map::Entry;
 
 /// Tangents or cotangents by the number of their array.
 type Duals = FxHashMap<usize, Array>;
@@ -346,7 +346,7 @@ fn push_forward(graph: &Dependents, duals: &mut Duals) -> Result<()> {
 }
 
 fn push_node(
-    node: &Arc<Node>,
+    node: &NodeRef,
     inputs: &[Array],
     outputs: &[Array],
     tangents: &[Option<Array>],
@@ -443,7 +443,7 @@ fn pull_back(graph: &Dependents, duals: &mut Duals) -> Result<()> {
                 if let Some(ct) = ct
                     && wanted
                 {
-                    accumulate(duals, x, fit(&ct, x)?)?;
+                    accumulate(duals, x, fit(ct, x)?)?;
                 }
             }
             Ok(())
@@ -453,16 +453,23 @@ fn pull_back(graph: &Dependents, duals: &mut Duals) -> Result<()> {
 }
 
 fn accumulate(duals: &mut Duals, x: &Array, ct: Array) -> Result<()> {
-    let sum = match duals.get(&x.id()) {
-        Some(other) => other.add(&ct)?,
-        None => ct,
-    };
-    duals.insert(x.id(), sum);
+    match duals.entry(x.id()) {
+        Entry::Occupied(mut sum) => {
+            let both = sum.get().add(&ct)?;
+            sum.insert(both);
+        }
+        Entry::Vacant(place) => {
+            place.insert(ct);
+        }
+    }
     Ok(())
 }
 
 /// `ct` summed back over the axes along which `x` was repeated, in `x`'s dtype.
-fn fit(ct: &Array, x: &Array) -> Result<Array> {
+fn fit(ct: Array, x: &Array) -> Result<Array> {
+    if ct.shape() == x.shape() && ct.dtype() == x.dtype() {
+        return Ok(ct);
+    }
     let lead = ct.ndim().saturating_sub(x.ndim());
     let mut axes: Vec<i64> = (0..lead as i64).collect();
     if ct.ndim() >= x.ndim() {
@@ -472,7 +479,7 @@ fn fit(ct: &Array, x: &Array) -> Result<Array> {
             }
         }
     }
-    let mut out = if axes.is_empty() { ct.clone() } else { ct.sum(Some(&axes), true)? };
+    let mut out = if axes.is_empty() { ct } else { ct.sum(Some(&axes), true)? };
     if lead > 0 {
         let shape: Shape = out.shape()[lead..].into();
         out = out.reshape(&shape)?;
@@ -482,15 +489,15 @@ fn fit(ct: &Array, x: &Array) -> Result<Array> {
 }
 
 fn pull_node(
-    node: &Arc<Node>,
+    node: &NodeRef,
     inputs: &[Array],
     outputs: &[Array],
     cotangents: &[Option<Array>],
     wanted: &[bool],
-) -> Result<Vec<Option<Array>>> {
+) -> Result<List> {
     let op = &node.op;
     let linear = |places: &[usize]| {
-        let mut results = vec![None; inputs.len()];
+        let mut results: List = smallvec![None; inputs.len()];
         for place in 0..inputs.len() {
             if wanted[place] && (places.is_empty() || places.contains(&place)) {
                 results[place] = op.transpose(place, inputs, outputs, cotangents)?;
@@ -499,18 +506,18 @@ fn pull_node(
         Ok(results)
     };
     match op.derivative() {
-        Derivative::Zero => Ok(Vec::new()),
+        Derivative::Zero => Ok(List::new()),
         Derivative::Partials => {
-            let Some(ct) = &cotangents[0] else { return Ok(Vec::new()) };
+            let Some(ct) = &cotangents[0] else { return Ok(List::new()) };
             let partials = op.partials(inputs, &outputs[0])?;
-            let mut results = Vec::with_capacity(inputs.len());
+            let mut results = List::with_capacity(inputs.len());
             for ((x, partial), &wanted) in inputs.iter().zip(partials).zip(wanted) {
                 results.push(match partial {
                     _ if !wanted => None,
                     Partial::Zero => None,
                     Partial::One => Some(ct.clone()),
                     // Summing back first negates fewer elements.
-                    Partial::Minus => Some(fit(ct, x)?.negative()?),
+                    Partial::Minus => Some(fit(ct.clone(), x)?.negative()?),
                     Partial::Of(p) => Some(scale(ct, &conjugated(&p)?)?),
                     Partial::Where(mask) => Some(mask.select(ct, &like(ct, 0.0))?),
                 });
@@ -519,10 +526,10 @@ fn pull_node(
         }
         Derivative::Linear(places) => linear(places),
         Derivative::Bilinear(a, b) => linear(&[a, b]),
-        Derivative::Custom => op.vjp(inputs, outputs, cotangents, wanted),
+        Derivative::Custom => op.vjp(inputs, outputs, cotangents, wanted).map(List::from_vec),
         Derivative::Composed => {
             if let Some(found) = op.fused_vjp(inputs, outputs, cotangents, wanted)? {
-                return Ok(found);
+                return Ok(List::from_vec(found));
             }
             let composed = op.compose(inputs)?;
             let sources: Vec<Array> = (inputs.iter().zip(wanted))

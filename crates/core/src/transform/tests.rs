@@ -3,7 +3,7 @@
 
 use super::trace::outputs_of;
 use super::*;
-use crate::array::Node;
+use crate::array::NodeRef;
 use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::op::{BinaryOp, Primitive, ReduceOp, UnaryOp};
@@ -101,7 +101,7 @@ fn binary(op: BinaryOp, x: f64, y: f64) -> f64 {
     }
 }
 
-fn interpret(node: &Arc<Node>, values: &mut Values) {
+fn interpret(node: &NodeRef, values: &mut Values) {
     let inputs = node.inputs();
     let outputs = outputs_of(node);
     let shape = outputs[0].shape().to_vec();

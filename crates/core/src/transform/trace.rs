@@ -4,7 +4,7 @@
 //! Both are iterative and linear in the number of nodes and edges.
 
 use super::{Trace, Tracing};
-use crate::array::{Array, Node};
+use crate::array::{Array, NodeRef, Progress};
 use crate::device::Stream;
 use crate::error::{Error, ErrorKind, Result};
 use crate::op::custom::Transform;
@@ -13,18 +13,13 @@ use crate::shape::show;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// The nodes that lie on paths from `sources` to some outputs, inputs before users.
 pub(crate) struct Dependents {
-    pub(crate) nodes: Vec<Arc<Node>>,
+    pub(crate) nodes: Vec<NodeRef>,
     /// For each visited node whether it depends on a source.
     depends: FxHashMap<usize, bool>,
     sources: FxHashSet<usize>,
-}
-
-fn address(node: &Arc<Node>) -> usize {
-    Arc::as_ptr(node).addr()
 }
 
 impl Dependents {
@@ -37,31 +32,32 @@ impl Dependents {
     ) -> Dependents {
         let mut graph = Dependents {
             nodes: Vec::new(),
-            depends: FxHashMap::default(),
+            // Most functions are small, and a table that grows is written several times.
+            depends: FxHashMap::with_capacity_and_hasher(28, Default::default()),
             sources: sources.iter().map(Array::id).collect(),
         };
-        let mut stack: Vec<(Arc<Node>, bool)> = Vec::new();
+        let mut stack: Vec<(NodeRef, bool)> = Vec::new();
         for output in outputs {
             graph.visit(output, &mut stack);
             while let Some((node, expanded)) = stack.pop() {
-                let edges = edges(&node, transform);
                 if !expanded {
-                    if graph.depends.contains_key(&address(&node)) {
+                    if graph.depends.contains_key(&node.address()) {
                         continue;
                     }
-                    graph.depends.insert(address(&node), false);
+                    graph.depends.insert(node.address(), false);
                     stack.push((node.clone(), true));
                     node.with_inputs(|inputs| {
-                        for input in inputs[edges].iter().rev() {
+                        for input in inputs[edges(&node.op, inputs, transform)].iter().rev() {
                             graph.visit(input, &mut stack);
                         }
                     });
                     continue;
                 }
-                let mut depends = false;
-                node.with_inputs(|inputs| depends = inputs[edges].iter().any(|x| graph.has(x)));
+                let depends = node.with_inputs(|inputs| {
+                    inputs[edges(&node.op, inputs, transform)].iter().any(|x| graph.has(x))
+                });
                 if depends {
-                    graph.depends.insert(address(&node), true);
+                    graph.depends.insert(node.address(), true);
                     graph.nodes.push(node);
                 }
             }
@@ -71,11 +67,11 @@ impl Dependents {
 
     /// Schedules the node of `x`, unless it is a source, was seen, or cannot depend on a source: a
     /// node that does belongs to a trace that is still active.
-    fn visit(&self, x: &Array, stack: &mut Vec<(Arc<Node>, bool)>) {
+    fn visit(&self, x: &Array, stack: &mut Vec<(NodeRef, bool)>) {
         let traced = x.node.trace.as_ref().is_some_and(|t| t.is_active());
         if traced
             && !self.sources.contains(&x.id())
-            && !self.depends.contains_key(&address(&x.node))
+            && !self.depends.contains_key(&x.node.address())
         {
             stack.push((x.node.clone(), false));
         }
@@ -84,13 +80,13 @@ impl Dependents {
     /// True iff `x` is a source or depends on one.
     pub(crate) fn has(&self, x: &Array) -> bool {
         self.sources.contains(&x.id())
-            || self.depends.get(&address(&x.node)).copied().unwrap_or(false)
+            || self.depends.get(&x.node.address()).copied().unwrap_or(false)
     }
 
     /// Lets evaluated nodes drop their inputs, after the trace has ended.
     pub(crate) fn release(&self) {
         for node in &self.nodes {
-            if node.outputs.iter().all(|o| matches!(o.state(), crate::array::State::Ready(_))) {
+            if node.outputs.iter().all(|o| o.is_ready()) {
                 node.detach();
             }
         }
@@ -99,19 +95,17 @@ impl Dependents {
 
 /// The inputs through which `transform` goes on: those of a custom function whose transform the
 /// user wrote are its primals only.
-fn edges(node: &Node, transform: Option<Transform>) -> Range<usize> {
-    let mut count = 0;
-    node.with_inputs(|inputs| count = inputs.len());
-    match (&node.op, transform) {
+fn edges(op: &Primitive, inputs: &[Array], transform: Option<Transform>) -> Range<usize> {
+    match (op, transform) {
         (Primitive::CustomFunction(op), Some(t)) if op.rules.overrides(t) => {
-            op.outputs.min(count)..count
+            op.outputs.min(inputs.len())..inputs.len()
         }
-        _ => 0..count,
+        _ => 0..inputs.len(),
     }
 }
 
 /// The outputs of a node.
-pub(crate) fn outputs_of(node: &Arc<Node>) -> SmallVec<[Array; 1]> {
+pub(crate) fn outputs_of(node: &NodeRef) -> SmallVec<[Array; 1]> {
     (0..node.outputs.len() as u32).map(|output| Array { node: node.clone(), output }).collect()
 }
 
@@ -183,7 +177,7 @@ impl Slots {
 
 /// The nodes that make `x` from nothing, inputs first, if it is a constant or a view of one that
 /// has not been evaluated. A replay makes them anew, so that the planner can fold them into steps.
-fn regenerated(x: &Array) -> Option<Vec<Arc<Node>>> {
+fn regenerated(x: &Array) -> Option<Vec<NodeRef>> {
     const LONGEST: usize = 8;
     let mut chain = vec![x.node.clone()];
     while chain.len() <= LONGEST {
@@ -194,7 +188,7 @@ fn regenerated(x: &Array) -> Option<Vec<Arc<Node>>> {
                 return Some(chain);
             }
             Primitive::Broadcast(_) | Primitive::Reshape(_) | Primitive::Cast(_)
-                if matches!(node.outputs[0].state(), crate::array::State::Lazy) =>
+                if matches!(node.outputs[0].progress(), Progress::Lazy) =>
             {
                 chain.push(node.inputs().first()?.node.clone());
             }
@@ -213,7 +207,7 @@ impl Traced {
             slots.add(x);
         }
         // Inputs of the graph's nodes that the graph does not make are constants or captured.
-        let mut constants: Vec<Arc<Node>> = Vec::new();
+        let mut constants: Vec<NodeRef> = Vec::new();
         let mut known: FxHashSet<usize> = FxHashSet::default();
         let mut outside = |x: &Array, slots: &mut Slots| {
             if graph.has(x) || known.contains(&x.id()) {
@@ -222,7 +216,7 @@ impl Traced {
             match regenerated(x) {
                 Some(chain) => {
                     for node in chain {
-                        if known.insert(address(&node)) {
+                        if known.insert(node.address()) {
                             constants.push(node);
                         }
                     }

@@ -101,6 +101,20 @@ fn an_unbatched_loop() -> Result<()> {
 }
 
 #[test]
+fn all_time_is_accounted_for() -> Result<()> {
+    let (_, _, report) = visit(|| {
+        let x = Array::ones(&[256, 256], Dtype::F32)?;
+        (0..20).try_for_each(|_| x.matmul(&x)?.eval())?;
+        Ok(0)
+    })?;
+    let t = &report.time;
+    let sum = t.steps + t.moving + t.tracing + t.evaluating + t.program;
+    assert!((sum - report.seconds).abs() < 1e-6 * report.seconds.max(1.0), "{report}");
+    assert!(t.steps > 0.0, "{report}");
+    Ok(())
+}
+
+#[test]
 fn a_clean_program_is_left_alone() -> Result<()> {
     let (mut w, x) = (Array::ones(&[512, 512], Dtype::F32)?, Array::ones(&[512, 512], Dtype::F32)?);
     eval::eval(&[w.clone(), x.clone()])?;

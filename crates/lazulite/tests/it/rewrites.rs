@@ -5,7 +5,7 @@ use lazulite::plan::{explain, without_rules};
 use lazulite::prelude::*;
 use lazulite::quantized::{QuantFormat, QuantMode};
 use lazulite::random;
-use lazulite::transform::vjp_arrays;
+use lazulite::transform::{grad, vjp_arrays};
 
 type Inputs = Vec<Array>;
 type Body = fn(&[Array]) -> Result<Array>;
@@ -280,6 +280,14 @@ fn each(i: &[Array], f: fn(&[Array], i64) -> Result<Array>) -> Result<Vec<Array>
     (0..i[1].shape()[0] as i64).map(|j| f(i, j)).collect()
 }
 
+/// The gradient of the loss of each item.
+fn gradients(i: &[Array]) -> Result<Vec<Array>> {
+    each(i, |i, j| {
+        let (x, y) = (row(&i[1], j)?, row(&i[2], j)?);
+        grad(move |w: Array| loss(&w, &x, &y))(i[0].clone())
+    })
+}
+
 #[test]
 fn loops_over_items_are_batches() -> Result<()> {
     fn wxy() -> Result<Inputs> {
@@ -304,12 +312,41 @@ fn loops_over_items_are_batches() -> Result<()> {
             let rows = each(i, |i, j| (row(&i[1], j)? * (j as f64 + 0.5)).exp())?;
             Array::stack(&rows, 1)
         }),
+        case("gradients", "batch_loop", |i| Array::stack(&gradients(i)?, 0)),
         case("a sum of losses", "batch_sum", |i| {
             let losses = each(i, |i, j| loss(&i[0], &row(&i[1], j)?, &row(&i[2], j)?))?;
             losses.iter().try_fold(Array::scalar(0.0f32), |sum, x| Ok(sum + x))
         }),
     ];
-    cases.iter().try_for_each(check)
+    cases.iter().try_for_each(check)?;
+    // What all items share is not copied for each of them.
+    let all = Array::stack(&gradients(&wxy()?)?, 0)?;
+    let plan = explain(&[all])?;
+    assert!(plan.contains("[batch_loop]") && !plan.contains("concatenate"), "{plan}");
+    Ok(())
+}
+
+#[test]
+fn a_softmax_by_hand_divides_once_for_each_row() -> Result<()> {
+    let x = normal(&[6, 40], 1)? * 3.0;
+    x.eval()?;
+    let plan = explain(&[softmax(&x)?])?;
+    assert!(plan.contains("reciprocal") && !plan.contains("divide"), "{plan}");
+    let one = without_rules(|| -> Result<Array> {
+        let y = softmax(&x)?;
+        y.eval()?;
+        Ok(y)
+    })?;
+    // Reciprocal, product and quotient round by half a unit each; the sums of 40 terms may join in
+    // another order.
+    let (a, b) = (softmax(&x)?.to_vec::<f32>()?, one.to_vec::<f32>()?);
+    let off = |(a, b): (&f32, &f32)| (a - b).abs() / (b * f32::EPSILON);
+    assert!(a.iter().zip(&b).map(off).fold(0.0, f32::max) <= 6.0);
+    // A sum that may be as small as the least numbers has no reciprocal.
+    let e = x.exp()?;
+    let plan = explain(&[&e / e.sum(Some(&[-1]), true)?])?;
+    assert!(plan.contains("divide"), "{plan}");
+    Ok(())
 }
 
 #[test]

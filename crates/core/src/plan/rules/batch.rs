@@ -10,6 +10,7 @@ use super::site::Site;
 use super::{Found, Rule};
 use crate::array::Array;
 use crate::error::Result;
+use crate::op::identity::Identity;
 use crate::op::view::Slice;
 use crate::op::{BinaryOp, Primitive, ReduceOp};
 use crate::plan::cache::FastMap;
@@ -231,7 +232,7 @@ impl Lockstep<'_, '_> {
                 | Primitive::Reshape(_)
                 | Primitive::Transpose(_)
                 | Primitive::Slice(_)
-                | Primitive::Identity(crate::op::identity::Identity::StopGradient)
+                | Primitive::Identity(Identity::StopGradient | Identity::Alias)
                 | Primitive::Concatenate(_)
                 | Primitive::GatherAxis(_)
                 | Primitive::Gather(_)
@@ -289,7 +290,7 @@ impl Lockstep<'_, '_> {
         step[axis] = if len == 1 { by } else { 1 };
         shape[axis] = items.len() * len;
         let op = Slice { start: first.start.clone(), step, shape, ends: first.ends };
-        let whole = Array::apply(op, &[site.array(source)])?;
+        let whole = site.array(source).slice_by(op)?;
         let mut apart: Shape = first.shape.clone();
         apart.insert(axis, items.len());
         Ok(Some(Batch::Made(whole.reshape(&apart)?, Some(axis))))

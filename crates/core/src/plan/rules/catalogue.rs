@@ -59,7 +59,8 @@ catalogue! {
     "fuse_rows": "softmax, log-softmax, logsumexp, cross-entropy, rms, layer, group and batch norms, \
         mean and variance, written by hand or called" =>
         "one pass over each row with all its reductions";
-        "equal; half types accumulate in float32 and round once";
+        "equal, but a softmax is multiplied by the reciprocal of its sum, within 1.5 units in the last \
+        place; half types accumulate in float32 and round once";
         "C16, C17, C18, C19, C46, C47, C48";
     "fuse_siblings": "several reductions or functions of one array: `x.sum(-1), x.max(-1)`" =>
         "one pass that reads it once";

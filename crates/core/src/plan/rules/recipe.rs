@@ -1,7 +1,7 @@
 //! What the rules made of a graph, kept so that the next graph that is equal in all that they looked
 //! at becomes the same one without asking them again.
 
-use crate::array::{Array, Inputs, Node};
+use crate::array::{Array, Inputs, NodeRef};
 use crate::device::Stream;
 use crate::op::{Aval, Avals, Primitive};
 use crate::plan::cache::{KeyReader, KeyWriter};
@@ -10,7 +10,6 @@ use crate::transform::Trace;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 
 /// Sizes and parameters of the nodes that rules looked at.
 pub(crate) struct Facts {
@@ -63,8 +62,7 @@ pub(super) struct Origins(FxHashMap<usize, NodeId>);
 
 impl Origins {
     pub(super) fn of(graph: &Graph) -> Origins {
-        let address = |n: &Arc<Node>| Arc::as_ptr(n).addr();
-        Origins((0..).zip(&graph.nodes).map(|(id, n)| (address(&n.node), id)).collect())
+        Origins((0..).zip(&graph.nodes).map(|(id, n)| (n.node.address(), id)).collect())
     }
 }
 
@@ -75,7 +73,7 @@ enum Source {
     /// It is made anew.
     Made(Box<Template>),
     /// It is the same each time: data that rules took from parameters.
-    Same(Arc<Node>),
+    Same(NodeRef),
 }
 
 /// What a node is made of.
@@ -109,7 +107,7 @@ impl Recipe {
 
     pub(super) fn of(made: &Graph, origins: &Origins, facts: Facts) -> Recipe {
         let parts = made.nodes.iter().map(|n| {
-            let from = match origins.0.get(&Arc::as_ptr(&n.node).addr()) {
+            let from = match origins.0.get(&n.node.address()) {
                 Some(&id) => Source::Asked(id),
                 None if n.leaf => Source::Same(n.node.clone()),
                 None => Source::Made(Box::new(Template {

@@ -1,18 +1,17 @@
 //! A graph with some of its nodes computed by others.
 
 use super::Replacement;
-use crate::array::{Array, Node, State};
+use crate::array::{Array, NodeRef, Progress};
 use crate::plan::collect::{Graph, Slot};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
-use std::sync::Arc;
 
 /// An output of an [`Item`].
 type Edge = (u32, u32);
 
 /// A node of the graph to be, before it is known who needs it.
 struct Item {
-    node: Arc<Node>,
+    node: NodeRef,
     inputs: SmallVec<[Edge; 2]>,
     leaf: bool,
     edges: u32,
@@ -45,7 +44,7 @@ pub(super) fn splice(old: Graph, instead: &[Replacement]) -> Graph {
             n.inputs.iter().map(|&s| edges[s as usize]).collect()
         };
         let place = splicer.items.len() as u32;
-        splicer.places.insert(Arc::as_ptr(&n.node).addr(), place);
+        splicer.places.insert(n.node.address(), place);
         own.push(place);
         splicer.items.push(Item {
             node: n.node.clone(),
@@ -69,11 +68,11 @@ impl Splicer {
     fn add(&mut self, array: &Array, rule: &'static str) -> Edge {
         let mut stack = vec![(array.node.clone(), false)];
         while let Some((node, expanded)) = stack.pop() {
-            let address = Arc::as_ptr(&node).addr();
+            let address = node.address();
             if self.places.contains_key(&address) {
                 continue;
             }
-            let leaf = !matches!(node.outputs[0].state(), State::Lazy);
+            let leaf = !matches!(node.outputs[0].progress(), Progress::Lazy);
             if !expanded && !leaf {
                 stack.push((node.clone(), true));
                 node.with_inputs(|inputs| {
@@ -85,7 +84,7 @@ impl Splicer {
             if !leaf {
                 node.with_inputs(|list| {
                     for input in list {
-                        let place = self.places[&Arc::as_ptr(&input.node).addr()];
+                        let place = self.places[&input.node.address()];
                         self.items[place as usize].edges += 1;
                         inputs.push((place, input.output));
                     }
@@ -95,7 +94,7 @@ impl Splicer {
             let (held, stands_for, rule) = (false, None, Some(rule));
             self.items.push(Item { node, inputs, leaf, edges: 0, held, stands_for, rule });
         }
-        (self.places[&Arc::as_ptr(&array.node).addr()], array.output)
+        (self.places[&array.node.address()], array.output)
     }
 
     /// The graph of the items that are needed. `own` is where the old graph's nodes went.
