@@ -26,6 +26,8 @@ const KEYS: usize = 256;
 const MOST_KEYS: usize = 2048;
 /// Keys of a span, where the keys are cut.
 const SPAN: usize = 2048;
+/// Rows for which packing the values costs more than the product.
+const FEW_ROWS: usize = 4;
 /// Tasks below which the keys are cut.
 const FEW: usize = 16;
 /// Multiply-adds up to which nobody is woken.
@@ -311,8 +313,15 @@ impl<T: Value> Call<'_, T> {
             }
             let left = Strided::rows(logits, [rows, len], false);
             let right = Self::matrix(&self.v, place, keys, true);
-            let sums = Output::new(&mut part.values, 1, [rows, e]);
-            gemm::<f32>(&left, &right, &mut sums.accumulating(), None);
+            if rows > FEW_ROWS {
+                let sums = Output::new(&mut part.values, 1, [rows, e]);
+                gemm::<f32>(&left, &right, &mut sums.accumulating(), None);
+                continue;
+            }
+            // Only products that add to nothing read the values as they lie.
+            let mut values = vec![0f32; rows * e];
+            gemm::<f32>(&left, &right, &mut Output::new(&mut values, 1, [rows, e]), None);
+            part.values.iter_mut().zip(values).for_each(|(sum, x)| *sum += x);
         }
         part
     }

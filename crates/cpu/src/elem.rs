@@ -46,6 +46,19 @@ pub trait Elem: Copy + Send + Sync + 'static {
         unsafe { I::P::splat(0.0) }
     }
 
+    /// Lane i of a vector is `p[i / repeat]`, widened; meant for types that accumulate in `f32`, zeros
+    /// for others. `repeat` is a power of two from 2 on.
+    ///
+    /// # Safety
+    /// The elements of all lanes are readable, and the processor has the set.
+    #[doc(hidden)]
+    #[inline(always)]
+    unsafe fn spread<I: Isa>(p: *const Self, repeat: usize) -> I::F32 {
+        let _ = (p, repeat);
+        // SAFETY: the caller's promise.
+        unsafe { I::F32::splat(0.0) }
+    }
+
     /// Narrows `src` into `dst`.
     ///
     /// # Safety
@@ -94,10 +107,15 @@ impl Elem for f32 {
         // SAFETY: the caller's promise.
         unsafe { I::P::load(p) }
     }
+    #[inline(always)]
+    unsafe fn spread<I: Isa>(p: *const f32, repeat: usize) -> I::F32 {
+        // SAFETY: the caller's promise.
+        unsafe { I::F32::spread(p, repeat) }
+    }
 }
 
 macro_rules! half {
-    ($t:ty, $load:ident, $store:ident, $widen:ident) => {
+    ($t:ty, $load:ident, $spread:ident, $store:ident, $widen:ident) => {
         impl Elem for $t {
             type Acc = f32;
             const SAME_LAYOUT: bool = false;
@@ -121,6 +139,11 @@ macro_rules! half {
                 unsafe { I::P::$load(p) }
             }
             #[inline(always)]
+            unsafe fn spread<I: Isa>(p: *const $t, repeat: usize) -> I::F32 {
+                // SAFETY: the caller's promise.
+                unsafe { I::F32::$spread(p, repeat) }
+            }
+            #[inline(always)]
             unsafe fn store<I: Isa>(src: *const f32, n: usize, dst: *mut $t) {
                 // SAFETY: all accesses are below n.
                 unsafe {
@@ -140,8 +163,8 @@ macro_rules! half {
         }
     };
 }
-half!(f16, load_f16, store_f16, widen_f16);
-half!(bf16, load_bf16, store_bf16, widen_bf16);
+half!(f16, load_f16, spread_f16, store_f16, widen_f16);
+half!(bf16, load_bf16, spread_bf16, store_bf16, widen_bf16);
 
 macro_rules! plain {
     ($($t:ty, $acc:ty, $v:ident, $same:literal, $float:literal;)*) => { $(

@@ -34,8 +34,11 @@ pub trait F32Lanes: Lanes<T = f32> {
     unsafe fn nibble(w: Self::Words, j: usize) -> Self;
     /// Asks for the cache line at `p`, which need not be readable.
     unsafe fn prefetch(p: *const u8);
-    /// Lane i is `p[i / repeat]`; `repeat` is a power of two.
+    /// Lane i is `p[i / repeat]`; `repeat` is a power of two from 2 on.
     unsafe fn spread(p: *const f32, repeat: usize) -> Self;
+    /// The same, widened.
+    unsafe fn spread_f16(p: *const f16, repeat: usize) -> Self;
+    unsafe fn spread_bf16(p: *const bf16, repeat: usize) -> Self;
     /// For each word, the sum of its eight nibbles times integers of three signed digits to base 256.
     ///
     /// Each digit, the highest first, takes 8 L bytes of `x`: nibble j of word i is multiplied by byte
@@ -208,6 +211,16 @@ impl<const N: usize> F32Lanes for Array<f32, N> {
             *v = unsafe { *p.add(i / repeat) };
         }
         Array(v)
+    }
+    #[inline(always)]
+    unsafe fn spread_f16(p: *const f16, repeat: usize) -> Self {
+        // SAFETY: the values of all lanes are readable.
+        Array(std::array::from_fn(|i| widen_f16(unsafe { *p.add(i / repeat) })))
+    }
+    #[inline(always)]
+    unsafe fn spread_bf16(p: *const bf16, repeat: usize) -> Self {
+        // SAFETY: the values of all lanes are readable.
+        Array(std::array::from_fn(|i| widen_bf16(unsafe { *p.add(i / repeat) })))
     }
     #[inline(always)]
     unsafe fn nibble_dots(w: [u32; N], x: *const i8) -> Self {

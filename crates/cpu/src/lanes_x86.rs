@@ -255,13 +255,23 @@ impl F32Lanes for __m256 {
         // SAFETY: the values of all lanes are readable, and AVX2.
         unsafe {
             match repeat {
-                2 => {
-                    let v = _mm256_castps128_ps256(_mm_loadu_ps(p));
-                    _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3))
-                }
+                2 => spread256(_mm_loadu_ps(p), 2),
                 4 => _mm256_set_m128(_mm_set1_ps(*p.add(1)), _mm_set1_ps(*p)),
                 _ => _mm256_set1_ps(*p),
             }
+        }
+    }
+    #[inline(always)]
+    unsafe fn spread_f16(p: *const f16, repeat: usize) -> Self {
+        // SAFETY: the values of all lanes are readable, and AVX2 with F16C.
+        unsafe { spread256(_mm_cvtph_ps(few_halves(p.cast(), 8 / repeat)), repeat) }
+    }
+    #[inline(always)]
+    unsafe fn spread_bf16(p: *const bf16, repeat: usize) -> Self {
+        // SAFETY: the values of all lanes are readable, and AVX2.
+        unsafe {
+            let wide = _mm_cvtepu16_epi32(few_halves(p.cast(), 8 / repeat));
+            spread256(_mm_castsi128_ps(_mm_slli_epi32::<16>(wide)), repeat)
         }
     }
     #[inline(always)]
@@ -410,22 +420,27 @@ impl F32Lanes for __m512 {
         // SAFETY: the values of all lanes are readable, and AVX-512 F.
         unsafe {
             match repeat {
-                2 => {
-                    let v = _mm512_castps256_ps512(_mm256_loadu_ps(p));
-                    let to = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-                    _mm512_permutexvar_ps(to, v)
-                }
-                4 => {
-                    let v = _mm512_castps128_ps512(_mm_loadu_ps(p));
-                    let to = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-                    _mm512_permutexvar_ps(to, v)
-                }
+                2 => spread512(_mm256_loadu_ps(p), 2),
+                4 => spread512(_mm256_castps128_ps256(_mm_loadu_ps(p)), 4),
                 8 => {
                     let low = _mm512_castps256_ps512(_mm256_set1_ps(*p));
                     _mm512_insertf32x8::<1>(low, _mm256_set1_ps(*p.add(1)))
                 }
                 _ => _mm512_set1_ps(*p),
             }
+        }
+    }
+    #[inline(always)]
+    unsafe fn spread_f16(p: *const f16, repeat: usize) -> Self {
+        // SAFETY: the values of all lanes are readable, and AVX-512 F with F16C.
+        unsafe { spread512(_mm256_cvtph_ps(few_halves(p.cast(), 16 / repeat)), repeat) }
+    }
+    #[inline(always)]
+    unsafe fn spread_bf16(p: *const bf16, repeat: usize) -> Self {
+        // SAFETY: the values of all lanes are readable, and AVX-512 F.
+        unsafe {
+            let wide = _mm256_cvtepu16_epi32(few_halves(p.cast(), 16 / repeat));
+            spread512(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide)), repeat)
         }
     }
     #[inline(always)]
@@ -444,6 +459,58 @@ impl F32Lanes for __m512 {
             }
             _mm512_cvtepi32_ps(sum)
         }
+    }
+}
+
+/// The first `n` values of 16 bits, and anything after them; up to 1 is 1.
+///
+/// # Safety
+/// They are readable.
+#[inline(always)]
+unsafe fn few_halves(p: *const u16, n: usize) -> __m128i {
+    // SAFETY: the caller's promise, and SSE2 is everywhere.
+    unsafe {
+        match n {
+            8 => _mm_loadu_si128(p.cast()),
+            4 => _mm_loadl_epi64(p.cast()),
+            2 => _mm_cvtsi32_si128(p.cast::<i32>().read_unaligned()),
+            _ => _mm_cvtsi32_si128(i32::from(*p)),
+        }
+    }
+}
+
+/// Lane i is lane `i / repeat` of `v`.
+///
+/// # Safety
+/// AVX2.
+#[inline(always)]
+unsafe fn spread256(v: __m128, repeat: usize) -> __m256 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let to = match repeat {
+            2 => _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3),
+            4 => _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1),
+            _ => _mm256_setzero_si256(),
+        };
+        _mm256_permutevar8x32_ps(_mm256_castps128_ps256(v), to)
+    }
+}
+
+/// Lane i is lane `i / repeat` of `v`.
+///
+/// # Safety
+/// AVX-512 F.
+#[inline(always)]
+unsafe fn spread512(v: __m256, repeat: usize) -> __m512 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let to = match repeat {
+            2 => _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7),
+            4 => _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3),
+            8 => _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1),
+            _ => _mm512_setzero_si512(),
+        };
+        _mm512_permutexvar_ps(to, _mm512_castps256_ps512(v))
     }
 }
 

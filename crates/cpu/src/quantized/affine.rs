@@ -90,7 +90,12 @@ impl<'a, S: Elem<Acc = f32>> Affine<'a, S> {
     /// often that for many rows it pays to unpack the weights once.
     fn has_tile(&self, kind: IsaKind, m: usize) -> bool {
         let fast = self.group >= 64 || m <= MOST_OF_SHORT;
-        self.along_k && self.bits == 4 && kind == IsaKind::Avx512 && fast
+        self.has_blocks(16) && kind == IsaKind::Avx512 && fast
+    }
+
+    /// True iff rows of x are multiplied as blocks in fixed point, by vectors of `lanes` words.
+    pub(super) fn has_blocks(&self, lanes: usize) -> bool {
+        self.along_k && self.bits == 4 && self.extent[1] >= 8 * lanes
     }
 
     /// The length of a packed row.
@@ -202,10 +207,12 @@ unsafe impl<S: Elem<Acc = f32>> Operand<f32> for Affine<'_, S> {
     }
 
     fn gemv_columns(&self, m: usize) -> Option<usize> {
-        let k = self.extent[1];
+        let [n, k] = self.extent;
         if self.along_k {
-            (m <= 6 || self.has_tile(isa(), m))
-                .then(|| (1usize << 16).div_ceil(k.max(1)).next_multiple_of(64))
+            // A dozen tasks of a small matrix, so that threads share it evenly.
+            let most = (1usize << 16).div_ceil(k.max(1)).next_multiple_of(64);
+            let even = n.div_ceil(16).next_multiple_of(16);
+            (m <= 6 || self.has_tile(isa(), m)).then(|| most.min(even))
         } else {
             (m <= 8).then(|| (1usize << 16).div_ceil(k.max(1)).next_multiple_of(512))
         }

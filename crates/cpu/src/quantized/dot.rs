@@ -13,7 +13,7 @@ use crate::lanes::{Eight, F32Lanes, Isa, Lanes};
 const SEGMENT: usize = 256;
 
 /// What every column needs of x: each group's sum, by which the group's bias is multiplied, and for
-/// four bits the fixed point of [`fix`].
+/// four bits the blocks of [`fix`].
 pub(super) struct Prepare<'a, 'b, S> {
     pub of: &'a Affine<'b, S>,
     pub x: Vectors<f32>,
@@ -28,23 +28,34 @@ impl<S: Elem<Acc = f32>> Job for Prepare<'_, '_, S> {
         if !of.along_k {
             return;
         }
-        // SAFETY: the vectors have `ld` elements, a multiple of every block.
+        let (k, group) = (of.extent[1], of.group);
+        // SAFETY: the vectors have `ld` elements, a multiple of every block, and at least k.
         unsafe {
             for r in 0..x.m {
                 let row = x.x.add(r * x.ld);
                 let sums = x.extra.add(r * x.ld / 16);
                 std::slice::from_raw_parts_mut(sums, x.ld / 16).fill(0.0);
-                for g in 0..of.extent[1] / of.group {
+                for g in 0..k / group {
                     let mut sum = I::P::splat(0.0);
-                    for i in (0..of.group).step_by(8) {
-                        sum = sum.add(I::P::load(row.add(g * of.group + i)));
+                    for i in (0..group).step_by(8) {
+                        sum = sum.add(I::P::load(row.add(g * group + i)));
                     }
                     *sums.add(g) = sum.sum();
                 }
-                if of.bits == 4 {
-                    for at in (0..x.ld).step_by(PAD) {
-                        fix::<I::F32>(row.add(at), of.group);
-                    }
+                if !of.has_blocks(I::F32::L) {
+                    continue;
+                }
+                // Whole groups and whole blocks.
+                let unit = group.max(8 * I::F32::L);
+                let whole = k / unit * unit;
+                // The last one first, since it is made of values of the one before.
+                if whole < k {
+                    let (from, sums) = (k - unit, sums.add((k - unit) / group));
+                    fix::<I::F32>(row.add(from), row.add(whole), [unit, group], whole - from, sums);
+                }
+                for at in (0..whole).step_by(unit) {
+                    let to = row.add(at);
+                    fix::<I::F32>(to, to, [unit, group], 0, sums.add(at / group));
                 }
             }
         }
@@ -55,29 +66,36 @@ impl<S: Elem<Acc = f32>> Job for Prepare<'_, '_, S> {
 /// prefetching starts anew with every page.
 const AHEAD: usize = 2048;
 
-/// Columns that are done at once for one row of x.
-const COLUMNS: usize = 8;
-
 /// The largest magnitude in fixed point: its three signed digits to base 256 are 127, 0 and 0.
 const LEVELS: f32 = (127 << 16) as f32;
 
-/// Writes `PAD` values of x over themselves in fixed point, as `nibble_dots` wants them.
+/// Writes `unit` values of x, which are whole groups and at most `PAD`, in blocks of 8 L values in fixed
+/// point, as `nibble_dots` wants them; of the first `skip` nothing counts.
 ///
 /// Each group has a scale of its own, its largest magnitude over `LEVELS`, so that a value is off by
 /// 2^-24 of the group's largest one at most: what `f32` does to that one. Groups whose values are all below
-/// 1e-30 count as zeros, and one with a value that is not finite makes all sums NaN. A block of 8 L
-/// values becomes three digits of 8 L bytes each, and for each word the scale of its group.
+/// 1e-30 count as zeros, and one with a value that is not finite makes all sums NaN. A block becomes
+/// three digits of 8 L bytes each; for each word the scale of its group; and for each word the sum of
+/// its group if it is the first of it, else zero.
 ///
 /// # Safety
-/// `PAD` values are readable and writable; the set is available.
+/// `unit` values are readable at `from` and writable at `to`, and their groups have sums; the set is
+/// available.
 #[inline(always)]
-unsafe fn fix<V: F32Lanes>(x: *mut f32, group: usize) {
-    let mut levels = [0u32; PAD];
-    let mut scales = [0f32; PAD / 16];
+unsafe fn fix<V: F32Lanes>(
+    from: *const f32,
+    to: *mut f32,
+    [unit, group]: [usize; 2],
+    skip: usize,
+    sums: *const f32,
+) {
+    let (mut values, mut levels) = ([0f32; PAD], [0u32; PAD]);
+    let (mut scales, mut firsts) = ([0f32; PAD / 8], [0f32; PAD / 8]);
     // SAFETY: the caller's promise.
-    let values = unsafe { x.cast::<[f32; PAD]>().read() };
-    let groups = values.chunks_exact(group).zip(levels.chunks_exact_mut(group));
-    for ((values, levels), scale) in groups.zip(&mut scales) {
+    unsafe { from.copy_to_nonoverlapping(values.as_mut_ptr(), unit) };
+    values[..skip].fill(0.0);
+    let groups = values[..unit].chunks_exact(group).zip(levels.chunks_exact_mut(group));
+    for (g, (values, levels)) in groups.enumerate() {
         let (mut most, mut poison) = ([0f32; 16], [0f32; 16]);
         for values in values.as_chunks::<16>().0 {
             for i in 0..16 {
@@ -86,30 +104,47 @@ unsafe fn fix<V: F32Lanes>(x: *mut f32, group: usize) {
                 poison[i] += values[i] * 0.0;
             }
         }
-        let most = most.into_iter().fold(0.0, f32::max);
-        let inverse = if most < 1e-30 { 0.0 } else { LEVELS / most };
-        *scale = most / LEVELS + poison.into_iter().sum::<f32>();
+        for n in [8, 4, 2, 1] {
+            for i in 0..n {
+                most[i] = if most[i + n] > most[i] { most[i + n] } else { most[i] };
+                poison[i] += poison[i + n];
+            }
+        }
+        let inverse = if most[0] < 1e-30 { 0.0 } else { LEVELS / most[0] };
         for (level, value) in levels.iter_mut().zip(values) {
+            // The largest may come out a little above `LEVELS`; what is not finite is poisoned anyway.
+            let value = (value * inverse).round_ties_even();
+            let value = if value.abs() < 2.0 * LEVELS { value } else { 0.0 };
+            // SAFETY: the number is far from the ends of the type.
+            let value = unsafe { value.to_int_unchecked::<i32>() };
             // Half a digit more in each place, so that bytes are digits but for their top bits.
-            let value = (value * inverse).round_ties_even() as i32;
             *level = value.wrapping_add(0x0080_8080) as u32 ^ 0x0080_8080;
         }
+        let word = g * group / 8;
+        scales[word..word + group / 8].fill(most[0] / LEVELS + poison[0]);
+        if g * group >= skip {
+            // SAFETY: the caller's promise.
+            firsts[word] = unsafe { *sums.add(g) };
+        }
     }
-    for (block, levels) in levels.chunks_exact(8 * V::L).enumerate() {
-        // SAFETY: a block's bytes and scales take 28 L bytes of its 32 L.
+    let size = 8 * V::L;
+    for (block, levels) in levels[..unit].chunks_exact(size).enumerate() {
+        // SAFETY: a block's bytes, scales and sums take its 32 L bytes.
         unsafe {
-            let to = x.add(8 * V::L * block);
-            for digit in 0..3 {
-                let even = to.cast::<u8>().add(8 * V::L * digit);
-                let odd = even.add(4 * V::L);
-                for (i, pair) in levels.as_chunks::<2>().0.iter().enumerate() {
-                    *even.add(i) = (pair[0] >> (16 - 8 * digit)) as u8;
-                    *odd.add(i) = (pair[1] >> (16 - 8 * digit)) as u8;
+            let to = to.add(block * size);
+            let bytes = std::slice::from_raw_parts_mut(to.cast::<u8>(), 3 * size);
+            for (digit, bytes) in bytes.chunks_exact_mut(size).enumerate() {
+                let (even, odd) = bytes.split_at_mut(size / 2);
+                let shift = 16 - 8 * digit;
+                let pairs = levels.as_chunks::<2>().0;
+                for ((even, odd), pair) in even.iter_mut().zip(odd).zip(pairs) {
+                    *even = (pair[0] >> shift) as u8;
+                    *odd = (pair[1] >> shift) as u8;
                 }
             }
-            for i in 0..V::L {
-                *to.add(6 * V::L + i) = scales[8 * (V::L * block + i) / group];
-            }
+            let (scales, firsts) = (scales.as_ptr(), firsts.as_ptr());
+            to.add(6 * V::L).copy_from_nonoverlapping(scales.add(block * V::L), V::L);
+            to.add(7 * V::L).copy_from_nonoverlapping(firsts.add(block * V::L), V::L);
         }
     }
 }
@@ -128,12 +163,17 @@ impl<S: Elem<Acc = f32>> Job for Dot<'_, '_, S> {
 
     #[inline(always)]
     unsafe fn run<I: Isa>(self) {
-        let mut r = 0;
         // SAFETY: rows r..r + M are below m.
         unsafe {
-            if self.x.m == 1 && self.of.bits == 4 {
-                return self.row::<I>();
+            if self.of.has_blocks(I::F32::L) {
+                // The common groups are known when the kernel is compiled.
+                return match self.of.group {
+                    32 => self.by_blocks::<I, 4>(),
+                    64 => self.by_blocks::<I, 8>(),
+                    _ => self.by_blocks::<I, 0>(),
+                };
             }
+            let mut r = 0;
             while r < self.x.m {
                 let left = self.x.m - r;
                 if left >= 4 {
@@ -180,7 +220,6 @@ impl<S: Elem<Acc = f32>> Dot<'_, '_, S> {
                     let part = first * of.group..(first + count) * of.group;
                     let x = self.x.x.add(r * ld);
                     match of.bits {
-                        4 => self.nibbles::<I, M>(n, part, scales.as_ptr(), x, &mut acc),
                         8 if of.group == 2 * I::F32::L => {
                             self.bytes::<I, M, 2>(n, part, scales.as_ptr(), x, &mut acc)
                         }
@@ -205,90 +244,78 @@ impl<S: Elem<Acc = f32>> Dot<'_, '_, S> {
         }
     }
 
-    /// One row of x against four bits, [`COLUMNS`] columns at a time, so that x is loaded once for
-    /// all of them and their lanes are summed together.
+    /// Four bits, by blocks of x. A scale is that of `REPEAT` words, or of a group's if that is 0.
     #[inline(always)]
-    unsafe fn row<I: Isa>(&self) {
-        let (of, l) = (self.of, I::F32::L);
-        let (length, groups) = (of.extent[1] / 8, of.extent[1] >> of.shift);
-        let mut scales = [[0f32; SEGMENT + SLACK]; COLUMNS];
-        let whole = self.columns.len() / COLUMNS * COLUMNS;
-        let (start, end) = (self.columns.start, self.columns.start + whole);
-        // SAFETY: as in `rows` and `nibbles`.
+    unsafe fn by_blocks<I: Isa, const REPEAT: usize>(&self) {
+        let mut r = 0;
+        // SAFETY: rows r..r + M are below m.
         unsafe {
-            for n in (start..end).step_by(COLUMNS) {
-                let mut acc = [I::F32::splat(0.0); COLUMNS];
-                let mut rest = [I::P::splat(0.0); COLUMNS];
-                for first in (0..groups).step_by(SEGMENT) {
-                    let count = SEGMENT.min(groups - first);
-                    for (c, rest) in rest.iter_mut().enumerate() {
-                        let at = of.scales_at(n + c) + first;
-                        widen::<I, S>(of.scales, at, count, scales[c].as_mut_ptr());
-                        for g in (0..count).step_by(8) {
-                            let bias = eight::<I, S>(of.biases, at + g, 8.min(count - g));
-                            *rest = bias.mul_add(I::P::load(self.x.extra.add(first + g)), *rest);
-                        }
-                    }
-                    for at in (0..count * of.group).step_by(8 * l) {
-                        let word = first * of.group / 8 + at / 8;
-                        let block = self.x.x.add(8 * word);
-                        let own = I::F32::load(block.add(6 * l));
-                        for (c, acc) in acc.iter_mut().enumerate() {
-                            let words = of.words.as_ptr().wrapping_add((n + c) * length + word);
-                            let next = words.wrapping_add(COLUMNS * length);
-                            I::F32::prefetch(next.cast());
-                            let left = l.min((count * of.group - at) / 8);
-                            let words = I::F32::load_words(words, left);
-                            let scale = scales[c].as_ptr().add(at >> of.shift);
-                            let scale = I::F32::spread(scale, of.group / 8).mul(own);
-                            let dots = I::F32::nibble_dots(words, block.cast());
-                            *acc = scale.mul_add(dots, *acc);
-                        }
-                    }
-                }
-                for (rest, acc) in rest.iter_mut().zip(acc) {
-                    let mut lanes = [0f32; 16];
-                    acc.store(lanes.as_mut_ptr());
-                    for i in (0..l).step_by(8) {
-                        *rest = rest.add(I::P::load(lanes.as_ptr().add(i)));
-                    }
-                }
-                let mut sum = I::P::splat(0.0);
-                for part in I::P::transpose(rest) {
-                    sum = sum.add(part);
-                }
-                sum.store(self.y.add(n - start));
+            while r < self.x.m {
+                r += match self.x.m - r {
+                    4.. => self.all_columns::<I, REPEAT, 4, 2>(r),
+                    2.. => self.all_columns::<I, REPEAT, 2, 4>(r),
+                    _ => self.all_columns::<I, REPEAT, 1, 8>(r),
+                };
             }
-            let left = Dot { columns: end..self.columns.end, y: self.y.add(whole), ..*self };
-            left.rows::<I, 1>(0);
         }
     }
 
-    /// Four bits against x in fixed point: exact integer sums of each word's eight products.
+    /// M rows of x from `r` on against all columns, C at a time. Returns M.
     #[inline(always)]
-    unsafe fn nibbles<I: Isa, const M: usize>(
+    unsafe fn all_columns<I: Isa, const REPEAT: usize, const M: usize, const C: usize>(
         &self,
+        r: usize,
+    ) -> usize {
+        let Range { start, end } = self.columns;
+        let whole = start + (end - start) / C * C;
+        // SAFETY: all columns are the caller's.
+        unsafe {
+            for n in (start..whole).step_by(C) {
+                self.block_columns::<I, REPEAT, M, C>(r, n);
+            }
+            for n in whole..end {
+                self.block_columns::<I, REPEAT, M, 1>(r, n);
+            }
+        }
+        M
+    }
+
+    /// M rows of x by C columns, so that a block of x and a column's words are loaded once for all.
+    #[inline(always)]
+    unsafe fn block_columns<I: Isa, const REPEAT: usize, const M: usize, const C: usize>(
+        &self,
+        r: usize,
         n: usize,
-        part: Range<usize>,
-        scales: *const f32,
-        x: *const f32,
-        acc: &mut [[I::F32; 2]; M],
     ) {
         let (of, l) = (self.of, I::F32::L);
-        let repeat = of.group / 8;
-        // SAFETY: blocks are inside x, and words inside the row.
+        let (length, groups) = (of.extent[1] / 8, of.extent[1] >> of.shift);
+        let repeat = if REPEAT > 0 { REPEAT } else { of.group / 8 };
+        // SAFETY: there are L words from `word` on, with all their groups; the last block of x has
+        // zeros for those that the one before had too. Prefetching needs no readable address.
         unsafe {
-            let row = of.words.as_ptr().add(n * (of.extent[1] / 8));
-            for at in part.clone().step_by(8 * l) {
-                let words = row.add(at / 8);
-                I::F32::prefetch(words.cast::<u8>().wrapping_add(AHEAD));
-                let words = I::F32::load_words(words, l.min((part.end - at) / 8));
-                let scale = I::F32::spread(scales.add((at - part.start) >> of.shift), repeat);
-                for (m, acc) in acc.iter_mut().enumerate() {
-                    let block = x.add(m * self.x.ld + at);
-                    let dots = I::F32::nibble_dots(words, block.cast());
-                    let scale = scale.mul(I::F32::load(block.add(6 * l)));
-                    acc[0] = scale.mul_add(dots, acc[0]);
+            let mut acc = [[I::F32::splat(0.0); C]; M];
+            for block in 0..length.div_ceil(l) {
+                let word = (block * l).min(length - l);
+                let x = self.x.x.add(r * self.x.ld + block * 8 * l);
+                for c in 0..C {
+                    let words = of.words.as_ptr().add((n + c) * length + word);
+                    I::F32::prefetch(words.wrapping_add(AHEAD / 4).cast());
+                    let words = I::F32::load_words(words, l);
+                    let group = (n + c) * groups + (word * 8 >> of.shift);
+                    let scale = S::spread::<I>(of.scales.as_ptr().add(group), repeat);
+                    let bias = S::spread::<I>(of.biases.as_ptr().add(group), repeat);
+                    for (m, acc) in acc.iter_mut().enumerate() {
+                        let x = x.add(m * self.x.ld);
+                        let scale = scale.mul(I::F32::load(x.add(6 * l)));
+                        acc[c] = scale.mul_add(I::F32::nibble_dots(words, x.cast()), acc[c]);
+                        acc[c] = bias.mul_add(I::F32::load(x.add(7 * l)), acc[c]);
+                    }
+                }
+            }
+            for (m, acc) in acc.iter().enumerate() {
+                let y = self.y.add((r + m) * self.ld + n - self.columns.start);
+                for (c, acc) in acc.iter().enumerate() {
+                    *y.add(c) = acc.sum();
                 }
             }
         }

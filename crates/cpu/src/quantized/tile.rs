@@ -116,6 +116,13 @@ impl<S: Elem<Acc = f32>> Tile<'_, '_, S> {
     ) -> usize {
         let (of, ld) = (self.of, self.x.ld);
         let per_group = of.group / 8;
+        // The last block of x ends with the last word.
+        let length = of.extent[1] / 8;
+        let place = |word: usize| {
+            let whole = word < length / LANES * LANES;
+            let lane = if whole { word % LANES } else { word + LANES - length };
+            (word / LANES, lane)
+        };
         let mask = _mm512_set1_epi8(15);
         let mut y = [_mm512_setzero_ps(); R];
         // SAFETY: words and groups lie inside the panel; a word's digits and its scale lie inside the
@@ -129,7 +136,8 @@ impl<S: Elem<Acc = f32>> Tile<'_, '_, S> {
                     let packed = _mm512_loadu_si512(panel.words.add(word * LANES).cast());
                     let even = _mm512_and_si512(packed, mask);
                     let odd = _mm512_and_si512(_mm512_srli_epi16::<4>(packed), mask);
-                    let digits = x.cast::<u8>().add(word / LANES * 4 * PAD + word % LANES * 4);
+                    let (block, lane) = place(word);
+                    let digits = x.cast::<u8>().add(block * 4 * PAD + lane * 4);
                     for (i, acc) in acc.iter_mut().enumerate() {
                         let digits = digits.add(i * ld * 4);
                         for (d, acc) in acc.iter_mut().enumerate() {
@@ -141,8 +149,8 @@ impl<S: Elem<Acc = f32>> Tile<'_, '_, S> {
                 }
                 let scale = _mm512_loadu_ps(panel.scales.add(g * LANES));
                 let bias = _mm512_loadu_ps(panel.biases.add(g * LANES));
-                let word = g * per_group;
-                let own = x.add(word / LANES * PAD + 6 * LANES + word % LANES);
+                let (block, lane) = place(g * per_group);
+                let own = x.add(block * PAD + 6 * LANES + lane);
                 for i in 0..R {
                     let own = _mm512_mul_ps(scale, _mm512_set1_ps(*own.add(i * ld)));
                     y[i] = _mm512_fmadd_ps(join(acc[i]), own, y[i]);
