@@ -90,6 +90,11 @@ impl Order {
         matches!(self.kind, Kind::Float(_) | Kind::Complex)
     }
 
+    /// True iff elements are real floating numbers.
+    pub fn is_float(self) -> bool {
+        matches!(self.kind, Kind::Float(_))
+    }
+
     /// True iff elements have codes.
     pub fn has_codes(self) -> bool {
         self.kind != Kind::Complex

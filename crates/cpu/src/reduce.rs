@@ -6,6 +6,7 @@ use lazulite_core::op::reduce::{ArgReduce, ArgReduceOp};
 use parking_lot::Mutex;
 use std::cmp::Reverse;
 
+use crate::isa::fetch;
 use crate::keys::{Key, Order, with_key};
 use crate::pool::{self, parallel_for};
 use crate::strided::{SERIAL, Target, View, Walk, rows_per_task, with_bits};
@@ -14,6 +15,8 @@ use crate::strided::{SERIAL, Target, View, Walk, rows_per_task, with_bits};
 const COLUMNS: usize = 256;
 /// Elements of a row whose best is found before it is looked for.
 const BLOCK: usize = 1024;
+/// How many blocks ahead memory is asked for.
+const AHEAD: usize = 2;
 
 /// The first place of the least or greatest element along the axis. NaN is beyond all else.
 pub(crate) fn arg_reduce(op: &ArgReduce, x: &Operand, out: &Operand) -> Result<()> {
@@ -67,6 +70,36 @@ impl Line {
         if self.least {
             reverse(out, K::low(self.order.highest()), self.order.has_nan());
         }
+    }
+}
+
+impl Line {
+    /// The greatest key of the first `n` elements, if it is quickly found.
+    ///
+    /// # Safety
+    /// They lie inside live memory.
+    unsafe fn bound<K: Key>(self, n: usize) -> Option<K> {
+        if self.step != 1 || !self.order.is_float() {
+            return None;
+        }
+        let mut key = [K::default()];
+        // SAFETY: the caller's promise; the element is on the stack.
+        unsafe {
+            match self.order.bits() {
+                32 => {
+                    let x = std::slice::from_raw_parts(self.first.cast::<f32>(), n);
+                    let best = if self.least { lowest(x) } else { highest(x) }?;
+                    Line { first: (&raw const best).cast(), ..self }.keys(1, &mut key);
+                }
+                64 => {
+                    let x = std::slice::from_raw_parts(self.first.cast::<f64>(), n);
+                    let best = if self.least { lowest(x) } else { highest(x) }?;
+                    Line { first: (&raw const best).cast(), ..self }.keys(1, &mut key);
+                }
+                _ => return None,
+            }
+        }
+        Some(key[0])
     }
 }
 
@@ -127,7 +160,46 @@ fn run<K: Key>(line: Line, mut walk: Walk<1>, out: &Target<u32>) {
     });
 }
 
+/// A type of which NaN is the one value that differs from itself.
+trait Float: Copy + PartialOrd + Default {}
+impl Float for f32 {}
+impl Float for f64 {}
+
+/// The element that is better than all others; `None` if one is NaN.
+#[inline(always)]
+fn best_of<T: Float>(x: &[T], better: impl Fn(T, T) -> bool) -> Option<T> {
+    const LANES: usize = 32;
+    let first = *x.first()?;
+    let (mut lanes, mut nan) = ([first; LANES], [T::default(); LANES]);
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for i in 0..LANES {
+            let x = chunk[i];
+            lanes[i] = if better(x, lanes[i]) { x } else { lanes[i] };
+            nan[i] = if x.partial_cmp(&x).is_some() { nan[i] } else { x };
+        }
+    }
+    let (mut best, mut is_clean) = (first, true);
+    for &x in lanes.iter().chain(rest).chain(&nan) {
+        is_clean &= x.partial_cmp(&x).is_some();
+    }
+    for &x in lanes.iter().chain(rest) {
+        best = if better(x, best) { x } else { best };
+    }
+    is_clean.then_some(best)
+}
+
 crate::multiversion! {
+    /// The greatest element; `None` if one is NaN.
+    fn highest, highest_for<const FMA: bool, T: Float>(x: &[T]) -> Option<T> {
+        best_of(x, |a, b| a > b)
+    }
+
+    /// The least element; `None` if one is NaN.
+    fn lowest, lowest_for<const FMA: bool, T: Float>(x: &[T]) -> Option<T> {
+        best_of(x, |a, b| a < b)
+    }
+
     /// Reverses the order of keys, but for NaN, which stays the greatest.
     fn reverse, reverse_for<const FMA: bool, K: crate::keys::Key>
     (keys: &mut [K], highest: K, has_nan: bool) {
@@ -163,8 +235,20 @@ unsafe fn row_best<K: Key>(line: Line) -> (K, usize) {
     // The maximum of a block vectorises; its place is looked for only if it is a new one.
     for start in (0..line.len).step_by(BLOCK) {
         let keys = &mut keys[..BLOCK.min(line.len - start)];
+        let part = line.shifted(start as isize * line.step);
+        if line.step == 1 {
+            let ahead = part.shifted((AHEAD * BLOCK) as isize);
+            fetch(ahead.first, BLOCK * line.order.bits() as usize / 8);
+        }
         // SAFETY: the caller's promise.
-        unsafe { line.shifted(start as isize * line.step).keys(line.step, keys) };
+        let bound = unsafe { part.bound::<K>(keys.len()) };
+        if let (Some((key, _)), Some(bound)) = (best, bound)
+            && bound <= key
+        {
+            continue;
+        }
+        // SAFETY: the caller's promise.
+        unsafe { part.keys(line.step, keys) };
         let high = greatest(keys);
         if best.is_none_or(|(key, _)| high > key) {
             let place = keys.iter().position(|&key| key == high).unwrap_or(0);

@@ -20,15 +20,18 @@ use std::ops::{Add, Mul};
 use crate::fused::kernel::{self, Cast, Kernel, PAD};
 use crate::fused::lanes::{Leave, Scalar};
 use crate::fused::lower::limits;
-use crate::fused::space::{BLOCK, Walk as Steps};
+use crate::fused::space::Walk as Steps;
 use crate::fused::transfer;
 use crate::isa::isa;
 use crate::math::Real;
 use crate::pool::{self, parallel_for};
 use crate::strided::{SERIAL, Target, View, Walk, rows_per_task, with_bits};
 
-/// Chunks of one line that are scanned side by side.
-const ABREAST: usize = 8;
+/// Elements that are converted at once.
+const BLOCK: usize = 512;
+/// Lines that are scanned side by side: with more, lines a power of two apart compete for the same
+/// places of the first cache.
+const ABREAST: usize = 4;
 
 /// The scan of an input.
 pub(crate) fn scan(op: &Scan, x: &Operand, out: &Operand) -> Result<()> {
