@@ -301,7 +301,7 @@ impl<S: Elem<Acc = f32>> Dot<'_, '_, S> {
                     let words = of.words.as_ptr().add((n + c) * length + word);
                     I::F32::prefetch(words.wrapping_add(AHEAD / 4).cast());
                     let words = I::F32::load_words(words, l);
-                    let group = (n + c) * groups + (word * 8 >> of.shift);
+                    let group = (n + c) * groups + ((word * 8) >> of.shift);
                     let scale = S::spread::<I>(of.scales.as_ptr().add(group), repeat);
                     let bias = S::spread::<I>(of.biases.as_ptr().add(group), repeat);
                     for (m, acc) in acc.iter_mut().enumerate() {
