@@ -150,6 +150,23 @@ pub enum Limit {
     Wired,
 }
 
+/// Work that was queued once and can be queued again as it was, for other arguments of the same
+/// sizes, without being planned.
+pub trait Recording: Send + Sync {
+    /// True iff the work overwrites this argument, so that it must belong to nobody else.
+    fn overwrites(&self, argument: usize) -> bool;
+    /// Queues the work again, and returns the buffers of its results in the recorded order; `None`
+    /// if it cannot take these arguments, because a large one is not where the recorded one was.
+    ///
+    /// # Errors
+    /// Kind `OutOfMemory` or `Kernel`.
+    fn replay(&self, arguments: &[Buffer]) -> Result<Option<Vec<Buffer>>>;
+}
+
+/// The work of a recording: it gets handles on the arguments' memory, which nobody else holds, and
+/// returns the buffers of its results.
+pub type Recorded<'a> = dyn FnMut(Vec<Buffer>) -> Result<Vec<Buffer>> + 'a;
+
 /// What a family of devices can do.
 pub trait Backend: Send + Sync {
     /// The family.
@@ -181,6 +198,19 @@ pub trait Backend: Send + Sync {
     /// Runs `job` after all earlier jobs of `stream`: on the calling thread if `inline` is set and
     /// the stream is idle, otherwise on the stream's own.
     fn submit(&self, stream: Stream, inline: bool, job: Job);
+    /// Records what `work` queues on `stream` from this thread; nothing of it runs. `None` where the
+    /// backend cannot: `work` was not called, or needed something else than queues.
+    ///
+    /// # Errors
+    /// Kind `OutOfMemory`.
+    fn record(
+        &self,
+        _stream: Stream,
+        _arguments: &[Buffer],
+        _work: &mut Recorded<'_>,
+    ) -> Result<Option<Arc<dyn Recording>>> {
+        Ok(None)
+    }
     /// Waits until every job of `stream` has run.
     ///
     /// # Errors

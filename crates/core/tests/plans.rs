@@ -1,7 +1,9 @@
 //! Plans of small graphs, without a device: inputs are lazy loads that nothing reads.
 
+use lazulite_core::op::fast::cross_entropy;
 use lazulite_core::op::quantized::{QuantFormat, QuantMode};
 use lazulite_core::plan::{self, dot, explain};
+use lazulite_core::transform::value_and_grad;
 use lazulite_core::{Array, Dtype, Result, Source, f16};
 use std::sync::Arc;
 
@@ -229,6 +231,23 @@ fn a_cross_entropy_of_probabilities_writes_none_of_them() -> Result<()> {
     assert!(plan.contains("[pick]"), "{plan}");
     let mut whole = plan.lines().filter(|l| l.contains("float32 (6, 40) ="));
     assert!(whole.all(|l| l.contains("= load(")), "{plan}");
+    Ok(())
+}
+
+#[test]
+fn a_cross_entropy_and_its_gradient_read_the_logits_in_one_step() -> Result<()> {
+    let targets = Array::load(Arc::new(Nowhere), 0, Dtype::I32, &[6])?;
+    let logits = input(&[6, 40]).astype(Dtype::BF16)?;
+    let loss = |x: Array| cross_entropy(&x, &targets)?.mean(None, false);
+    let over = |plan: &str| {
+        let steps = plan.lines().filter(|l| l.contains("tape ") && l.contains("[fuse_rows]"));
+        steps.filter(|l| l.contains("(6, 40)") || l.contains("(6, 1)")).count()
+    };
+    let plan = explain(&[built(|| loss(logits.clone()))?])?;
+    assert_eq!(over(&plan), 1, "{plan}");
+    let (value, gradient) = value_and_grad(loss)(logits)?;
+    let plan = explain(&[value, gradient])?;
+    assert_eq!(over(&plan), 1, "{plan}");
     Ok(())
 }
 

@@ -7,6 +7,10 @@
 //! joins, either as a row value that its full members use (softmax), or below a group that so far
 //! was a tail on reduced values (the square root of a mean), which then becomes the tail of rows.
 //!
+//! A row value may also have readers elsewhere: the group that uses it along its rows stores it, unless
+//! those readers lead back to the group. So the sum and the shift of a log-sum-exp are made where the
+//! exponentials are, although a loss reads them too.
+//!
 //! Decisions rest only on what the structural key holds: equality of shapes, ranks and unit axes.
 
 use super::cache::Enabled;
@@ -112,6 +116,8 @@ struct Fuser<'a> {
     row: Vec<bool>,
     /// For each node: every group that reads it computes it again.
     again: Vec<bool>,
+    /// True iff a row value joined a group although others read it, too.
+    any_shared: bool,
 }
 
 /// Makes the steps of a rewritten graph.
@@ -134,6 +140,7 @@ pub(crate) fn fuse(graph: &Graph, rewritten: Rewritten, enabled: Enabled) -> Pla
         fuser.join_siblings();
     }
     let steps = super::order::in_order(graph, fuser.emit());
+    let steps = super::order::together(graph, steps);
     let aliases = (0..graph.slots() as Slot)
         .map(|s| (s, fuser.alias[s as usize]))
         .filter(|&(s, original)| s != original)
@@ -153,6 +160,7 @@ impl<'a> Fuser<'a> {
             group_of: vec![None; nodes],
             row: vec![false; nodes],
             again: vec![false; nodes],
+            any_shared: false,
             alias,
         };
         for (id, n) in graph.nodes.iter().enumerate() {
@@ -224,6 +232,9 @@ impl<'a> Fuser<'a> {
                 self.group_of[id as usize] = Some(group);
                 return;
             }
+        }
+        if joins.rows && self.join_as_row(id, kind) {
+            return;
         }
         if joins.again && kind == Kind::Elementwise && self.is_cheap_again(n) {
             self.again[id as usize] = true;
@@ -346,6 +357,85 @@ impl<'a> Fuser<'a> {
                     .iter()
                     .all(|&c| self.group_of[c as usize] == Some(earlier) || c > last)
             })
+            && self.are_apart(earlier, later)
+    }
+
+    /// True iff neither group needs the other, where the order of their members does not tell.
+    fn are_apart(&self, a: usize, b: usize) -> bool {
+        let leads = |from: usize, to: usize| {
+            self.groups[from].members.first().is_some_and(|&m| self.leads_to(m, to))
+        };
+        !self.any_shared || (!leads(a, b) && !leads(b, a))
+    }
+
+    /// Puts a row value that several groups read into one that uses it along its rows.
+    fn join_as_row(&mut self, id: NodeId, kind: Kind) -> bool {
+        let n = self.node(id);
+        let consumers = &self.consumers[n.first as usize];
+        if kind == Kind::View || consumers.len() < 2 || self.rows[id as usize].is_none() {
+            return false;
+        }
+        let mut tried = SmallVec::<[usize; 4]>::new();
+        for &c in consumers {
+            let Some(group) = self.group_of[c as usize].filter(|g| !tried.contains(g)) else {
+                continue;
+            };
+            tried.push(group);
+            let g = &self.groups[group];
+            let inside = |c: NodeId| self.group_of[c as usize] == Some(group);
+            let fits = |&c: &NodeId| {
+                let fit = self.fit(id, kind, c, g.space, g.axes);
+                !inside(c) || (fit == Some(Fit::Row) && self.node(c).node.stream == n.node.stream)
+            };
+            // Where nothing is used along the rows, the value is no row of the group.
+            let along = consumers.iter().any(|&c| inside(c) && !self.row[c as usize]);
+            let apart = |&c: &NodeId| inside(c) || !self.leads_to(c, group);
+            if g.members.len() < MAX_MEMBERS
+                && (along || g.axes != 0)
+                && consumers.iter().all(fits)
+                && consumers.iter().all(apart)
+            {
+                if let (0, Some((_, rows))) = (g.axes, self.rows[id as usize]) {
+                    self.groups[group].axes = rows;
+                }
+                self.row[id as usize] = true;
+                self.groups[group].reductions += usize::from(kind == Kind::Reduce);
+                self.groups[group].members.push(id);
+                self.any_shared = true;
+                self.group_of[id as usize] = Some(group);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// True iff a member of `group` reads what is computed from `from`, each group being one step; also
+    /// where that takes long to find out.
+    fn leads_to(&self, from: NodeId, group: usize) -> bool {
+        const MOST_VISITED: usize = 512;
+        let mut seen = super::cache::FastMap::<NodeId, ()>::default();
+        let mut stack = vec![from];
+        seen.insert(from, ());
+        while let Some(id) = stack.pop() {
+            let home = self.group_of[id as usize];
+            if home == Some(group) || seen.len() > MOST_VISITED {
+                return true;
+            }
+            let alone = [id];
+            let members = home.map_or(&alone[..], |h| &self.groups[h].members);
+            for &m in members {
+                seen.insert(m, ());
+                let n = self.node(m);
+                for slot in n.first..n.first + n.node.outputs.len() as Slot {
+                    for &c in &self.consumers[slot as usize] {
+                        if seen.insert(c, ()).is_none() {
+                            stack.push(c);
+                        }
+                    }
+                }
+            }
+        }
+        false
     }
 
     /// The group that all consumers are in.

@@ -37,6 +37,40 @@ impl KvCache {
         self.len = self.len.min(len);
     }
 
+    /// A cache of these arrays `(b, heads, room, d)`, of which the first `len` tokens are filled.
+    ///
+    /// # Errors
+    /// Kind `Argument` if there is not room for as many.
+    pub fn from_arrays(keys: Array, values: Array, len: usize) -> Result<KvCache> {
+        match (keys.shape(), values.shape()) {
+            (&[_, _, k, _], &[_, _, v, _]) if k >= len && v == k => {
+                Ok(KvCache { arrays: Some((keys, values)), len })
+            }
+            (k, v) => {
+                let message = format!("{len} tokens in arrays of {k:?} and {v:?}");
+                Err(Error::argument("kv_cache", message))
+            }
+        }
+    }
+
+    /// The arrays `(b, heads, room, d)`; those of tokens that have not been seen hold anything. A cache
+    /// without tokens has none.
+    pub fn into_arrays(self) -> Option<(Array, Array)> {
+        self.arrays
+    }
+
+    /// Makes room for `more` tokens, if there are any yet.
+    ///
+    /// # Errors
+    /// Kind `Shape` if that is too many.
+    pub fn reserve(&mut self, more: usize) -> Result<()> {
+        let Some((k, v)) = self.arrays.take() else { return Ok(()) };
+        self.arrays = Some((k.clone(), v.clone()));
+        let (k, v) = self.grown(&k, &v, self.len + more)?;
+        self.arrays = Some((k, v));
+        Ok(())
+    }
+
     /// Adds the keys and values `(b, heads, t, d)` of the next tokens; those of all tokens.
     ///
     /// # Errors

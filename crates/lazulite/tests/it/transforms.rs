@@ -2,7 +2,9 @@
 
 use lazulite::op::random;
 use lazulite::prelude::*;
-use lazulite::transform::{Compiled, compile_shapeless, grad, value_and_grad, value_and_grad_aux};
+use lazulite::transform::{
+    Compiled, Repeated, compile_shapeless, grad, value_and_grad, value_and_grad_aux,
+};
 use lazulite::{checkpoint, compile, vmap};
 
 #[test]
@@ -79,5 +81,26 @@ fn a_training_step_of_layers_is_the_same_compiled_and_recomputed() -> Result<()>
     assert_eq!(compile(&plain)(w.clone())?.to_vec::<f32>()?, want);
     assert_eq!(compile_shapeless(&plain)(w.clone())?.to_vec::<f32>()?, want);
     assert_eq!(recomputed(w)?.to_vec::<f32>()?, want);
+    Ok(())
+}
+
+#[test]
+fn a_repeated_step_computes_what_the_function_does() -> Result<()> {
+    let step = Repeated::new(|(x, sum): (Array, Array)| Ok((x.multiply(&x)?, sum.add(&x)?)));
+    for (start, len) in [(2.0f32, 1usize), (0.5, 3)] {
+        let (mut x, mut sum) =
+            (Array::from_slice(&vec![start; len], &[len])?, Array::zeros(&[len], Dtype::F32)?);
+        let (mut number, mut total) = (start, 0.0);
+        for _ in 0..4 {
+            let held = sum.clone();
+            (x, sum) = step.call((x, sum))?;
+            assert_eq!(held.to_vec::<f32>()?, vec![total; len]);
+            (number, total) = (number * number, total + number);
+            assert_eq!(x.to_vec::<f32>()?, vec![number; len]);
+            assert_eq!(sum.to_vec::<f32>()?, vec![total; len]);
+        }
+    }
+    let refused = Repeated::new(|x: Array| x.reshape(&[2, 2]));
+    assert!(refused.call(Array::ones(&[3], Dtype::F32)?).is_err());
     Ok(())
 }
