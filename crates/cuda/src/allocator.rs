@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::driver::{self, CUdeviceptr, Context};
+use crate::record::{self, Pool};
 use crate::stream::Queue;
 
 /// The position of a piece of work in a stream: the stream's number and its count of work then.
@@ -55,17 +56,47 @@ pub(crate) struct DeviceMemory {
     device: Device,
     at: CUdeviceptr,
     size: usize,
-    block: usize,
     pub uses: Mutex<Uses>,
     /// What is to be written before anything reads.
     pub pending: Mutex<Option<RandomWords>>,
-    home: Arc<Allocator>,
+    home: Home,
+}
+
+/// Where memory goes when its last handle is dropped.
+enum Home {
+    /// To the allocator that gave a block of `block` bytes.
+    Allocator { block: usize, allocator: Arc<Allocator> },
+    /// To the pool of a recording. The memory is empty only while it is dropped.
+    Pool { memory: Option<Box<DeviceMemory>>, pool: Arc<Pool> },
+    /// Nowhere: somebody else has it.
+    Alias,
 }
 
 impl DeviceMemory {
     /// The address of the first byte.
     pub fn address(&self) -> CUdeviceptr {
         self.at
+    }
+
+    /// A handle on memory that somebody else has.
+    pub fn alias(device: Device, at: CUdeviceptr, size: usize) -> DeviceMemory {
+        let (uses, pending) = (Mutex::default(), Mutex::new(None));
+        DeviceMemory { device, at, size, uses, pending, home: Home::Alias }
+    }
+
+    /// True iff the handle was made by [`DeviceMemory::alias`].
+    pub fn is_alias(&self) -> bool {
+        matches!(self.home, Home::Alias)
+    }
+
+    /// True iff the memory belongs to a recording.
+    pub fn is_pooled(&self) -> bool {
+        matches!(self.home, Home::Pool { .. })
+    }
+
+    /// True iff no recording has to do with the memory.
+    pub fn is_outside(&self) -> bool {
+        matches!(self.home, Home::Allocator { .. })
     }
 }
 
@@ -89,8 +120,19 @@ impl Memory for DeviceMemory {
 
 impl Drop for DeviceMemory {
     fn drop(&mut self) {
-        let uses = std::mem::take(self.uses.get_mut());
-        self.home.release(self.at, self.size, self.block, uses);
+        match &mut self.home {
+            Home::Allocator { block, allocator } => {
+                let uses = std::mem::take(self.uses.get_mut());
+                allocator.release(self.at, self.size, *block, uses);
+            }
+            Home::Pool { memory, pool } => {
+                if let Some(mut memory) = memory.take() {
+                    *memory.uses.get_mut() = std::mem::take(self.uses.get_mut());
+                    pool.give(*memory);
+                }
+            }
+            Home::Alias => {}
+        }
     }
 }
 
@@ -111,7 +153,7 @@ pub(crate) struct Allocator {
     context: Context,
     state: Mutex<State>,
     poisoned: AtomicBool,
-    /// The device's streams: launches that still wait for the driver may use blocks that are free.
+    /// The device's streams: work that waits to be queued may use blocks that are free.
     queues: Mutex<Vec<Arc<Queue>>>,
 }
 
@@ -143,19 +185,40 @@ impl Allocator {
         self.queues.lock().push(queue);
     }
 
-    /// Hands all waiting launches to the driver, which knows what it must finish before it frees.
+    /// Queues all work that waits: the driver must know of it before it frees what it uses.
     fn flush(&self) {
         self.queues.lock().iter().for_each(|queue| queue.flush());
     }
 
-    /// Uninitialised memory.
+    /// Uninitialised memory; that of the recording where the calling thread records.
     ///
     /// # Errors
     /// Kind `OutOfMemory` if the limit or the device does not allow it.
     pub fn allocate(self: &Arc<Allocator>, bytes: usize) -> Result<DeviceMemory> {
+        let Some(pool) = record::pool() else { return self.allocate_outside(bytes) };
+        let memory = match pool.take(bytes) {
+            Some(memory) => memory,
+            None => self.allocate_outside(bytes)?,
+        };
+        let uses = memory.uses.lock().clone();
+        Ok(DeviceMemory {
+            device: self.device,
+            at: memory.at,
+            size: bytes,
+            uses: Mutex::new(uses),
+            pending: Mutex::new(None),
+            home: Home::Pool { memory: Some(Box::new(memory)), pool },
+        })
+    }
+
+    /// Uninitialised memory that belongs to no recording.
+    ///
+    /// # Errors
+    /// As [`Allocator::allocate`].
+    pub fn allocate_outside(self: &Arc<Allocator>, bytes: usize) -> Result<DeviceMemory> {
         let block = block_size(bytes);
         let (at, block, uses) = self.block(bytes, block)?;
-        if self.poisoned.load(Ordering::Relaxed) {
+        if self.poisoned.load(Ordering::Relaxed) && !record::active() {
             self.flush();
             driver::fill_ones(at, block)?;
         }
@@ -163,10 +226,9 @@ impl Allocator {
             device: self.device,
             at,
             size: bytes,
-            block,
             uses: Mutex::new(uses),
             pending: Mutex::new(None),
-            home: Arc::clone(self),
+            home: Home::Allocator { block, allocator: Arc::clone(self) },
         })
     }
 

@@ -6,12 +6,12 @@ use lazulite_core::Result;
 use smallvec::SmallVec;
 
 use crate::driver::{CUstream, Kernel};
-use crate::graph::Recorded;
+use crate::record;
 use crate::stream::Queue;
 
 /// Parameters in order. Every parameter is made of 8-byte words: a 64-bit number, an address, a
 /// double, or a struct of them.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Args {
     words: SmallVec<[u64; 24]>,
     starts: SmallVec<[usize; 16]>,
@@ -40,7 +40,7 @@ impl Args {
         self.word(size as u64)
     }
 
-    /// Queues the kernel with these parameters. Inside a job the driver gets it with those that follow.
+    /// Queues the kernel with these parameters.
     ///
     /// # Safety
     /// The kernel must have these parameters, and what they point to must be live, or freed in the
@@ -53,32 +53,29 @@ impl Args {
         shared: usize,
         queue: &Queue,
     ) -> Result<()> {
-        kernel.allow_shared(shared)?;
-        let args = std::mem::take(self);
         // SAFETY: the caller's promise.
-        unsafe { queue.take(Recorded { kernel, grid, block, shared, args }) }
+        unsafe { self.send(kernel, grid, block, shared, (queue.raw(), record::active())) }
     }
 
-    /// The addresses of the parameters, as the driver takes them.
-    pub fn pointers(&self) -> SmallVec<[*mut c_void; 16]> {
-        let words = self.words.as_ptr();
-        // SAFETY: every start is within the words; the driver does not write through them.
-        self.starts.iter().map(|&s| unsafe { words.add(s) }.cast_mut().cast()).collect()
-    }
-
-    /// Hands the kernel with these parameters to the driver.
+    /// As [`Args::launch`], on a stream for which nothing waits; the kernel may begin before its turn if
+    /// that is set (see [`Kernel::launch`]).
     ///
     /// # Safety
     /// As [`Args::launch`].
     pub unsafe fn send(
-        &self,
+        &mut self,
         kernel: Kernel,
         grid: [u32; 3],
         block: [u32; 3],
         shared: usize,
-        stream: CUstream,
+        (stream, early): (CUstream, bool),
     ) -> Result<()> {
+        kernel.allow_shared(shared)?;
+        let words = self.words.as_ptr();
+        let mut pointers: SmallVec<[*mut c_void; 16]> =
+            // SAFETY: every start is within the words; the driver does not write through them.
+            self.starts.iter().map(|&s| unsafe { words.add(s) }.cast_mut().cast()).collect();
         // SAFETY: the caller's promise; the driver copies the values before it returns.
-        unsafe { kernel.launch(grid, block, shared, stream, &mut self.pointers()) }
+        unsafe { kernel.launch(grid, block, shared, (stream, early), &mut pointers) }
     }
 }

@@ -6,13 +6,14 @@ struct G { i64 v[64]; };
 // out = softmax(scale q k^T + mask) v with a running softmax (Dao et al., "FlashAttention", 2022).
 // q (b, h, t, D), k (b, g, s, D), v (b, g, s, E), contiguous along the last axis. A warp owns ROWS query
 // rows of a head and a span of keys; lanes share a row's D and E elements. Partial results (max, sum,
-// E values) go to `parts` where the keys are cut into spans, and `join_spans` joins them in order.
+// E values) go to `parts` where the keys are cut into spans; blocks count themselves in `counters`.
 // G: t, s, h, g, span, spans, strides of q (b, h, t), k (b, g, s), v (b, g, s), mask (b, h, t, s),
 // flags: 1 causal, 2 bool mask, 4 additive mask, 8 sinks.
 #define LANE_D ((D + 31) / 32)
 #define LANE_E ((E + 31) / 32)
-extern "C" __global__ void __launch_bounds__(128) attention(const T* q, const T* k, const T* v, const void* mask,
-    const T* sinks, T* out, float* parts, double scale_, G g) {
+extern "C" __global__ void __launch_bounds__(128, 1) attention(const T* q, const T* k, const T* v, const void* mask,
+    const T* sinks, T* out, float* parts, u32* counters, double scale_, G g) {
+  OVERLAPS
   i64 t = g.v[0], s = g.v[1], heads = g.v[2], groups = g.v[3];
   int lane = threadIdx.x & 31, flags = (int)g.v[19];
   i64 block = (t + ROWS - 1) / ROWS, unit = (i64)blockIdx.x * 4 + (threadIdx.x >> 5);
@@ -104,26 +105,159 @@ extern "C" __global__ void __launch_bounds__(128) attention(const T* q, const T*
 #pragma unroll
     for (int j = 0; j < LANE_E; j++) if (lane + 32 * j < E) out[row * E + lane + 32 * j] = convert<T>(acc[r][j] * by);
   }
-}
-// One block of 32 lanes for each row.
-extern "C" __global__ void __launch_bounds__(32) join_spans(const float* parts, const T* sinks, T* out, G g) {
-  i64 row = blockIdx.x, h = row / g.v[0] % g.v[2];
-  int lane = threadIdx.x;
-  const float* mine = parts + row * g.v[5] * (E + 2);
-  float high = (g.v[19] & 8) ? widen(sinks[h]) : -INFINITY_F, total = 0.f, acc[LANE_E];
-  for (i64 p = 0; p < g.v[5]; p++) high = fmaxf(high, mine[p * (E + 2)]);
-  if ((g.v[19] & 8) && high > -INFINITY_F) total = __expf(widen(sinks[h]) - high);
-#pragma unroll
-  for (int j = 0; j < LANE_E; j++) acc[j] = 0.f;
-  for (i64 p = 0; p < g.v[5] && high > -INFINITY_F; p++) {
-    const float* part = mine + p * (E + 2);
-    float weight = __expf(part[0] - high);
-    total += part[1] * weight;
-#pragma unroll
-    for (int j = 0; j < LANE_E; j++) if (lane + 32 * j < E) acc[j] += part[2 + lane + 32 * j] * weight;
+  if (g.v[5] == 1) return;
+  // The last block of these rows to finish joins their spans, in order.
+  __shared__ bool last;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    last = atomicAdd(counters + blockIdx.x, 1u) + 1 == gridDim.y;
+    if (last) counters[blockIdx.x] = 0;
   }
+  __syncthreads();
+  if (!last) return;
+  __threadfence();
+  for (int r = 0; r < ROWS && first + r < t; r++) {
+    const i64 row = bh * t + first + r;
+    const float* mine = parts + row * g.v[5] * (E + 2);
+    float high = (flags & 8) ? widen(sinks[h]) : -INFINITY_F, total = 0.f, joined[LANE_E];
+    for (i64 p = lane; p < g.v[5]; p += 32) high = fmaxf(high, mine[p * (E + 2)]);
+    high = warp_join<Max<float>>(high);
+    const bool any = high > -INFINITY_F;
+    for (i64 p = lane; p < g.v[5] && any; p += 32) total += mine[p * (E + 2) + 1] * __expf(mine[p * (E + 2)] - high);
+    total = warp_join<Sum<float>>(total);
+    if ((flags & 8) && any) total += __expf(widen(sinks[h]) - high);
 #pragma unroll
-  for (int j = 0; j < LANE_E; j++) if (lane + 32 * j < E) out[row * E + lane + 32 * j] = convert<T>(total > 0.f ? acc[j] / total : 0.f);
+    for (int j = 0; j < LANE_E; j++) joined[j] = 0.f;
+#pragma unroll 4
+    for (i64 p = 0; p < (any ? g.v[5] : 0); p++) {
+      const float* part = mine + p * (E + 2);
+      const float weight = __expf(part[0] - high);
+#pragma unroll
+      for (int j = 0; j < LANE_E; j++) if (lane + 32 * j < E) joined[j] += part[2 + lane + 32 * j] * weight;
+    }
+#pragma unroll
+    for (int j = 0; j < LANE_E; j++)
+      if (lane + 32 * j < E) out[row * E + lane + 32 * j] = convert<T>(total > 0.f ? joined[j] / total : 0.f);
+  }
+}
+#endif
+
+#ifdef ONE_QUERY
+// The same for one query of each head and elements of four bytes, D and E multiples of 32: a block of 16
+// warps owns a head and a span of keys. A warp takes 16 keys at a time, eight lanes to a key, so that all
+// loads of a turn are under way together. Arguments as above.
+#define WARPS 16
+extern "C" __global__ void __launch_bounds__(32 * WARPS) one_query(const T* q, const T* k, const T* v, const void* mask,
+    const T* sinks, T* out, float* parts, u32* counters, double scale_, G g) {
+  OVERLAPS
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, part = lane & 7, slot = lane >> 3, flags = (int)g.v[19];
+  const i64 s = g.v[1], heads = g.v[2], bh = blockIdx.x, b = bh / heads, h = bh - b * heads, group = h * g.v[3] / heads;
+  const float scale = (float)scale_;
+  const T* keys = k + b * g.v[9] + group * g.v[10];
+  const T* values = v + b * g.v[12] + group * g.v[13];
+  const i64 marks = b * g.v[15] + h * g.v[16];
+  Pack<T, 4> query[D / 32];
+#pragma unroll
+  for (int c = 0; c < D / 32; c++) query[c] = *(const Pack<T, 4>*)(q + b * g.v[6] + h * g.v[7] + c * 32 + part * 4);
+  float top = -INFINITY_F, sum = 0.f, acc[E / 8];
+#pragma unroll
+  for (int j = 0; j < E / 8; j++) acc[j] = 0.f;
+  const i64 begin = (i64)blockIdx.y * g.v[4], end = begin + g.v[4] < s ? begin + g.v[4] : s;
+  for (i64 first = begin + warp * 16; first < end; first += 16 * WARPS) {
+    float logit[4];
+    Pack<T, 4> value[4][E / 32];
+#pragma unroll
+    for (int u = 0; u < 4; u++) {
+      const i64 at = first + u * 4 + slot, c = at < end ? at : end - 1;
+      float dot = 0.f;
+#pragma unroll
+      for (int j = 0; j < D / 32; j++) {
+        const Pack<T, 4> key = *(const Pack<T, 4>*)(keys + c * g.v[11] + j * 32 + part * 4);
+#pragma unroll
+        for (int e = 0; e < 4; e++) dot = fmaf(widen(query[j].v[e]), widen(key.v[e]), dot);
+      }
+#pragma unroll
+      for (int j = 0; j < E / 32; j++) value[u][j] = *(const Pack<T, 4>*)(values + c * g.v[14] + j * 32 + part * 4);
+      const i64 mark = marks + c * g.v[18];
+      bool seen = at < end;
+      float more = 0.f;
+      if (flags & 2) seen = seen && ((const bool*)mask)[mark];
+      if (flags & 4) more = widen(((const T*)mask)[mark]);
+#pragma unroll
+      for (int m = 1; m < 8; m *= 2) dot += __shfl_xor_sync(0xffffffffu, dot, m);
+      logit[u] = seen ? dot * scale + more : -INFINITY_F;
+    }
+    float high = fmaxf(top, fmaxf(fmaxf(logit[0], logit[1]), fmaxf(logit[2], logit[3])));
+    high = fmaxf(high, __shfl_xor_sync(0xffffffffu, high, 8));
+    high = fmaxf(high, __shfl_xor_sync(0xffffffffu, high, 16));
+    if (high == -INFINITY_F) continue;
+    const float keep = __expf(top - high);
+    top = high; sum *= keep;
+#pragma unroll
+    for (int j = 0; j < E / 8; j++) acc[j] *= keep;
+#pragma unroll
+    for (int u = 0; u < 4; u++) {
+      const float weight = __expf(logit[u] - high);
+      sum += weight;
+#pragma unroll
+      for (int j = 0; j < E / 8; j++) acc[j] = fmaf(weight, widen(value[u][j / 4].v[j % 4]), acc[j]);
+    }
+  }
+  // The four keys of a warp's turn, the warps, and then the spans, in order.
+  __shared__ float tops[WARPS], sums[WARPS], sets[WARPS][E];
+#pragma unroll
+  for (int m = 8; m < 32; m *= 2) {
+    sum += __shfl_xor_sync(0xffffffffu, sum, m);
+#pragma unroll
+    for (int j = 0; j < E / 8; j++) acc[j] += __shfl_xor_sync(0xffffffffu, acc[j], m);
+  }
+  if (slot == 0) {
+#pragma unroll
+    for (int j = 0; j < E / 8; j++) sets[warp][j / 4 * 32 + part * 4 + j % 4] = acc[j];
+    if (part == 0) { tops[warp] = top; sums[warp] = sum; }
+  }
+  __syncthreads();
+  float high = tops[0], total = 0.f, joined = 0.f;
+#pragma unroll
+  for (int w = 1; w < WARPS; w++) high = fmaxf(high, tops[w]);
+  const int e = threadIdx.x;
+  if (e < E && high > -INFINITY_F) {
+#pragma unroll
+    for (int w = 0; w < WARPS; w++) {
+      const float weight = __expf(tops[w] - high);
+      total += sums[w] * weight; joined += sets[w][e] * weight;
+    }
+  }
+  if (g.v[5] > 1) {
+    float* mine = parts + bh * g.v[5] * (E + 2);
+    if (e < E) mine[blockIdx.y * (E + 2) + 2 + e] = joined;
+    if (e == 0) { mine[blockIdx.y * (E + 2)] = high; mine[blockIdx.y * (E + 2) + 1] = total; }
+    __shared__ bool last;
+    __threadfence();
+    __syncthreads();
+    if (e == 0) {
+      last = atomicAdd(counters + bh, 1u) + 1 == gridDim.y;
+      if (last) counters[bh] = 0;
+    }
+    __syncthreads();
+    if (!last) return;
+    __threadfence();
+    high = -INFINITY_F;
+    for (i64 p = 0; p < g.v[5]; p++) high = fmaxf(high, mine[p * (E + 2)]);
+    total = joined = 0.f;
+    for (i64 p = 0; p < g.v[5] && e < E && high > -INFINITY_F; p++) {
+      const float weight = __expf(mine[p * (E + 2)] - high);
+      total += mine[p * (E + 2) + 1] * weight; joined += mine[p * (E + 2) + 2 + e] * weight;
+    }
+  }
+  if (e >= E) return;
+  float keep = 1.f;
+  if (flags & 8) {
+    const float sink = widen(sinks[h]), over = fmaxf(high, sink);
+    keep = __expf(high - over); total = total * keep + __expf(sink - over);
+  }
+  out[bh * E + e] = convert<T>(total > 0.f ? joined * keep / total : 0.f);
 }
 #endif
 

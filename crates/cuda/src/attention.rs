@@ -9,7 +9,7 @@ use crate::args::Args;
 use crate::fast::padded;
 use crate::module::Rounding;
 use crate::print::storage;
-use crate::stream::Launch;
+use crate::stream::{COUNTERS, Launch};
 use crate::{copy, flash, matmul};
 
 pub(crate) const SOURCE: &str = include_str!("attention.cu");
@@ -40,7 +40,10 @@ pub(crate) fn attention(
     if call.q.shape()[2] >= MANY_QUERIES && matmul::supports(out.dtype) {
         return composed(launch, &call, out);
     }
-    spread(launch, &call, out)
+    match one_query(launch, &call, out)? {
+        true => Ok(()),
+        false => spread(launch, &call, out),
+    }
 }
 
 /// An operand that is contiguous along the last axis: itself or a copy.
@@ -114,6 +117,46 @@ impl Shapes {
     }
 }
 
+/// One query for each head, in `float32`, where rows can be read 16 bytes at a time; says whether it
+/// ran.
+fn one_query(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<bool> {
+    let &[b, h, t, d] = call.q.shape() else { return Ok(false) };
+    let (s, e) = (call.k.shape()[2], call.v.shape()[3]);
+    let fits = |n: usize| n.is_multiple_of(32) && n <= 128;
+    if t != 1 || s == 0 || out.dtype != Dtype::F32 || !fits(d) || !fits(e) || b * h > COUNTERS {
+        return Ok(false);
+    }
+    for x in [&call.q, &call.k, &call.v] {
+        let outer = x.shape().iter().zip(&x.layout.strides).take(3);
+        let even = outer.into_iter().all(|(&n, &stride)| n == 1 || stride % 4 == 0);
+        if !even || !launch.read(x)?.is_multiple_of(16) {
+            return Ok(false);
+        }
+    }
+    // A turn of a block is 256 keys; heads that leave multiprocessors idle share their keys out.
+    let wanted = (2 * launch.gpu.facts.multiprocessors as usize / (b * h)).max(1);
+    let span = s.div_ceil(wanted).next_multiple_of(256);
+    let spans = s.div_ceil(span);
+    let defines = format!("T=f32;D={d};E={e};ONE_QUERY");
+    let modules = &launch.gpu.modules;
+    let kernel = modules.kernel(SOURCE, "one_query", &defines, Rounding::Contracted)?;
+    let parts = match spans {
+        1 => None,
+        _ => Some(launch.scratch(b * h * spans * (e + 2) * 4)?),
+    };
+    let [mask_at, sinks_at] = call.optional(launch)?;
+    let mut args = Args::new();
+    args.word(launch.read(&call.q)?).word(launch.read(&call.k)?).word(launch.read(&call.v)?);
+    args.word(mask_at).word(sinks_at).word(launch.write(out)?);
+    args.word(parts.as_ref().map_or(0, |p| p.address())).word(launch.queue.counters()?);
+    args.word(call.scale.to_bits()).words(&call.geometry(span, spans));
+    let grid = [(b * h) as u32, spans as u32, 1];
+    // SAFETY: the kernel has these parameters; strides stay within the operands, whose rows are
+    // aligned, and the parts have room for all spans.
+    unsafe { args.launch(kernel, grid, [512, 1, 1], 0, launch.queue)? };
+    Ok(true)
+}
+
 /// Attention by a kernel of running softmaxes on plain arithmetic units.
 fn spread(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<()> {
     let &[b, h, t, d] = call.q.shape() else { return Ok(()) };
@@ -144,20 +187,12 @@ fn spread(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<()> {
     let to = launch.write(out)?;
     let mut args = Args::new();
     args.word(launch.read(&call.q)?).word(launch.read(&call.k)?).word(launch.read(&call.v)?);
-    args.word(mask_at).word(sinks_at).word(to).word(parts_at);
+    args.word(mask_at).word(sinks_at).word(to).word(parts_at).word(launch.queue.counters()?);
     args.word(call.scale.to_bits()).words(&g);
     let grid = [units.div_ceil(4) as u32, spans as u32, 1];
-    // SAFETY: the kernel has these parameters; strides stay within the operands.
-    unsafe { args.launch(kernel, grid, [128, 1, 1], 0, launch.queue)? };
-    if spans > 1 {
-        let kernel = modules.kernel(SOURCE, "join_spans", &defines, Rounding::Contracted)?;
-        let mut args = Args::new();
-        args.word(parts_at).word(sinks_at).word(to).words(&g);
-        let grid = [(b * h * t) as u32, 1, 1];
-        // SAFETY: the kernel has these parameters; the parts have room for all spans.
-        unsafe { args.launch(kernel, grid, [32, 1, 1], 0, launch.queue)? };
-    }
-    Ok(())
+    // SAFETY: the kernel has these parameters; strides stay within the operands, the parts have room
+    // for all spans, and there are spans only where there are fewer rows than counters.
+    unsafe { args.launch(kernel, grid, [128, 1, 1], 0, launch.queue) }
 }
 
 /// Example `i` of the batch as `(groups, heads, rows, columns)`: with all heads of a group, or with

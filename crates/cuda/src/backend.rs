@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use lazulite_core::backend::{BACKENDS, Backend, Buffer, Call, Job, Limit, MemoryStats, Operand};
+use lazulite_core::backend::{
+    BACKENDS, Backend, Buffer, Call, Job, Limit, MemoryStats, Operand, Recorded, Recording,
+};
 use lazulite_core::op::{BinaryOp, Primitive};
 use lazulite_core::plan::{Extent, Instr, Tape, TapeValue};
 use lazulite_core::{Device, DeviceKind, Dtype, Error, ErrorKind, Result, Stream};
@@ -10,8 +12,8 @@ use lazulite_core::{Device, DeviceKind, Dtype, Error, ErrorKind, Result, Stream}
 use crate::allocator::DeviceMemory;
 use crate::device::Gpu;
 use crate::driver::{self, DeviceFacts};
-use crate::graph::GraphStats;
 use crate::module::ModuleStats;
+use crate::record::{self, RecordStats};
 use crate::stream::Launch;
 use crate::{
     attention, attention_grad, conv, fast, fused, gather, grouped, host, indexing, matmul,
@@ -63,10 +65,18 @@ pub fn module_stats() -> ModuleStats {
     stats().unwrap_or_default()
 }
 
-/// How often graphs of launches were made and queued on device 0.
-pub fn graph_stats() -> GraphStats {
-    let stats = || Some(instance()?.gpus.first()?.get()?.as_ref().ok()?.graph_stats());
-    stats().unwrap_or_default()
+/// How often recordings were made and queued, over all devices.
+pub fn record_stats() -> RecordStats {
+    record::stats()
+}
+
+/// Calls `f` with a device that was in use before, whose context is current.
+pub(crate) fn with_gpu<R>(device: Device, f: impl FnOnce(&Gpu) -> Result<R>) -> Result<R> {
+    let none = || Error::new(ErrorKind::BackendUnavailable, "device", "no GPU");
+    let cuda = instance().ok_or_else(none)?;
+    let gpu = cuda.gpu(device)?;
+    gpu.context.bind()?;
+    f(gpu)
 }
 
 impl Cuda {
@@ -92,7 +102,7 @@ impl Backend for Cuda {
     fn describe(&self, device: Device) -> Vec<(String, String)> {
         let fact = |key: &str, value: String| (key.to_string(), value);
         let Some(facts) = self.facts.get(device.index as usize) else { return Vec::new() };
-        let graphs = graph_stats();
+        let recordings = record_stats();
         let products = if driver::cublaslt_present() {
             "cublasLt"
         } else {
@@ -106,7 +116,7 @@ impl Backend for Cuda {
             fact("cache_size", facts.cache.to_string()),
             fact("products", products.into()),
             fact("host_steps", host_steps().to_string()),
-            fact("graphs", format!("{} made, {} queued", graphs.made, graphs.launched)),
+            fact("recordings", format!("{} made, {} queued", recordings.made, recordings.replayed)),
         ]
     }
 
@@ -143,15 +153,22 @@ impl Backend for Cuda {
 
     fn submit(&self, stream: Stream, _inline: bool, job: Job) {
         // Jobs only queue work, so the caller's thread does it.
-        let queue = self.gpu(stream.device).and_then(|gpu| {
-            gpu.context.bind()?;
-            gpu.queue(stream.index)
-        });
-        match queue {
+        match self.gpu(stream.device).and_then(|gpu| gpu.queue(stream.index)) {
             Ok(queue) => queue.job(job),
             // The job itself meets and reports the missing device.
             Err(_) => job(),
         }
+    }
+
+    fn record(
+        &self,
+        stream: Stream,
+        arguments: &[Buffer],
+        work: &mut Recorded<'_>,
+    ) -> Result<Option<Arc<dyn Recording>>> {
+        let gpu = self.gpu(stream.device)?;
+        gpu.context.bind()?;
+        record::record(gpu, &gpu.queue(stream.index)?, arguments, work)
     }
 
     fn synchronize(&self, stream: Stream) -> Result<()> {
@@ -354,6 +371,12 @@ fn product(
         && launch.read(bias)?.is_multiple_of(16)
     {
         return matmul::with_bias(launch, &inputs[0], &inputs[1], Some(bias), output);
+    }
+    if let Primitive::QuantizedMatmul(q) = op
+        && matmul::supports(value.dtype)
+        && quantized::with_epilogue(launch, q, inputs, epilogue, extra, output)?
+    {
+        return Ok(());
     }
     let dtype = if wide { Dtype::F32 } else { value.dtype };
     let sums = launch.temporary(dtype, output.shape())?;

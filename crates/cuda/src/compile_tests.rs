@@ -3,6 +3,7 @@
 
 use lazulite_core::Dtype;
 use lazulite_core::op::elementwise::{BINARY_OPS, UNARY_OPS};
+use lazulite_core::op::quantized::{QuantFormat, QuantMode};
 use lazulite_core::op::{BinaryOp, ReduceOp, UnaryOp};
 use lazulite_core::plan::{Extent, Instr, Tape, TapeValue};
 use smallvec::smallvec;
@@ -10,7 +11,9 @@ use smallvec::smallvec;
 use crate::driver;
 use crate::fused::{self, Step};
 use crate::module::{Rounding, compile};
+use crate::prologue::Prologue;
 use crate::rows::{self, Along, Team};
+use crate::vector::{self, Beside, Epilogue};
 
 const ARCHITECTURES: [&str; 2] = ["sm_80", "sm_90a"];
 
@@ -183,6 +186,7 @@ fn row_variants_compile() {
         threads: 256,
         cluster: 1,
         stage: None,
+        online: false,
         joins: false,
     };
     let any = smallvec![Along::Any, Along::Any, Along::Fixed];
@@ -210,6 +214,7 @@ fn row_variants_compile() {
             beside: smallvec![true; 3],
             ..base.clone()
         },
+        rows::Variant { items: 0, online: true, threads: 1024, ..base.clone() },
         rows::Variant { items: 0, stage: Some(1), threads: 512, ..base.clone() },
         rows::Variant { items: 0, stage: Some(2), threads: 512, ..base.clone() },
         rows::Variant { items: 0, stage: Some(3), threads: 512, wide: true, ..base.clone() },
@@ -262,6 +267,7 @@ fn sums_that_several_blocks_share_compile() {
             wide: false,
             threads: 512,
             cluster: 1,
+            online: false,
             stage: Some(1),
             joins: true,
         };
@@ -305,8 +311,8 @@ fn every_kernel_compiles_without_spills() {
         "T=Wide;I=i32;LANES=128;GATHER_ROWS",
         "T=u16;I=i32;N=i32;V=8;GATHER_AXIS",
         "T=u32;I=u64;N=i64;V=1;GATHER_AXIS",
-        "T=u16;DYNAMIC;READ",
-        "T=u64;DYNAMIC",
+        "T=u16;DYNAMIC;READ;COUNT=1",
+        "T=u64;DYNAMIC;COUNT=4",
         "T=Wide;I=i32;LANES=128;SCATTER_ROWS;MARK",
         "T=Wide;I=u32;LANES=1;SCATTER_ROWS;ADD_BF16",
         "T=u16;I=i32;PUT_ROW",
@@ -324,8 +330,8 @@ fn every_kernel_compiles_without_spills() {
         "T=i32;R=Sum;SCAN;REVERSE",
         "T=c64;R=Prod;SCAN",
         "T=bf16;R=Max;SCAN",
-        "T=i8;ARG=-1",
-        "T=bf16;ARG=1;UNIT",
+        "T=i8;ARG=-1;WIDTH=256",
+        "T=bf16;ARG=1;WIDTH=1024;UNIT",
         "T=bf16;ARG_ROWS=1",
         "T=f16;ARG_ROWS=-1;HALF",
     ];
@@ -336,7 +342,6 @@ fn every_kernel_compiles_without_spills() {
         "T=bf16;SCALE=bf16;BITS=4;GROUP=64;MODE=0;M=4;R=2;QMV",
         "T=f32;SCALE=f16;BITS=6;GROUP=128;MODE=0;M=16;R=1;QMV",
         "T=f16;SCALE=f16;BITS=4;GROUP=16;MODE=2;M=2;R=2;QMV",
-        "T=bf16;SCALE=bf16;BITS=4;GROUP=64;MODE=0;M=1;R=2;GROUPED;QMV",
     ];
     let units = [
         "T=bf16;BITS=4;GROUP=64;BM=16",
@@ -359,12 +364,14 @@ fn every_kernel_compiles_without_spills() {
         "T=bf16;U=u16;FLOATING;ITEMS=16;COUNT;SWEEP",
         "T=f64;U=u64;FLOATING;PLACES;ITEMS=8;COUNT;SWEEP",
     ];
-    let fast = ["T=bf16;I=i32;ROPE", "T=f64;I=u64;ROPE"];
+    let fast = ["T=bf16;I=i32;ROPE;COUNT=1", "T=f64;I=u64;ROPE;COUNT=4"];
     let attention = [
         "T=bf16;WEIGHTS",
         "T=bf16;D=128;E=128;ROWS=8;ATTENTION",
         "T=bf16;D=128;E=128;ROWS=1;ATTENTION",
         "T=f32;D=256;E=256;ROWS=4;ATTENTION",
+        "T=f32;D=64;E=64;ONE_QUERY",
+        "T=f32;D=128;E=128;ONE_QUERY",
         "T=bf16;GRADIENT",
     ];
     let conv = ["T=bf16;UNITS", "T=f16;DILATED;UNITS", "T=f32;JOIN", "T=f64;DILATED;PATCHES"];
@@ -384,6 +391,79 @@ fn every_kernel_compiles_without_spills() {
             let text = crate::module::defined(defines, source);
             let spilled = check(defines, &text, Rounding::Contracted);
             assert_eq!(spilled, 0, "{defines}");
+        }
+    }
+}
+
+/// `x / sqrt(sum(x^2)) * w`.
+fn rms_norm(dtype: Dtype) -> Tape {
+    let f = |instr, dtype| TapeValue { instr, dtype, extent: Extent::Full };
+    let r = |instr| TapeValue { instr, dtype: Dtype::F32, extent: Extent::Row };
+    Tape {
+        values: vec![
+            load(0, dtype),
+            load(1, dtype),
+            f(Instr::Cast(0), Dtype::F32),
+            f(Instr::Binary(BinaryOp::Multiply, 2, 2), Dtype::F32),
+            r(Instr::Reduce(ReduceOp::Sum, 3)),
+            r(Instr::Unary(UnaryOp::Rsqrt, 4)),
+            f(Instr::Binary(BinaryOp::Multiply, 2, 5), Dtype::F32),
+            f(Instr::Binary(BinaryOp::Multiply, 6, 1), dtype),
+        ],
+        stores: vec![7],
+        inputs: 2,
+        axes: 2,
+    }
+}
+
+#[test]
+fn joined_products_compile_without_spills() {
+    if !compiler() {
+        return;
+    }
+    let f = |instr, dtype| TapeValue { instr, dtype, extent: Extent::Full };
+    for (dtype, rows, each) in [(Dtype::F32, 1, 1), (Dtype::F32, 4, 1), (Dtype::BF16, 4, 2)] {
+        // x0 + x1 * x2, with a product, a residual and a vector.
+        let tape = Tape {
+            values: vec![
+                load(0, dtype),
+                load(1, dtype),
+                load(2, dtype),
+                f(Instr::Binary(BinaryOp::Multiply, 1, 2), dtype),
+                f(Instr::Binary(BinaryOp::Add, 0, 3), dtype),
+            ],
+            stores: vec![4],
+            inputs: 3,
+            axes: 0,
+        };
+        let epilogue = |beside: [Beside; 2]| {
+            Some(Epilogue { tape: tape.clone(), beside: beside.into_iter().collect() })
+        };
+        let sections = [
+            smallvec![smallvec![None], smallvec![None], smallvec![None]],
+            smallvec![
+                smallvec![None, epilogue([Beside::Product(0), Beside::One])],
+                smallvec![epilogue([Beside::Each, Beside::Column])],
+            ],
+        ];
+        for sections in sections {
+            let variant = vector::Variant {
+                format: QuantFormat { group: 32, bits: 4, mode: QuantMode::Affine },
+                dtype,
+                scales: Dtype::F16,
+                rows,
+                each,
+                prologue: None,
+                sections,
+            };
+            let text = vector::print(&variant);
+            assert_eq!(check("products", &text, Rounding::Separate), 0, "{variant:?}");
+            // A norm of x before.
+            let strides = [(96, 1), (0, 1)].into_iter();
+            let prologue = Prologue::new(&rms_norm(dtype), strides, 96);
+            assert!(prologue.is_some());
+            let text = vector::print(&vector::Variant { prologue, ..variant });
+            assert_eq!(check("norm and products", &text, Rounding::Separate), 0);
         }
     }
 }

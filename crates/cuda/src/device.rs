@@ -10,9 +10,9 @@ use rustc_hash::FxHashMap;
 
 use crate::allocator::{Allocator, DeviceMemory};
 use crate::driver::{self, Context, DeviceFacts};
-use crate::graph::GraphStats;
 use crate::matmul::Products;
 use crate::module::Modules;
+use crate::record;
 use crate::stream::{Launch, Queue, TRANSFER};
 
 /// Bytes of pinned memory through which uploads pass.
@@ -60,6 +60,11 @@ impl Gpu {
         })
     }
 
+    /// The device.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
     /// The device's number.
     pub fn index(&self) -> usize {
         self.device.index as usize
@@ -81,17 +86,10 @@ impl Gpu {
         Ok(queue)
     }
 
-    /// How often graphs of launches were made and queued, over all streams.
-    pub fn graph_stats(&self) -> GraphStats {
-        self.queues.read().values().map(|q| q.graph_stats()).fold(GraphStats::default(), |a, b| {
-            GraphStats { made: a.made + b.made, launched: a.launched + b.launched }
-        })
-    }
-
     /// A buffer with a copy of `bytes`, which arrive in the order of the transfer stream.
     pub fn upload(&self, bytes: &[u8]) -> Result<Buffer> {
         self.context.bind()?;
-        let memory = self.allocator.allocate(bytes.len())?;
+        let memory = self.allocator.allocate_outside(bytes.len())?;
         let queue = self.queue(TRANSFER)?;
         let launch = Launch::new(self, &queue);
         launch.own(&memory)?;
@@ -135,6 +133,7 @@ impl Gpu {
     /// All bytes of a buffer, once the work that fills it is done.
     pub fn download(&self, memory: &DeviceMemory) -> Result<Vec<u8>> {
         use lazulite_core::backend::Memory;
+        record::refuse("download")?;
         self.context.bind()?;
         let pending = memory.pending.lock().as_ref().map(|p| p.stream);
         if let Some(stream) = pending {

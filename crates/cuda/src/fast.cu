@@ -1,15 +1,22 @@
-// Rotary embedding. T is the element type, I that of offsets; arithmetic is in float (double angles).
+// Rotary embedding. T is the element type, I that of offsets; arithmetic is in float (double angles). A
+// launch has COUNT calls.
 struct G { i64 v[64]; };
 
 #ifdef ROPE
-// x (b, rows, steps, d), rows of d turned by the position: one thread for each pair, and for each
+// x (b, rows, steps, d), rows of d turned by the position times 2^(turn_ pair), or 1 / freqs[pair]: one thread for each pair, and for each
 // element that stays. G: pairs of a row and rest, rows in all, steps, rows of a batch element, dims, d,
 // traditional, inverse, offsets, strides of x for (batch axes...) by a struct: kept axes, then (size,
 // stride), and the stride of the last axis at v[11].
 __forceinline__ void turn(double angle, float& s, float& c) { sincosf((float)angle, &s, &c); }
 __forceinline__ void turn(double angle, double& s, double& c) { sincos(angle, &s, &c); }
-extern "C" __global__ void rope(const T* x, const I* offsets, const float* freqs, T* out, double base,
-                                double scale, G g) {
+struct Call { const T* x; const I* offsets; const float* freqs; T* out; double turn_, scale; G g; };
+struct Calls { Call of[COUNT]; };
+extern "C" __global__ void rope(const __grid_constant__ Calls calls) {
+  OVERLAPS
+  const Call& call = calls.of[blockIdx.y];
+  const T* x = call.x; const I* offsets = call.offsets; const float* freqs = call.freqs; T* out = call.out;
+  const double turn_ = call.turn_, scale = call.scale;
+  const G& g = call.g;
   typedef Compute<T>::type A;
   i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
   i64 each = g.v[0];
@@ -26,7 +33,7 @@ extern "C" __global__ void rope(const T* x, const I* offsets, const float* freqs
   }
   i64 batch = g.v[8] == 1 ? 0 : row / g.v[3];
   double position = ((double)offsets[batch] + (double)(row % g.v[2])) * scale;
-  double f = freqs ? 1.0 / (double)freqs[pair] : exp2(-(double)pair / (double)half * log2(base));
+  double f = freqs ? 1.0 / (double)freqs[pair] : exp2((double)pair * turn_);
   // The turn is brought near zero in double, so that float's sine and cosine do.
   double angle = position * f;
   A s, c;

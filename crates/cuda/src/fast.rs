@@ -5,11 +5,9 @@ use lazulite_core::op::fast::Rope;
 use lazulite_core::plan::{Extent, Instr, Tape, TapeValue};
 use lazulite_core::{Dtype, Result};
 
-use crate::args::Args;
 use crate::copy;
 use crate::fused::{execute, merge};
-use crate::indexing::{THREADS, blocks};
-use crate::module::Rounding;
+use crate::held::{Callee, Calls, range};
 use crate::print::storage;
 use crate::stream::Launch;
 
@@ -76,14 +74,18 @@ pub(crate) fn rope(
         g.extend([merged.sizes[a] as i64, merged.strides[0][a] as i64]);
     }
     let defines = format!("T={};I={};ROPE", storage(out.dtype), storage(offsets.dtype));
-    let kernel = launch.gpu.modules.kernel(SOURCE, "rope", &defines, Rounding::Separate)?;
-    let mut args = Args::new();
-    args.word(launch.read(&x)?).word(launch.read(&offsets)?);
-    args.word(freqs.as_ref().map(|f| launch.read(f)).transpose()?.unwrap_or(0));
-    args.word(launch.write(out)?);
-    args.word(op.base.map_or(1.0, |b| b.get()).to_bits()).word(op.scale.get().to_bits());
-    args.words(&padded(&g));
-    let grid = blocks(each * rows);
-    // SAFETY: the kernel has these parameters; strides stay within the operands.
-    unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue) }
+    let callee = Callee { source: SOURCE, name: "rope", defines };
+    let slope = op.base.map_or(0.0, |b| -b.get().log2() / (op.dims / 2) as f64);
+    let (x_at, offsets_at, to) = (launch.read(&x)?, launch.read(&offsets)?, launch.write(out)?);
+    let freqs_at = freqs.as_ref().map(|f| launch.read(f)).transpose()?.unwrap_or(0);
+    let mut words = vec![x_at, offsets_at, freqs_at, to, slope.to_bits(), op.scale.get().to_bits()];
+    words.extend(padded(&g));
+    let mut reads = vec![range(&x, x_at), range(&offsets, offsets_at)];
+    reads.extend(freqs.as_ref().map(|f| range(f, freqs_at)));
+    // SAFETY: the kernel has these parameters; strides stay within the operands, whose ranges these
+    // are.
+    let call =
+        unsafe { Calls::one(launch, callee, each * rows, &words, &reads, &[range(out, to)]) };
+    launch.queue.hold(call);
+    Ok(())
 }

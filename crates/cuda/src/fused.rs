@@ -19,7 +19,7 @@ use crate::allocator::{DeviceMemory, RandomWords};
 use crate::args::Args;
 use crate::driver::Kernel;
 use crate::module::Rounding;
-use crate::print::{compute, expression, storage};
+use crate::print::{compute, expression, outline, storage};
 use crate::rows;
 use crate::stream::Launch;
 
@@ -123,42 +123,81 @@ pub(crate) fn aligned(address: u64, outer: &[isize], dtype: Dtype, pack: usize) 
         && outer.iter().all(|s| (s * dtype.size() as isize) % bytes as isize == 0)
 }
 
+/// Points of a space up to which a kernel for sizes of any kind is as good as one for these: a loop whose
+/// arrays grow has two kernels for a program then, not one for every width and alignment.
+const SMALL: usize = 1 << 17;
+
+/// What a kernel is printed for besides its program.
+pub(crate) trait Printed: Clone + Eq + Hash {
+    /// A variant that does not depend on widths and alignments, with which the same call can be made.
+    fn loose(&self) -> Self;
+}
+
+impl Printed for Variant {
+    fn loose(&self) -> Variant {
+        Variant { pack: 1, ..self.clone() }
+    }
+}
+
 /// A map from a tape and what else a kernel was printed for to the kernel.
-pub(crate) struct KernelCache<V>(Mutex<FxHashMap<u64, Vec<Known<V>>>>);
+pub(crate) struct KernelCache<V>(Mutex<Kernels<V>>);
+
+struct Kernels<V> {
+    known: FxHashMap<u64, Vec<Known<V>>>,
+    /// How many kernels a tape has on a device, by their hash.
+    counts: FxHashMap<u64, usize>,
+}
 
 /// The device, the tape and the variant of a kernel.
 type Known<V> = (usize, Tape, V, Kernel);
 
-impl<V: Clone + Eq + Hash> KernelCache<V> {
+impl<V: Printed> KernelCache<V> {
     /// An empty map.
     pub fn new() -> KernelCache<V> {
-        KernelCache(Mutex::default())
+        KernelCache(Mutex::new(Kernels {
+            known: FxHashMap::default(),
+            counts: FxHashMap::default(),
+        }))
     }
 
-    /// The kernel for a device, a tape and a variant; `make` is called where it is not known.
+    fn find(&self, device: usize, tape: &Tape, variant: &V) -> (u64, Option<Kernel>) {
+        let hash = FxBuildHasher.hash_one((device, tape, variant));
+        let same = |e: &&Known<V>| e.0 == device && e.1 == *tape && e.2 == *variant;
+        let guard = self.0.lock();
+        let found = guard.known.get(&hash).and_then(|list| list.iter().find(same).map(|e| e.3));
+        (hash, found)
+    }
+
+    /// The kernel for a device, a tape and a variant, which is a looser one for small calls of tapes
+    /// that have a kernel already; `make` is called where it is not known.
     pub fn get(
         &self,
         device: usize,
         tape: &Tape,
-        variant: &V,
-        make: impl FnOnce() -> Result<Kernel>,
-    ) -> Result<Kernel> {
-        let hash = FxBuildHasher.hash_one((device, tape, variant));
-        let known = |list: &Vec<Known<V>>| {
-            let same = |e: &&Known<V>| e.0 == device && e.1 == *tape && e.2 == *variant;
-            list.iter().find(same).map(|e| e.3)
-        };
-        if let Some(kernel) = self.0.lock().get(&hash).and_then(known) {
-            return Ok(kernel);
+        variant: V,
+        points: usize,
+        make: impl FnOnce(&V) -> Result<Kernel>,
+    ) -> Result<(Kernel, V)> {
+        let (mut hash, found) = self.find(device, tape, &variant);
+        if let Some(kernel) = found {
+            return Ok((kernel, variant));
         }
-        let kernel = make()?;
-        self.0.lock().entry(hash).or_default().push((
-            device,
-            tape.clone(),
-            variant.clone(),
-            kernel,
-        ));
-        Ok(kernel)
+        let program = FxBuildHasher.hash_one((device, tape));
+        let mut variant = variant;
+        if points <= SMALL && self.0.lock().counts.contains_key(&program) {
+            variant = variant.loose();
+            let found;
+            (hash, found) = self.find(device, tape, &variant);
+            if let Some(kernel) = found {
+                return Ok((kernel, variant));
+            }
+        }
+        let kernel = make(&variant)?;
+        let mut guard = self.0.lock();
+        let entry = (device, tape.clone(), variant.clone(), kernel);
+        guard.known.entry(hash).or_default().push(entry);
+        *guard.counts.entry(program).or_default() += 1;
+        Ok((kernel, variant))
     }
 }
 
@@ -269,10 +308,13 @@ fn run(
     };
 
     static KERNELS: OnceLock<KernelCache<Variant>> = OnceLock::new();
-    let kernel =
-        KERNELS.get_or_init(KernelCache::new).get(launch.gpu.index(), tape, &variant, || {
-            launch.gpu.modules.load(&print(tape, &variant), "tape", Rounding::Separate)
-        })?;
+    let kernels = KERNELS.get_or_init(KernelCache::new);
+    // A pack of random words is no matter of alignment.
+    let points = if random.is_some() { usize::MAX } else { count };
+    let (kernel, variant) = kernels.get(launch.gpu.index(), tape, variant, points, |variant| {
+        launch.gpu.modules.load(&print(tape, variant), "tape", Rounding::Separate)
+    })?;
+    let pack = variant.pack;
     let packs = match random {
         Some(_) if count.is_multiple_of(2 * pack) => count / 2 / pack,
         _ if ndim == 1 => count.div_ceil(pack),
@@ -390,7 +432,7 @@ pub(crate) fn print(tape: &Tape, variant: &Variant) -> String {
     let _ = write!(
         w,
         "extern \"C\" __global__ void __launch_bounds__(256) tape(P p, G g) {{\n  \
-         const I pack = (I)((i64)blockIdx.x * 256 + threadIdx.x);\n  \
+         OVERLAPS\n  const I pack = (I)((i64)blockIdx.x * 256 + threadIdx.x);\n  \
          if (pack >= (I)g.v[0]) return;\n  const I at = pack * {};\n",
         variant.pack
     );
@@ -473,7 +515,7 @@ pub(crate) fn print(tape: &Tape, variant: &Variant) -> String {
         let _ = writeln!(w, "  body<{}>(p, g, {}{});", variant.pack, passed(""), out_at(""));
     }
     let _ = writeln!(w, "}}");
-    out
+    outline(out)
 }
 
 #[cfg(test)]

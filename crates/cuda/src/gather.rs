@@ -10,6 +10,7 @@ use lazulite_core::{Dtype, Error, Result};
 
 use crate::args::Args;
 use crate::driver;
+use crate::held::{Callee, Calls, range};
 use crate::indexing::{SOURCE, THREADS, begin, blocks};
 use crate::module::Rounding;
 use crate::print::storage;
@@ -200,17 +201,25 @@ fn dynamic(
     }
     let read_flag = if read { ";READ" } else { "" };
     let defines = format!("T={};DYNAMIC{read_flag}", mover(whole.dtype.size()));
-    let kernel = launch.gpu.modules.kernel(SOURCE, "dynamic", &defines, Rounding::Separate)?;
+    let callee = Callee { source: SOURCE, name: "dynamic", defines };
     let (whole_at, part_at) = match read {
         true => (launch.read(whole)?, launch.write(part)?),
         false => (launch.write(whole)?, launch.read(part)?),
     };
-    let mut args = Args::new();
-    args.word(whole_at).word(part_at).word(launch.read(&start)?);
-    args.words(&padded(g)).word(launch.queue.fault_address()).size(number(name));
-    let grid = blocks(part.layout.len());
-    // SAFETY: the kernel has these parameters; starts are checked against the axes before use.
-    unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue) }
+    let start_at = launch.read(&start)?;
+    let fault = launch.queue.fault_address();
+    let mut words = vec![whole_at, part_at, start_at, fault, number(name) as u64];
+    words.extend(padded(g));
+    let [from, to] = match read {
+        true => [range(whole, whole_at), range(part, part_at)],
+        false => [range(part, part_at), range(whole, whole_at)],
+    };
+    let reads = [from, range(&start, start_at)];
+    // SAFETY: the kernel has these parameters; starts are checked against the axes before use, and
+    // these are the operands' ranges.
+    let call = unsafe { Calls::one(launch, callee, part.layout.len(), &words, &reads, &[to]) };
+    launch.queue.hold(call);
+    Ok(())
 }
 
 /// A slice whose place is an array.

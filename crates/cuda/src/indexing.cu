@@ -15,6 +15,7 @@ template <class E> struct Series {
     return convert<E>(__longlong_as_double(start) + (double)i * __longlong_as_double(step)); } };
 FLOATING(f16) FLOATING(bf16) FLOATING(f32) FLOATING(f64)
 extern "C" __global__ void arange(T* out, u64 start, u64 step, i64 n) {
+  OVERLAPS
   i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
   if (i < n) out[i] = Series<T>::at(start, step, i);
 }
@@ -25,6 +26,7 @@ extern "C" __global__ void arange(T* out, u64 start, u64 step, i64 n) {
 // slice axis (size, stride), for each indexed axis (last valid index, stride, axis, size).
 extern "C" __global__ void gather(const T* src, T* out, const i64* i0, const i64* i1, const i64* i2,
                                   const i64* i3, G g, u64* fault, i64 op) {
+  OVERLAPS
   i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= g.v[0]) return;
   i64 q = i / g.v[1], s = i - q * g.v[1], at = 0;
@@ -62,6 +64,7 @@ __forceinline__ void copy_row(const T* from, T* to, i64 units) {
 // out (rows, units) = src[list], whole rows of neighbouring units. I is the type of the indices.
 extern "C" __global__ void __launch_bounds__(256) gather_rows(const T* src, T* out, const I* list, i64 rows, i64 units,
     i64 stride, i64 last, i64 size, i64 axis, u64* fault, i64 op) {
+  OVERLAPS
   const i64 row = (i64)blockIdx.x * (256 / LANES) + threadIdx.x / LANES;
   if (row >= rows) return;
   i64 k = (i64)list[row], given = k;
@@ -76,6 +79,7 @@ extern "C" __global__ void __launch_bounds__(256) gather_rows(const T* src, T* o
 // packs, axes, axis, size; for each axis (size, stride of src, stride of indices); the size of the last one
 // counts packs. I is the type of the indices, N that of places.
 extern "C" __global__ void __launch_bounds__(256) gather_axis(const T* src, const I* indices, T* out, G g, u64* fault, i64 op) {
+  OVERLAPS
   N i = (N)((i64)blockIdx.x * blockDim.x + threadIdx.x);
   if (i >= (N)g.v[0]) return;
   const int axes = (int)g.v[1], axis = (int)g.v[2];
@@ -102,8 +106,15 @@ extern "C" __global__ void __launch_bounds__(256) gather_axis(const T* src, cons
 #ifdef DYNAMIC
 // The part of `whole` that begins at `start` along some axes is copied to `part` (READ) or from it.
 // G: count, axes, started axes; for each axis (size of the part, stride of whole, stride of part), for
-// each started axis (axis, last valid start).
-extern "C" __global__ void dynamic(T* whole, T* part, const i64* start, G g, u64* fault, i64 op) {
+// each started axis (axis, last valid start). A launch has COUNT calls.
+struct Call { T* whole; T* part; const i64* start; u64* fault; i64 op; G g; };
+struct Calls { Call of[COUNT]; };
+extern "C" __global__ void dynamic(const __grid_constant__ Calls calls) {
+  OVERLAPS
+  const Call& call = calls.of[blockIdx.y];
+  T* whole = call.whole; T* part = call.part; const i64* start = call.start; u64* fault = call.fault;
+  const i64 op = call.op;
+  const G& g = call.g;
   i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= g.v[0]) return;
   int axes = (int)g.v[1];

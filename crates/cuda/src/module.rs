@@ -95,7 +95,7 @@ impl Modules {
             && let Ok(found) = driver::load_module(&code, &[name])
         {
             self.loaded.fetch_add(1, Ordering::Relaxed);
-            return Ok(found[0]);
+            return Ok(found[0].begins_early(begins_early(text, name)));
         }
         let code = compile(text, &self.architecture, rounding)?.code;
         self.compiled.fetch_add(1, Ordering::Relaxed);
@@ -103,8 +103,15 @@ impl Modules {
             // The cache is a convenience: a full or read-only disk is no error.
             let _ = store(&path, &code);
         }
-        Ok(driver::load_module(&code, &[name])?[0])
+        Ok(driver::load_module(&code, &[name])?[0].begins_early(begins_early(text, name)))
     }
+}
+
+/// True iff a kernel waits for those before it by itself.
+fn begins_early(text: &str, name: &str) -> bool {
+    let Some(start) = text.rfind(&format!(" {name}(")) else { return false };
+    let body = text[start..].split("extern \"C\"").next().unwrap_or_default();
+    body.contains("OVERLAPS") || body.contains("await();")
 }
 
 /// `source` behind definitions (`NAME=text`, or `NAME` for 1), separated by semicolons.

@@ -18,6 +18,21 @@ typedef double f64;
 #define INFINITY_D __longlong_as_double(0x7ff0000000000000ll)
 #define NAN_D __longlong_as_double(0x7fffffffffffffffll)
 
+// ---- order of kernels ----
+// Programmatic dependent launch: a kernel that is launched so begins while the one before it still runs. It
+// must await() before it touches memory that a kernel writes; release() lets the next one begin.
+__forceinline__ void release() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+__forceinline__ void await() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+#define OVERLAPS release(); await();
+
 // ---- half types: storage only; arithmetic is in float ----
 struct alignas(2) f16 { u16 bits; };
 struct alignas(2) bf16 { u16 bits; };
@@ -97,6 +112,16 @@ template <class To, class From> __forceinline__ To convert(From x) { return Conv
 
 // ---- vectors of elements, moved by accesses of up to 16 bytes ----
 template <class T, int V> struct alignas(sizeof(T) * V > 16 ? 16 : sizeof(T) * V) Pack { T v[V]; };
+
+// A store of what is not read soon: it makes room in the caches first.
+template <class P> __forceinline__ void store_once(P* at, const P& x) {
+  if constexpr (sizeof(P) == 16) {
+    union { P p; u32 w[4]; } a; a.p = x;
+    asm volatile("st.global.cs.v4.u32 [%0], {%1, %2, %3, %4};" :: "l"(at), "r"(a.w[0]), "r"(a.w[1]), "r"(a.w[2]), "r"(a.w[3]) : "memory");
+  } else {
+    *at = x;
+  }
+}
 
 // ---- complex arithmetic ----
 __forceinline__ c64 operator+(c64 a, c64 b) { return c64(a.re + b.re, a.im + b.im); }

@@ -67,6 +67,7 @@ __forceinline__ float eighth(Eight e, int j) { return value_of((u32)(bits_of(e) 
 // out (rows, k) = scale * q + bias; one thread for every eight elements. O is the type of the result. n and
 // k count eights.
 extern "C" __global__ void dequantize(const Eight* w, const S* scales, const S* biases, O* out, i64 n, i64 k) {
+  OVERLAPS
   i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= n) return;
   i64 row = i / k, j = i - row * k, group = row * (k * 8 / GROUP) + j * 8 / GROUP;
@@ -84,18 +85,97 @@ extern "C" __global__ void dequantize(const Eight* w, const S* scales, const S* 
 }
 #endif
 
-#ifdef QMV
-// out (m, n) = x (m, k) w^T, w (n, k), m <= M: a warp for every R rows of w. A lane takes eight neighbouring
-// elements at a time, so that weights and x are read in whole lines, and each row of x meets R rows of
-// weights in registers. sum(x) of the eight carries the bias: s * sum(x q) + b * sum(x).
-extern "C" __global__ void __launch_bounds__(256) qmv(const T* x, const Eight* w, const S* scales,
-                                                      const S* biases, T* out, i64 m, i64 n, i64 k
-#ifdef GROUPED
-                                                      , const i64* lhs, const i64* rhs, i64 blocks, i64 matrices, u64* fault, i64 op
+#if defined(DOTS) || defined(QMV)
+// sums[r][i] = row i of x (m, k), m <= M, times row `row + r` of w (n, k), on every lane of the warp that
+// calls. A lane takes eight neighbouring elements at a time, so that weights and x are read in whole lines,
+// and each row of x meets R rows of weights in registers. sum(x) of the eight carries the bias:
+// s * sum(x q) + b * sum(x).
+__forceinline__ void dots(const T* x, const Eight* w, const S* scales, const S* biases, i64 row, i64 n, i64 m,
+                          i64 k, int lane, float (&sums)[R][M]) {
+  const int eights = (int)(k / 8);
+  i64 rows[R];
+#pragma unroll
+  for (int r = 0; r < R; r++) {
+    rows[r] = row + r < n ? row + r : row;
+#pragma unroll
+    for (int i = 0; i < M; i++) sums[r][i] = 0.f;
+  }
+  // All weights of a turn are under way before the first is used.
+#ifdef DOTS
+  constexpr int TURN = M * R <= 2 ? 4 : M * R <= 4 ? 2 : 1;
+#else
+  constexpr int TURN = M * R <= 4 ? 2 : 1;
 #endif
-                                                      ) {
-#ifdef GROUPED
-  // Entry blockIdx.y multiplies block lhs of x (blocks, m, k) by matrix rhs; rows come M at a time.
+  for (int base = lane; base < eights; base += 32 * TURN) {
+    Eight e[TURN][R];
+    S scale[TURN][R], bias[TURN][R];
+#pragma unroll
+    for (int u = 0; u < TURN; u++) {
+      const int c = base + 32 * u < eights ? base + 32 * u : base;
+#pragma unroll
+      for (int r = 0; r < R; r++) {
+        const i64 group = rows[r] * (k / GROUP) + c * 8 / GROUP;
+        e[u][r] = w[rows[r] * eights + c];
+        scale[u][r] = scales[group];
+#if MODE == 0
+        bias[u][r] = biases[group];
+#endif
+      }
+    }
+#pragma unroll
+    for (int u = 0; u < TURN; u++) {
+      const bool live = base + 32 * u < eights;
+      const int c = live ? base + 32 * u : base;
+#pragma unroll
+      for (int i = 0; i < M; i++) {
+        if (i < m) {
+          const Pack<T, 8> p = *(const Pack<T, 8>*)(x + i * k + c * 8);
+          float sum = 0.f;
+#if MODE == 0
+#pragma unroll
+          for (int j = 0; j < 8; j++) sum += widen(p.v[j]);
+#endif
+#pragma unroll
+          for (int r = 0; r < R; r++) {
+            float dot = 0.f;
+#pragma unroll
+            for (int j = 0; j < 8; j++) dot = fmaf(widen(p.v[j]), eighth(e[u][r], j), dot);
+#if MODE == 0
+            dot = fmaf(scale_of(scale[u][r]), dot, widen(bias[u][r]) * sum);
+#else
+            dot *= scale_of(scale[u][r]);
+#endif
+            sums[r][i] += live ? dot : 0.f;
+          }
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < R; r++)
+#pragma unroll
+    for (int i = 0; i < M; i++) sums[r][i] = warp_join<Sum<float>>(sums[r][i]);
+}
+// Brings what `dots` will read of w and the scales to the cache that all multiprocessors share.
+__forceinline__ void fetch(const Eight* w, const S* scales, i64 row, i64 n, i64 k, int lane) {
+#pragma unroll
+  for (int r = 0; r < R; r++) {
+    if (row + r >= n) continue;
+    const char* words = (const char*)(w + (row + r) * (k / 8));
+    for (i64 at = lane * 128; at < k * BITS / 8; at += 32 * 128) asm volatile("prefetch.global.L2 [%0];" :: "l"(words + at));
+    const char* factors = (const char*)(scales + (row + r) * (k / GROUP));
+    for (i64 at = lane * 128; at < k / GROUP * (i64)sizeof(S); at += 32 * 128) asm volatile("prefetch.global.L2 [%0];" :: "l"(factors + at));
+  }
+}
+#endif
+
+#ifdef QMV
+// out (m, n) = x (m, k) w^T, w (n, k), m <= M, for the entries of a grouped product: a warp for every R rows of
+// w. Entry blockIdx.y multiplies block lhs of x (blocks, m, k) by matrix rhs; rows come M at a time.
+extern "C" __global__ void __launch_bounds__(256) qmv(const T* x, const Eight* w, const S* scales,
+                                                      const S* biases, T* out, i64 m, i64 n, i64 k,
+                                                      const i64* lhs, const i64* rhs, i64 blocks, i64 matrices,
+                                                      u64* fault, i64 op) {
   const i64 entry = blockIdx.y, first = (i64)blockIdx.z * M;
   i64 a = lhs[entry], b = rhs[entry];
   const i64 left = a, right = b;
@@ -104,63 +184,17 @@ extern "C" __global__ void __launch_bounds__(256) qmv(const T* x, const Eight* w
   if (a < 0 || a >= blocks) { report(fault, (int)op, left, 0, blocks); return; }
   if (b < 0 || b >= matrices) { report(fault, (int)op, right, 0, matrices); return; }
   x += (a * m + first) * k;
-  w += b * n * (k / 8);
-  scales += b * n * (k / GROUP);
-  biases += b * n * (k / GROUP);
   out += (entry * m + first) * n;
   m -= first;
-#endif
   const i64 row = ((i64)blockIdx.x * 8 + (threadIdx.x >> 5)) * R;
   if (row >= n) return;
-  const int lane = threadIdx.x & 31, eights = (int)(k / 8);
-  i64 rows[R];
+  const int lane = threadIdx.x & 31;
   float sums[R][M];
-#pragma unroll
-  for (int r = 0; r < R; r++) {
-    rows[r] = row + r < n ? row + r : row;
-#pragma unroll
-    for (int i = 0; i < M; i++) sums[r][i] = 0.f;
-  }
-#pragma unroll (M * R > 4 ? 1 : 4)
-  for (int c = lane; c < eights; c += 32) {
-    Eight e[R];
-    float scale[R], bias[R];
-#pragma unroll
-    for (int r = 0; r < R; r++) {
-      e[r] = w[rows[r] * eights + c];
-      i64 group = rows[r] * (k / GROUP) + c * 8 / GROUP;
-      scale[r] = scale_of(scales[group]);
-#if MODE == 0
-      bias[r] = widen(biases[group]);
-#else
-      bias[r] = 0.f;
-#endif
-    }
-#pragma unroll
-    for (int i = 0; i < M; i++) {
-      if (i < m) {
-        const Pack<T, 8> p = *(const Pack<T, 8>*)(x + i * k + c * 8);
-        float sum = 0.f;
-#if MODE == 0
-#pragma unroll
-        for (int j = 0; j < 8; j++) sum += widen(p.v[j]);
-#endif
-#pragma unroll
-        for (int r = 0; r < R; r++) {
-          float dot = 0.f;
-#pragma unroll
-          for (int j = 0; j < 8; j++) dot += widen(p.v[j]) * eighth(e[r], j);
-          sums[r][i] += scale[r] * dot + bias[r] * sum;
-        }
-      }
-    }
-  }
+  dots(x, w + b * n * (k / 8), scales + b * n * (k / GROUP), biases + b * n * (k / GROUP), row, n, m, k, lane, sums);
 #pragma unroll
   for (int r = 0; r < R; r++)
 #pragma unroll
-    for (int i = 0; i < M; i++) {
-      float sum = warp_join<Sum<float>>(sums[r][i]);
-      if (lane == 0 && i < m && row + r < n) out[i * n + row + r] = convert<T>(sum);
-    }
+    for (int i = 0; i < M; i++)
+      if (lane == 0 && i < m && row + r < n) out[i * n + row + r] = convert<T>(sums[r][i]);
 }
 #endif

@@ -6,6 +6,7 @@
 
 use lazulite_core::backend::Operand;
 use lazulite_core::op::quantized::{Dequantize, QuantFormat, QuantMode, QuantizedMatmul};
+use lazulite_core::plan::Tape;
 use lazulite_core::{Dtype, Result};
 
 use crate::args::Args;
@@ -13,7 +14,7 @@ use crate::indexing::{THREADS, blocks};
 use crate::module::Rounding;
 use crate::print::storage;
 use crate::stream::{COUNTERS, Launch};
-use crate::{copy, fast, matmul};
+use crate::{copy, fast, matmul, vector};
 
 pub(crate) const SOURCE: &str = include_str!("quantized.cu");
 /// The source of the product on the matrix units.
@@ -89,28 +90,6 @@ pub(crate) fn expand(
     unsafe { args.launch(kernel, blocks(count), [THREADS as u32, 1, 1], 0, launch.queue) }
 }
 
-/// A product of few rows, in one pass over the packed weights by plain arithmetic.
-fn few(
-    launch: &Launch<'_>,
-    format: QuantFormat,
-    inputs: &[Operand],
-    out: &Operand,
-    (m, n, k): (usize, usize, usize),
-) -> Result<()> {
-    let x = aligned(launch, &inputs[0])?;
-    let [words, scales, biases] = parts(launch, &inputs[1..], inputs[2].dtype)?;
-    let most = m.next_power_of_two();
-    let rows = if most <= 4 { 2 } else { 1 };
-    let defines = format!("{};M={most};R={rows};QMV", defines(format, x.dtype, scales.dtype));
-    let kernel = launch.gpu.modules.kernel(SOURCE, "qmv", &defines, Rounding::Contracted)?;
-    let mut args = Args::new();
-    args.word(launch.read(&x)?).word(launch.read(&words)?).word(launch.read(&scales)?);
-    args.word(launch.read(&biases)?).word(launch.write(out)?).size(m).size(n).size(k);
-    let grid = [n.div_ceil(8 * rows) as u32, 1, 1];
-    // SAFETY: the kernel has these parameters; core checked the sizes of the parts.
-    unsafe { args.launch(kernel, grid, [256, 1, 1], 0, launch.queue) }
-}
-
 /// A product on the matrix units, which unpacks weights on their way there.
 fn tiled(
     launch: &Launch<'_>,
@@ -150,6 +129,47 @@ fn tiled(
     unsafe { args.launch(kernel, grid, [256, 1, 1], shared, launch.queue) }
 }
 
+/// The sizes `(m, n, k)` of a product.
+fn sizes(inputs: &[Operand], out: &Operand) -> (usize, usize, usize) {
+    let x = &inputs[0];
+    let n = out.shape()[out.shape().len() - 1];
+    (out.layout.len() / n, n, x.shape()[x.shape().len() - 1])
+}
+
+/// True iff the kernels for one matrix `(n, k)` of packed rows take the product.
+fn plain(op: &QuantizedMatmul, inputs: &[Operand]) -> bool {
+    let (x, w) = (&inputs[0], &inputs[1]);
+    let one_matrix = w.shape()[..w.shape().len() - 2].iter().all(|&b| b == 1);
+    let k = x.shape()[x.shape().len() - 1];
+    op.transpose && one_matrix && k > 0 && !x.dtype.is_complex() && x.dtype != Dtype::F64
+}
+
+/// True iff the matrix units take products of this format.
+fn units(op: &QuantizedMatmul, x: &Operand) -> bool {
+    x.dtype.is_half()
+        && op.format.mode == QuantMode::Affine
+        && matches!(op.format.bits, 4 | 8)
+        && x.shape()[x.shape().len() - 1].is_multiple_of(64)
+}
+
+/// Runs the product of few rows and then the epilogue, where both are one kernel; false if not.
+pub(crate) fn with_epilogue(
+    launch: &Launch<'_>,
+    op: &QuantizedMatmul,
+    inputs: &[Operand],
+    epilogue: &Tape,
+    extra: &[Operand],
+    out: &Operand,
+) -> Result<bool> {
+    if out.layout.is_empty() || !plain(op, inputs) {
+        return Ok(false);
+    }
+    let sizes = sizes(inputs, out);
+    let few = if units(op, &inputs[0]) { FEW_ROWS } else { FEW_ROWS_WITHOUT_UNITS };
+    let epilogue = Some((epilogue, extra));
+    Ok(sizes.0 <= few && vector::product(launch, op.format, inputs, epilogue, out, sizes)?)
+}
+
 /// A product with a quantised matrix.
 pub(crate) fn quantized_matmul(
     launch: &Launch<'_>,
@@ -161,20 +181,14 @@ pub(crate) fn quantized_matmul(
         return Ok(());
     }
     let (x, w) = (&inputs[0], &inputs[1]);
-    let k = x.shape()[x.shape().len() - 1];
-    let (n, ndim) = (out.shape()[out.shape().len() - 1], w.shape().len());
-    let m = out.layout.len() / n;
-    let one_matrix = w.shape()[..ndim - 2].iter().all(|&b| b == 1);
-    if op.transpose && one_matrix && k > 0 && !x.dtype.is_complex() && x.dtype != Dtype::F64 {
-        let units = x.dtype.is_half()
-            && op.format.mode == QuantMode::Affine
-            && matches!(op.format.bits, 4 | 8)
-            && k % 64 == 0;
-        if units && m > FEW_ROWS && m <= MANY_ROWS {
-            return tiled(launch, op.format, inputs, out, (m, n, k));
+    let (sizes, ndim) = (sizes(inputs, out), w.shape().len());
+    if plain(op, inputs) {
+        let units = units(op, x);
+        if units && sizes.0 > FEW_ROWS && sizes.0 <= MANY_ROWS {
+            return tiled(launch, op.format, inputs, out, sizes);
         }
-        if m <= FEW_ROWS || !units && m <= FEW_ROWS_WITHOUT_UNITS {
-            return few(launch, op.format, inputs, out, (m, n, k));
+        if sizes.0 <= FEW_ROWS || !units && sizes.0 <= FEW_ROWS_WITHOUT_UNITS {
+            return vector::product(launch, op.format, inputs, None, out, sizes).map(|_| ());
         }
     }
     let mut shape = w.shape().to_vec();

@@ -10,17 +10,20 @@
 use std::hash::Hash;
 use std::sync::OnceLock;
 
-use lazulite_core::Result;
 use lazulite_core::backend::Operand;
+use lazulite_core::op::{BinaryOp, ReduceOp, UnaryOp};
 use lazulite_core::plan::{Extent, Instr, Tape};
 use lazulite_core::shape::contiguous_strides;
+use lazulite_core::{Dtype, Result};
 use smallvec::SmallVec;
 
 use crate::args::Args;
 use crate::fused::{
-    KernelCache, Merged, aligned, broadcast_strides, merge, needs_wide, widest_pack,
+    KernelCache, Merged, Printed, aligned, broadcast_strides, merge, needs_wide, widest_pack,
 };
+use crate::held::{Held, range};
 use crate::module::Rounding;
+use crate::prologue::{Prepared, Prologue, Rows, is_small};
 use crate::stream::{COUNTERS, Launch};
 
 mod print;
@@ -66,14 +69,30 @@ pub(crate) struct Variant {
     /// the element.
     pub beside: SmallVec<[bool; 8]>,
     pub wide: bool,
+    /// The most threads that a block has.
     pub threads: usize,
     /// Blocks that share a row and join through each other's memory; 1 for none.
     pub cluster: usize,
     /// With rows that are cut: the pass, from 1.
     pub stage: Option<usize>,
+    /// True iff the first two reductions are one pass (see [`online`]).
+    pub online: bool,
     /// With the only pass of rows that are cut: true iff the last block of a row to finish joins the
     /// parts, so that no other launch does.
     pub joins: bool,
+}
+
+/// Threads of a block with which any row can be computed.
+const ANY_THREADS: usize = 256;
+
+impl Printed for Variant {
+    fn loose(&self) -> Variant {
+        if self.stage.is_some() || self.team == Team::Column {
+            return self.clone();
+        }
+        let threads = if self.team == Team::Warp { self.threads } else { ANY_THREADS };
+        Variant { pack: 1, items: 0, cluster: 1, online: false, threads, ..self.clone() }
+    }
 }
 
 /// The pass after which each value is known: the number of reductions it waits for.
@@ -92,8 +111,44 @@ pub(crate) fn levels(tape: &Tape) -> Vec<usize> {
     out
 }
 
+/// The greatest element of a row, and the sum of the exponentials of the elements less a shift that
+/// follows from it, as in a softmax.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Online {
+    /// The maximum.
+    pub top: usize,
+    /// What it is the maximum of.
+    pub element: u16,
+    /// The sum.
+    pub sum: usize,
+    /// What is taken off in the exponents: a row value.
+    pub shift: u16,
+}
+
+/// The tape's first two reductions, if one pass over the row can do both: the sum so far is kept for
+/// the greatest element so far, and follows it (Milakov and Gimelshein, "Online normalizer calculation
+/// for softmax", 2018).
+pub(crate) fn online(tape: &Tape) -> Option<Online> {
+    let levels = levels(tape);
+    let only = |level: usize| {
+        let mut here = reductions(tape).into_iter().filter(|&v| levels[v] == level);
+        here.next().filter(|_| here.next().is_none())
+    };
+    let (top, sum) = (only(1)?, only(2)?);
+    let value = |v: u16| tape.values[v as usize].instr;
+    let Instr::Reduce(ReduceOp::Max, element) = value(top as u16) else { return None };
+    let Instr::Reduce(ReduceOp::Sum, powers) = value(sum as u16) else { return None };
+    let Instr::Unary(UnaryOp::Exp, exponent) = value(powers) else { return None };
+    let Instr::Binary(BinaryOp::Subtract, minuend, shift) = value(exponent) else { return None };
+    let wide = |v: u16| tape.values[v as usize].dtype == Dtype::F32;
+    let row = tape.values[shift as usize].extent == Extent::Row;
+    let fits =
+        minuend == element && row && [element, powers, exponent, shift].into_iter().all(wide);
+    fits.then_some(Online { top, element, sum, shift })
+}
+
 /// The full values that `roots` need, in order; row values and those of `held` end the walk.
-fn needed(tape: &Tape, roots: &[u16], held: &[usize]) -> Vec<usize> {
+pub(crate) fn needed(tape: &Tape, roots: &[u16], held: &[usize]) -> Vec<usize> {
     let mut wanted = vec![false; tape.values.len()];
     roots.iter().for_each(|&r| wanted[r as usize] = true);
     for v in (0..tape.values.len()).rev() {
@@ -148,7 +203,8 @@ fn worth_holding(tape: &Tape, variant: &Variant, levels: &[usize]) -> Vec<usize>
     (0..tape.values.len()).rev().filter(fits).take(room).collect()
 }
 
-fn reductions(tape: &Tape) -> Vec<usize> {
+/// The values that are reductions.
+pub(crate) fn reductions(tape: &Tape) -> Vec<usize> {
     (0..tape.values.len()).filter(|&v| matches!(tape.values[v].instr, Instr::Reduce(..))).collect()
 }
 
@@ -205,7 +261,7 @@ pub(crate) fn execute(
     for output in outputs {
         addresses.push(launch.write(output)?);
     }
-    let (base, parts) = choose(launch, &f, inputs, outputs, &addresses);
+    let (base, threads, parts) = choose(launch, tape, &f, inputs, outputs, &addresses);
     let last = levels(tape).iter().copied().max().unwrap_or(0);
     let chunk = f.length.div_ceil(parts).next_multiple_of(base.pack.max(1)).max(1);
 
@@ -226,11 +282,12 @@ pub(crate) fn execute(
     }
     let stores_row = |&v: &u16| tape.values[v as usize].extent == Extent::Row;
     let only_rows = tape.stores.iter().all(stores_row);
-    let teams = match base.team {
+    let teams_of = |v: &Variant| match v.team {
         Team::Warp => f.rows.div_ceil(4),
-        Team::Block => f.rows * base.cluster,
-        Team::Column => f.rows.div_ceil(32 * base.columns),
+        Team::Block => f.rows * v.cluster,
+        Team::Column => f.rows.div_ceil(32 * v.columns),
     };
+    let teams = teams_of(&base);
     let joins = parts > 1 && last == 1 && only_rows && teams <= COUNTERS;
     let stages: Vec<Option<usize>> = match parts {
         1 => vec![None],
@@ -243,27 +300,58 @@ pub(crate) fn execute(
     for stage in stages {
         let variant = Variant { stage, joins, ..base.clone() };
         static KERNELS: OnceLock<KernelCache<Variant>> = OnceLock::new();
-        let kernel = KERNELS.get_or_init(KernelCache::new).get(
-            launch.gpu.index(),
-            tape,
-            &variant,
-            || launch.gpu.modules.load(&print(tape, &variant), "tape", Rounding::Separate),
-        )?;
+        let kernels = KERNELS.get_or_init(KernelCache::new);
+        let (points, asked) = (f.rows.saturating_mul(f.length), variant.threads);
+        let (kernel, variant) =
+            kernels.get(launch.gpu.index(), tape, variant, points, |variant| {
+                launch.gpu.modules.load(&print(tape, variant), "tape", Rounding::Separate)
+            })?;
+        let threads = if variant.threads == asked { threads } else { variant.threads };
         let parts = if stage == Some(last + 1) && only_rows { 1 } else { parts };
-        let grid = [teams, parts, 1];
+        let grid = [teams_of(&variant), parts, 1];
         let block = match variant.team {
             Team::Warp => [32, 4, 1],
-            Team::Block => [variant.threads, 1, 1],
-            Team::Column => [32, variant.threads / 32, 1],
+            Team::Block => [threads, 1, 1],
+            Team::Column => [32, threads / 32, 1],
         };
         let mut args = Args::new();
         args.words(&addresses).words(&geometry);
         let (grid, block) = (grid.map(|n| n as u32), block.map(|n| n as u32));
+        if stage.is_none()
+            && let Some(prologue) = prologue(tape, &f, outputs)
+        {
+            let alone = Prepared { kernel, grid, block, args };
+            let at = inputs.iter().zip(&addresses);
+            let out = range(&outputs[0], addresses[inputs.len()]);
+            launch.queue.hold(Held::Rows(Box::new(Rows {
+                prologue,
+                reads: at.map(|(x, &at)| range(x, at)).collect(),
+                out,
+                dtype: outputs[0].dtype,
+                rows: f.rows,
+                length: f.length,
+                addresses,
+                alone,
+            })));
+            return Ok(());
+        }
         // SAFETY: the kernel was printed for this tape and variant; addresses cover the operands'
         // extents, which core bound, and reads and writes are ordered on the stream.
         unsafe { args.launch(kernel, grid, block, 0, launch.queue)? };
     }
     Ok(())
+}
+
+/// The program as the prologue of what may read its rows, where they are few and short.
+fn prologue(tape: &Tape, f: &Frame, outputs: &[Operand]) -> Option<Prologue> {
+    let [output] = outputs else { return None };
+    let plain = f.kept.sizes.len() == 1 && f.reduced.sizes.len() == 1;
+    if !plain || !is_small(f.rows, f.length, output.dtype) {
+        return None;
+    }
+    let strides =
+        (0..tape.inputs as usize).map(|i| (f.kept.strides[i][0], f.reduced.strides[i][0]));
+    Prologue::new(tape, strides, f.length)
 }
 
 /// Packs of a row that a thread may keep in registers, and the registers that they may take.
@@ -274,14 +362,15 @@ const MOST_KEPT_BYTES: usize = 256;
 const MOST_CLUSTER_WORDS: usize = 32;
 const CLUSTER_THREADS: usize = 512;
 
-/// The team for a call, and into how many parts rows are cut.
+/// The team for a call, the threads of its blocks, and into how many parts rows are cut.
 fn choose(
     launch: &Launch<'_>,
+    tape: &Tape,
     f: &Frame,
     inputs: &[Operand],
     outputs: &[Operand],
     addresses: &[u64],
-) -> (Variant, usize) {
+) -> (Variant, usize, usize) {
     let (kd, rd) = (f.kept.sizes.len(), f.reduced.sizes.len());
     let operands: Vec<&Operand> = inputs.iter().chain(outputs).collect();
     let full: Vec<bool> =
@@ -360,7 +449,8 @@ fn choose(
         }
     };
     // Rows too long for the registers of one block, where blocks can share them: read once.
-    if team == Team::Block && items == 0 && keeps && launch.gpu.facts.capability.0 == 9 {
+    let long = team == Team::Block && items == 0;
+    if long && keeps && launch.gpu.facts.capability.0 == 9 {
         let words: usize = (0..inputs.len())
             .filter(|&i| full[i])
             .map(|i| (inputs[i].dtype.size() * pack).div_ceil(4))
@@ -370,6 +460,16 @@ fn choose(
         if each(cluster) * words > MOST_CLUSTER_WORDS {
             cluster = 1;
         }
+    }
+    // Many such rows of which only sums are stored, or which blocks cannot share: one pass has all that
+    // a softmax needs of a row, and a second one finds most of it in the cache, where one block of a
+    // multiprocessor runs at a time. A softmax of 2048 x 128256 takes 1.08 of the time of a cluster's.
+    let sums_only = (inputs.len()..operands.len()).all(|i| !full[i]);
+    let online =
+        long && f.rows >= processors && (cluster == 1 || sums_only) && self::online(tape).is_some();
+    let threads = if online { 1024 } else { threads };
+    if online {
+        cluster = 1;
     }
     // Rows are cut where their teams would leave most of the device idle.
     let teams = match team {
@@ -384,6 +484,7 @@ fn choose(
         false => 1,
     };
     let shared = cluster > 1 && parts == 1;
+    let threads = if (parts > 1 || shared) && team == Team::Block { 512 } else { threads };
     let variant = Variant {
         team,
         pack,
@@ -398,10 +499,12 @@ fn choose(
         along: (0..operands.len()).map(along).collect(),
         beside: (0..operands.len()).map(|i| f.kept.strides[i][kd - 1] == 1).collect(),
         wide: needs_wide(f.rows.saturating_mul(f.length), &[inputs, outputs]),
-        threads: if (parts > 1 || shared) && team == Team::Block { 512 } else { threads },
+        // Few bounds, so that rows of other lengths have the same kernel.
+        threads: if team == Team::Block { threads.next_multiple_of(256) } else { threads },
         cluster: if shared { cluster } else { 1 },
         stage: None,
+        online: online && parts == 1,
         joins: false,
     };
-    (variant, parts)
+    (variant, threads, parts)
 }

@@ -163,16 +163,17 @@ __forceinline__ bool ahead(A a, i64 i, A b, i64 j) {
   if (!na && a != b) return ARG < 0 ? a < b : a > b;
   return i < j;
 }
-extern "C" __global__ void __launch_bounds__(256) arg_reduce(const T* x, u32* out, G g) {
-  __shared__ A values[8];
-  __shared__ i64 places[8];
+extern "C" __global__ void __launch_bounds__(WIDTH) arg_reduce(const T* x, u32* out, G g) {
+  OVERLAPS
+  __shared__ A values[WIDTH / 32];
+  __shared__ i64 places[WIDTH / 32];
   i64 row = blockIdx.x, from, to;
   place(g, row, from, to);
   A best = widen(x[from]); i64 at = 0;
 #ifdef UNIT
   // A thread's places rise, so an equal element is never ahead.
 #pragma unroll 2
-  for (i64 j = threadIdx.x * 8; j < g.v[1]; j += 256 * 8) {
+  for (i64 j = threadIdx.x * 8; j < g.v[1]; j += WIDTH * 8) {
     const Pack<T, 8> p = *(const Pack<T, 8>*)(x + from + j);
 #pragma unroll
     for (int e = 0; e < 8; e++) {
@@ -181,7 +182,7 @@ extern "C" __global__ void __launch_bounds__(256) arg_reduce(const T* x, u32* ou
     }
   }
 #else
-  for (i64 j = threadIdx.x; j < g.v[1]; j += 256) {
+  for (i64 j = threadIdx.x; j < g.v[1]; j += WIDTH) {
     A value = widen(x[from + j * g.v[2]]);
     if (ahead(value, j, best, at)) { best = value; at = j; }
   }
@@ -194,7 +195,7 @@ extern "C" __global__ void __launch_bounds__(256) arg_reduce(const T* x, u32* ou
   if (lane == 0) { values[warp] = best; places[warp] = at; }
   __syncthreads();
   if (threadIdx.x == 0) {
-    for (int w = 1; w < 8; w++) if (ahead(values[w], places[w], best, at)) { best = values[w]; at = places[w]; }
+    for (int w = 1; w < WIDTH / 32; w++) if (ahead(values[w], places[w], best, at)) { best = values[w]; at = places[w]; }
     out[to] = (u32)at;
   }
 }

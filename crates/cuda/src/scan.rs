@@ -15,6 +15,8 @@ use crate::stream::Launch;
 pub(crate) const SOURCE: &str = include_str!("scan.cu");
 const GEOMETRY: usize = 64;
 const THREADS: u32 = 256;
+/// Elements from which on a row that is reduced to one place is long.
+const LONG_ROW: usize = 1 << 13;
 /// Elements that a thread takes at once, and a block.
 const EACH: usize = 8;
 const TURN: usize = THREADS as usize * EACH;
@@ -139,11 +141,13 @@ pub(crate) fn arg_reduce(
         return unsafe { args.launch(kernel, grid, [128, 1, 1], 0, launch.queue) };
     }
     let unit = if unit { ";UNIT" } else { "" };
-    let defines = format!("T={};ARG={sign}{unit}", storage(x.dtype));
+    // Few long rows, such as the logits of one token, get as many threads as a block may have.
+    let width = if !many && n >= LONG_ROW { 1024 } else { THREADS };
+    let defines = format!("T={};ARG={sign};WIDTH={width}{unit}", storage(x.dtype));
     let kernel = launch.gpu.modules.kernel(SOURCE, "arg_reduce", &defines, Rounding::Separate)?;
     let mut args = Args::new();
     args.word(from).word(launch.write(out)?).words(&g);
     let grid = [rows as u32, 1, 1];
     // SAFETY: the kernel has these parameters; strides stay within the operands.
-    unsafe { args.launch(kernel, grid, [THREADS, 1, 1], 0, launch.queue) }
+    unsafe { args.launch(kernel, grid, [width, 1, 1], 0, launch.queue) }
 }

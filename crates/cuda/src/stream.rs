@@ -15,8 +15,8 @@ use rustc_hash::FxHashMap;
 use crate::allocator::DeviceMemory;
 use crate::device::Gpu;
 use crate::driver::{self, CUdeviceptr, CUstream};
-use crate::graph::{self, GraphStats, Recorded, Recorder};
-use crate::random;
+use crate::held::Held;
+use crate::{random, record};
 
 /// The number of the stream that copies from the host; no stream of the engine has it.
 pub(crate) const TRANSFER: u32 = u32::MAX;
@@ -53,9 +53,9 @@ pub(crate) struct Queue {
     /// For each other stream, the ticket up to which this one has waited for it.
     seen: Mutex<FxHashMap<u32, u64>>,
     fault: *mut Fault,
-    /// Launches of the job under way.
-    recorder: Mutex<Recorder>,
-    /// What the driver said to launches that were handed over late.
+    /// What may be one launch with what comes next.
+    waiting: Mutex<Option<Held>>,
+    /// What went wrong with launches that waited.
     refused: Mutex<Option<Error>>,
     /// Zeros, which kernels that count their blocks leave as they found them.
     counters: OnceLock<CUdeviceptr>,
@@ -83,7 +83,7 @@ impl Queue {
             tickets: AtomicU64::new(0),
             seen: Mutex::default(),
             fault,
-            recorder: Mutex::default(),
+            waiting: Mutex::default(),
             refused: Mutex::default(),
             counters: OnceLock::new(),
         })
@@ -107,55 +107,63 @@ impl Queue {
     /// The driver's handle, after all launches that wait.
     pub fn raw(&self) -> CUstream {
         self.flush();
-        self.raw
+        self.handle()
     }
 
-    /// Hands waiting launches to the driver.
+    /// The driver's handle; that of the recording where the calling thread records.
+    pub fn handle(&self) -> CUstream {
+        record::stream(self.index).unwrap_or(self.raw)
+    }
+
+    /// What waits: the calling thread's own, if it records.
+    fn with_waiting<R>(&self, f: impl FnOnce(&mut Option<Held>) -> R) -> R {
+        match record::active() {
+            true => record::with_waiting(f),
+            false => f(&mut self.waiting.lock()),
+        }
+    }
+
+    /// Lets work wait for what it may join. The job under way ends with a [`Queue::flush`].
+    pub fn hold(&self, work: Held) {
+        let earlier = self.with_waiting(|waiting| match waiting.take() {
+            None => waiting.replace(work),
+            Some(held) => {
+                let (held, rest) = held.join(work);
+                match rest {
+                    None => waiting.replace(held),
+                    Some(rest) => {
+                        *waiting = Some(rest);
+                        Some(held)
+                    }
+                }
+            }
+        });
+        self.hand_over(earlier);
+    }
+
+    /// Queues what waits.
     pub fn flush(&self) {
-        let outcome = self.recorder.lock().flush(self.raw);
-        self.note(outcome);
+        let held = self.with_waiting(Option::take);
+        self.hand_over(held);
     }
 
-    fn note(&self, outcome: Result<()>) {
-        if let Err(error) = outcome {
+    fn hand_over(&self, held: Option<Held>) {
+        if let Some(Err(error)) = held.map(|held| held.launch(self)) {
             self.refused.lock().get_or_insert(error);
         }
     }
 
-    /// Queues a launch: at once, or inside a job with those that follow.
-    ///
-    /// # Safety
-    /// As [`crate::args::Args::launch`].
-    ///
-    /// # Errors
-    /// Kind `Kernel` if the driver refuses it.
-    pub unsafe fn take(&self, launch: Recorded) -> Result<()> {
-        // SAFETY: the caller's promise.
-        unsafe { self.recorder.lock().take(launch, self.raw) }
-    }
-
-    /// Runs a job, whose launches the driver gets together.
+    /// Runs a job, after which nothing waits.
     pub fn job(&self, job: impl FnOnce()) {
         /// Ends the job even if it panics.
         struct End<'a>(&'a Queue);
         impl Drop for End<'_> {
             fn drop(&mut self) {
-                let outcome = self.0.recorder.lock().end(self.0.raw);
-                self.0.note(outcome);
+                self.0.flush();
             }
         }
-        if !graph::wanted() {
-            return job();
-        }
-        self.recorder.lock().begin();
-        let end = End(self);
+        let _end = End(self);
         job();
-        drop(end);
-    }
-
-    /// How often graphs of launches were made and queued.
-    pub fn graph_stats(&self) -> GraphStats {
-        self.recorder.lock().stats()
     }
 
     /// The address at which kernels report bad data.
@@ -172,6 +180,7 @@ impl Queue {
     /// # Errors
     /// Kind `Kernel` if the device failed, kind `Axis` or `Argument` for bad data.
     pub fn synchronize(&self) -> Result<()> {
+        record::refuse("synchronize")?;
         driver::synchronize(self.raw())?;
         if let Some(error) = self.refused.lock().take() {
             return Err(error);
@@ -223,7 +232,12 @@ impl<'a> Launch<'a> {
         let other = self.gpu.queue(stream)?;
         // Read before the event is recorded: all tickets up to it are in the queue by then, since
         // a use is noted by the thread that queues it, before others can see it.
-        driver::wait_for(self.queue.raw(), other.raw())?;
+        if record::active() {
+            // A replay does not wait for what is done already.
+            driver::synchronize(other.raw)?;
+        } else {
+            driver::wait_for(self.queue.raw(), other.raw())?;
+        }
         seen.insert(stream, ticket);
         Ok(())
     }
@@ -232,12 +246,26 @@ impl<'a> Launch<'a> {
     pub fn read(&self, operand: &Operand) -> Result<CUdeviceptr> {
         let memory = operand.buffer.downcast::<DeviceMemory>().ok_or_else(foreign)?;
         self.settle(memory)?;
+        self.share(memory)?;
+        if memory.is_outside() {
+            record::keep(memory.address(), &operand.buffer);
+        }
+        Ok(memory.address() + (operand.layout.offset * operand.dtype.size()) as u64)
+    }
+
+    /// Makes this step a reader of a block.
+    pub fn share(&self, memory: &DeviceMemory) -> Result<()> {
         let mut uses = memory.uses.lock();
         if let Some(writer) = uses.writer {
             self.follow(writer)?;
         }
         uses.note(self.queue.index, self.ticket);
-        Ok(memory.address() + (operand.layout.offset * operand.dtype.size()) as u64)
+        Ok(())
+    }
+
+    /// Notes that work before this step used a block.
+    pub fn note_use(&self, memory: &DeviceMemory) {
+        memory.uses.lock().note(self.queue.index, self.ticket);
     }
 
     /// The address of an output.
@@ -262,6 +290,7 @@ impl<'a> Launch<'a> {
 
     /// Makes this step the writer of a block.
     pub fn own(&self, memory: &DeviceMemory) -> Result<()> {
+        record::note_written(memory.address());
         let mut uses = memory.uses.lock();
         for &earlier in &uses.all {
             self.follow(earlier)?;

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use lazulite_core::plan::{Extent, Instr, Tape};
 
-use super::{Along, Team, Variant, levels, needed, reductions, worth_holding};
+use super::{Along, Team, Variant, levels, needed, online, reductions, worth_holding};
 use crate::fused::load_dtypes;
-use crate::print::{compute, expression, reducer, storage};
+use crate::print::{compute, expression, outline, reducer, storage};
 
 /// The source of the kernel of a variant.
 pub(crate) fn print(tape: &Tape, variant: &Variant) -> String {
@@ -147,7 +147,11 @@ impl Printer<'_> {
         }
     }
 
-    fn kernel(mut self) -> String {
+    fn kernel(self) -> String {
+        outline(self.text())
+    }
+
+    fn text(mut self) -> String {
         let v = self.variant;
         let tape = self.tape;
         let reduced = reductions(tape);
@@ -157,7 +161,7 @@ impl Printer<'_> {
         let _ = write!(
             self.out,
             "struct P {{ u64 at[{}]; }};\nstruct G {{ i64 v[{geometry}]; }};\ntypedef {} I;\n\
-             extern \"C\" __global__ void {}__launch_bounds__({}) tape(P p, G g) {{\n",
+             extern \"C\" __global__ void {}__launch_bounds__({}) tape(P p, G g) {{\n  OVERLAPS\n",
             operands + if v.stage.is_some() { reduced.len() } else { 0 } + usize::from(v.joins),
             if v.wide { "i64" } else { "i32" },
             if v.cluster > 1 {
@@ -213,7 +217,12 @@ impl Printer<'_> {
         }
         let last = self.levels.iter().copied().max().unwrap_or(0);
         self.row_values(0);
-        for level in 1..=last {
+        let mut first = 1;
+        if v.online {
+            self.online_pass();
+            first = 3;
+        }
+        for level in first..=last {
             match v.stage {
                 _ if v.joins => self.pass_and_join(&reduced, operands),
                 Some(stage) if level < stage => self.join_parts(level, &reduced, operands),
@@ -440,6 +449,39 @@ impl Printer<'_> {
         }
     }
 
+    /// The reductions of the first two levels, by one loop over the row.
+    fn online_pass(&mut self) {
+        let Some(o) = online(self.tape) else { return };
+        let (pack, max) = (self.variant.pack, "Max<f32>");
+        self.line("  f32 top = -INFINITY_F, shift = 0.f, sum = 0.f;");
+        let before = format!("    f32 row_of[{pack}];");
+        let body = format!("      row_of[e] = v{};", o.element);
+        // A shift that is not finite would make exponents of inf - inf.
+        let after = format!(
+            "    f32 high = top;\n#pragma unroll\n    for (int e = 0; e < {pack}; e++) \
+             high = {max}::join(high, row_of[e]);\n    if (!(high == top)) {{\n      \
+             const f32 next = fabsf(high) < INFINITY_F ? high : 0.f;\n      \
+             sum = sum == 0.f ? 0.f : sum * op_exp(shift - next); shift = next; top = high;\n    }}\n\
+             #pragma unroll\n    for (int e = 0; e < {pack}; e++) sum += op_exp(row_of[e] - shift);"
+        );
+        self.over_row(&[o.element], &before, &body, &after);
+        let (join_top, join_sum) = (self.combine(max, o.top), self.combine("Sum<f32>", o.sum));
+        self.line(format!("  const f32 v{} = {join_top}(top);", o.top));
+        self.line(format!(
+            "  const f32 least = fabsf(v{top}) < INFINITY_F ? v{top} : 0.f;\n  \
+             sum = {join_sum}(sum == 0.f ? 0.f : sum * op_exp(shift - least));",
+            top = o.top
+        ));
+        self.row_values(1);
+        // The shift that was asked for may be another one than the greatest element.
+        self.line(format!(
+            "  const f32 v{} = least == v{shift} ? sum : sum * op_exp(least - v{shift});",
+            o.sum,
+            shift = o.shift
+        ));
+        self.row_values(2);
+    }
+
     /// The only pass, after which the last block of a row joins what all have left.
     fn pass_and_join(&mut self, reduced: &[usize], operands: usize) {
         let known = self.known.len();
@@ -513,9 +555,12 @@ impl Printer<'_> {
                 Along::Unit => format!("o{i} + j"),
                 Along::Any => self.element(i),
             };
-            after.push_str(&format!(
-                "    if (live) *(Pack<{t}, {pack}>*)(({t}*)p.at[{i}] + {at}) = r{s};\n"
-            ));
+            let to = format!("(Pack<{t}, {pack}>*)(({t}*)p.at[{i}] + {at})");
+            after.push_str(&match v.online {
+                // The rows that are read again stay in the cache.
+                true => format!("    store_once({to}, r{s});\n"),
+                false => format!("    if (live) *{to} = r{s};\n"),
+            });
         }
         if !roots.is_empty() {
             self.over_row(&roots, &before, &body, &after);
