@@ -2,11 +2,12 @@
 //! 2023) and what Qwen and Mistral change in it, with the names that parameters have in folders.
 
 use super::config::Config;
+use lazulite::dtype::Category;
 use lazulite::eval;
 use lazulite::fast::{Mask, scaled_dot_product_attention};
 use lazulite::nn::{self, Embedding, KvCache, Linear, Matrix, Module, Param, Parameters, RmsNorm};
 use lazulite::prelude::*;
-use lazulite::transform::Tree;
+use lazulite::transform::{Repeated, Tree};
 
 /// A loaded model.
 #[derive(Clone, Module)]
@@ -58,6 +59,58 @@ pub struct Cache {
     blocks: Vec<KvCache>,
     /// Tokens in the cache.
     pub len: usize,
+}
+
+/// Where a block keeps keys and values.
+enum Store<'a> {
+    /// In arrays that grow.
+    Cache(&'a mut KvCache),
+    /// In arrays `(1, heads, room, d)` with room for more; the mask says where there are some.
+    Room { arrays: &'a mut (Array, Array), mask: &'a Array },
+}
+
+/// A token, its position `(1)`, and the keys and values of those before it for each block.
+type State = (Array, Array, Vec<(Array, Array)>);
+/// The logits, the likeliest token `(1, 1)`, the next position, and the keys and values.
+type Outcome = (Array, Array, Array, Vec<(Array, Array)>);
+type Step<'a> = Box<dyn Fn(State) -> Result<Outcome> + 'a>;
+
+/// Reads one token after another, each by the same work on arrays of the same sizes, which a device can
+/// keep ready.
+pub struct Decoder<'a> {
+    step: Repeated<State, Outcome, Step<'a>>,
+    blocks: Vec<KvCache>,
+    len: usize,
+    /// The likeliest token, as an array and as a number, and its position, once a token was read.
+    next: Option<(Array, u32, Array)>,
+}
+
+impl Decoder<'_> {
+    /// Reads `token`; the logits `(vocabulary)` of the one that follows, and the likeliest one.
+    ///
+    /// # Errors
+    /// Those of evaluation. The decoder has no tokens afterwards.
+    pub fn read(&mut self, token: u32) -> Result<(Array, u32)> {
+        let given = || Array::from_slice(&[token], &[1, 1]);
+        let (token, position) = match self.next.take() {
+            Some((array, likeliest, position)) if likeliest == token => (array, position),
+            Some((_, _, position)) => (given()?, position),
+            None => (given()?, Array::from_slice(&[self.len as i64], &[1])?),
+        };
+        let mut arrays = Vec::with_capacity(self.blocks.len());
+        for mut block in std::mem::take(&mut self.blocks) {
+            block.reserve(1)?;
+            arrays.extend(block.into_arrays());
+        }
+        let (logits, array, position, arrays) = self.step.call((token, position, arrays))?;
+        self.len += 1;
+        for (keys, values) in arrays {
+            self.blocks.push(KvCache::from_arrays(keys, values, self.len)?);
+        }
+        let likeliest = array.item()?;
+        self.next = Some((array, likeliest, position));
+        Ok((logits, likeliest))
+    }
 }
 
 /// Layers of the forms that the weights of a model have. Their numbers are read into them next.
@@ -161,16 +214,43 @@ impl Llama {
     pub fn forward(&self, ids: &Array, cache: &mut Cache) -> Result<Array> {
         let t = ids.size(1)?;
         cache.blocks.resize_with(self.config.layers, KvCache::new);
-        let mut x = self.model.embed_tokens.weight.rows(ids, Some(Dtype::F32))?;
         let offset = Array::scalar(cache.len as i32);
-        for (block, kv) in self.model.layers.iter().zip(&mut cache.blocks) {
+        cache.len += t;
+        self.logits(ids, &offset, cache.blocks.iter_mut().map(Store::Cache))
+    }
+
+    /// Goes on where `cache` ends, token by token.
+    pub fn decoder(&self, cache: Cache) -> Decoder<'_> {
+        let step: Step<'_> = Box::new(|(token, position, mut arrays): State| {
+            let room = arrays.first().map_or(Ok(0), |(keys, _)| keys.size(2))?;
+            let places =
+                Array::arange(0.0, room as f64, 1.0, Some(Dtype::I64), Category::SignedInteger)?;
+            let mask = places.less_equal(&position)?.reshape(&[1, 1, 1, room])?;
+            let stores = arrays.iter_mut().map(|arrays| Store::Room { arrays, mask: &mask });
+            let logits = self.logits(&token, &position, stores)?;
+            let likeliest = logits.argmax(None, false)?.reshape(&[1, 1])?;
+            Ok((logits, likeliest, position.add(&Array::scalar(1i64))?, arrays))
+        });
+        let (blocks, len) = (cache.blocks, cache.len);
+        Decoder { step: Repeated::new(step), blocks, len, next: None }
+    }
+
+    /// The logits `(vocabulary)` of the token after `ids (1, t)`, the first of which is at `offset`.
+    fn logits<'a>(
+        &self,
+        ids: &Array,
+        offset: &Array,
+        stores: impl Iterator<Item = Store<'a>>,
+    ) -> Result<Array> {
+        let t = ids.size(1)? as i64;
+        let mut x = self.model.embed_tokens.weight.rows(ids, Some(Dtype::F32))?;
+        for (block, store) in self.model.layers.iter().zip(stores) {
             let normed = block.input_layernorm.forward(&x)?;
-            x += block.self_attn.forward(&normed, &self.config, &offset, kv)?;
+            x += block.self_attn.forward(&normed, &self.config, offset, store)?;
             x += block.mlp.forward(&block.post_attention_layernorm.forward(&x)?)?;
         }
-        cache.len += t;
         let width = x.size(-1)? as i64;
-        let last = x.slice(&[0, t as i64 - 1, 0], &[1, t as i64, width], &[1, 1, 1])?;
+        let last = x.slice(&[0, t - 1, 0], &[1, t, width], &[1, 1, 1])?;
         let last = self.model.norm.forward(&last)?;
         let logits = match &self.lm_head {
             Some(head) => head.forward(&last)?,
@@ -186,7 +266,7 @@ impl Attention {
         x: &Array,
         config: &Config,
         offset: &Array,
-        cache: &mut KvCache,
+        store: Store<'_>,
     ) -> Result<Array> {
         let (t, d) = (x.size(1)?, config.head_size);
         let split = |projection: &Linear, heads: usize| {
@@ -199,10 +279,20 @@ impl Attention {
         };
         let q = turned(&self.q_proj, config.heads, &self.q_norm)?;
         let k = turned(&self.k_proj, config.kv_heads, &self.k_norm)?;
-        let (k, v) = cache.update(&k, &split(&self.v_proj, config.kv_heads)?)?;
-        let mask = if t > 1 { Mask::Causal } else { Mask::None };
+        let v = split(&self.v_proj, config.kv_heads)?;
         let scale = 1.0 / (d as f64).sqrt();
-        let out = scaled_dot_product_attention(&q, &k, &v, scale, mask, None)?;
+        let out = match store {
+            Store::Cache(cache) => {
+                let (k, v) = cache.update(&k, &v)?;
+                let mask = if t > 1 { Mask::Causal } else { Mask::None };
+                scaled_dot_product_attention(&q, &k, &v, scale, mask, None)?
+            }
+            Store::Room { arrays: (keys, values), mask } => {
+                *keys = keys.slice_update_dynamic(&k, offset, &[2])?;
+                *values = values.slice_update_dynamic(&v, offset, &[2])?;
+                scaled_dot_product_attention(&q, keys, values, scale, Mask::Array(mask), None)?
+            }
+        };
         let out = out.transpose(Some(&[0, 2, 1, 3]))?.reshape(&[1, t, config.heads * d])?;
         self.o_proj.forward(&out)
     }

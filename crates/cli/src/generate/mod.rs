@@ -8,7 +8,7 @@ use config::Config;
 use lazulite::io::{Contents, Input, gguf};
 use lazulite::nn::Module;
 use lazulite::prelude::*;
-use lazulite::random;
+use lazulite::{DeviceKind, backend, random};
 use llama::{Cache, Llama};
 use serde_json::json;
 use std::io::Write;
@@ -135,6 +135,11 @@ pub fn run(request: &Request<'_>) -> Result<()> {
     let start = Instant::now();
     let mut logits = session.read(&ids, &mut cache)?;
     let prompt_time = start.elapsed().as_secs_f64();
+    // A device with queues of its own keeps the work of a token ready.
+    let model = &session.model;
+    let keeps = backend::default_device().kind == DeviceKind::Gpu;
+    let mut reader = keeps.then(|| model.decoder(std::mem::take(&mut cache)));
+    let mut likeliest = None;
     let start = Instant::now();
     let mut stdout = std::io::stdout().lock();
     let mut emit = |piece: String, text: &mut String| {
@@ -145,14 +150,23 @@ pub fn run(request: &Request<'_>) -> Result<()> {
         text.push_str(&piece);
     };
     while made.len() < request.max_tokens {
-        let token = choose(&logits, request.temperature, &mut key)?;
+        let token = match likeliest.filter(|_| request.temperature == 0.0) {
+            Some(token) => token,
+            None => choose(&logits, request.temperature, &mut key)?,
+        };
         if session.tokenizer.is_end(token) {
             break;
         }
         made.push(token);
         emit(decoder.push(token), &mut text);
         if made.len() < request.max_tokens {
-            logits = session.read(&[token], &mut cache)?;
+            match &mut reader {
+                None => logits = session.read(&[token], &mut cache)?,
+                Some(reader) => {
+                    let (next, best) = reader.read(token)?;
+                    (logits, likeliest) = (next, Some(best));
+                }
+            }
         }
     }
     emit(decoder.finish(), &mut text);
