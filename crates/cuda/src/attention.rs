@@ -122,7 +122,8 @@ impl Shapes {
 fn one_query(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<bool> {
     let &[b, h, t, d] = call.q.shape() else { return Ok(false) };
     let (s, e) = (call.k.shape()[2], call.v.shape()[3]);
-    let fits = |n: usize| n.is_multiple_of(32) && n <= 128;
+    // Longer rows would need more registers than a thread of so large a block has.
+    let fits = |n: usize| n.is_multiple_of(32) && n <= 64;
     if t != 1 || s == 0 || out.dtype != Dtype::F32 || !fits(d) || !fits(e) || b * h > COUNTERS {
         return Ok(false);
     }

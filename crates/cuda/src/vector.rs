@@ -318,7 +318,7 @@ pub(crate) fn print(variant: &Variant) -> String {
     let _ = write!(
         w,
         "struct A {{ u64 v[{size}]; }};\n\
-         extern \"C\" __global__ void __launch_bounds__({}) products(const T* x, i64 m, i64 k, A a) {{\n  \
+         extern \"C\" __global__ void __launch_bounds__({}, 1) products(const T* x, i64 m, i64 k, A a) {{\n  \
          const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;\n  release();\n",
         32 * WARPS
     );
