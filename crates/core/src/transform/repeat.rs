@@ -6,7 +6,7 @@
 
 use super::custom::blanks;
 use super::tree::Tree;
-use crate::array::{Array, State, Value};
+use crate::array::{Array, NodeRef, Value};
 use crate::backend::{self, Buffer, Recording};
 use crate::device::{Stream, current_stream};
 use crate::error::Result;
@@ -176,7 +176,7 @@ impl<A: Tree, B: Tree, F: Fn(A) -> Result<B>> Repeated<A, B, F> {
             eval(&leaves)?;
             let (mut results, mut places) = (Vec::new(), Vec::new());
             for leaf in &leaves {
-                let State::Ready(value) = leaf.out().state() else { return Ok(Vec::new()) };
+                let Some(value) = leaf.out().value() else { return Ok(Vec::new()) };
                 let (strides, offset) = (value.strides, value.offset);
                 places.push(Laid { aval: leaf.aval(), strides, offset });
                 results.push(value.buffer);
@@ -206,7 +206,7 @@ fn buffers<A: Tree>(args: &A, stream: Stream) -> Result<Option<Vec<Buffer>>> {
     }
     let mut buffers = Vec::with_capacity(leaves.len());
     for x in &leaves {
-        let State::Ready(Value { buffer, strides, offset }) = x.out().state() else {
+        let Some(Value { buffer, strides, offset }) = x.out().value() else {
             return Ok(None);
         };
         let (home, size) = (buffer.memory().device(), buffer.memory().size());
@@ -231,9 +231,9 @@ fn unshared<A: Tree>(args: &A, recording: &dyn Recording) -> bool {
     args.flatten(&mut leaves);
     leaves.iter().enumerate().all(|(i, x)| {
         let alone = || {
-            let State::Ready(value) = x.out().state() else { return false };
+            let Some(value) = x.out().value() else { return false };
             // Handles: the array's, the caller's and this one.
-            Arc::strong_count(&x.node) == 1 && value.buffer.handles() == 3
+            NodeRef::strong_count(&x.node) == 1 && value.buffer.handles() == 3
         };
         !recording.overwrites(i) || alone()
     })
