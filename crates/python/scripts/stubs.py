@@ -66,6 +66,8 @@ PARAMETERS = {
     "operands": "array",
     "device": "Device | None",
     "name": "str",
+    "format": "str",
+    "run": "bool",
 }
 #: Types of results that MLX has not, by the function's name.
 RESULTS = {
@@ -78,6 +80,8 @@ RESULTS = {
     "tolist": "Any",
     "astype": "array",
     "view": "array",
+    "estimate": "Estimate",
+    "explain": "str",
 }
 OPERATORS = "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift div".split()
 #: Signatures of special methods, of which Python knows the names only.
@@ -118,6 +122,7 @@ ATTRIBUTES = {
     "finfo": {"bits": "int", "dtype": "Dtype"} | dict.fromkeys(("eps", "max", "min", "smallest_normal"), "float"),
     "iinfo": {"bits": "int", "dtype": "Dtype", "max": "int", "min": "int"},
     "PrintOptions": {"precision": "int"},
+    "Estimate": dict.fromkeys(("peak", "kept", "moved", "flops", "steps"), "int"),
 }  # fmt: skip
 #: Classes that call: the transformed functions.
 CALLABLE = "(self, *args: Any, **kwargs: Any) -> Any"

@@ -22,6 +22,7 @@ mod io;
 mod linalg;
 mod memory;
 mod namespace;
+mod plan;
 mod print;
 mod random;
 mod transforms;
@@ -49,6 +50,7 @@ fn core_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     memory::register(m)?;
     io::register(m)?;
     namespace::register(m)?;
+    plan::register(m)?;
     submodule(m, "fast", fast::register)?;
     submodule(m, "random", random::register)?;
     submodule(m, "linalg", linalg::register)?;

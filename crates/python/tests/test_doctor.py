@@ -43,6 +43,12 @@ for i in range(4096):
     rows.append(mx.array(row))  # here
 mx.eval(mx.stack(rows))
 """,
+    "an idle device": """
+import time
+for i in range(200):
+    time.sleep(0.01)
+    mx.eval(m @ m)  # here
+""",
     "an unbatched loop": """
 rows = [x[i] @ m for i in range(4096)]
 mx.eval(rows)  # here

@@ -112,6 +112,24 @@ class DtypeCategory:
     signedinteger: DtypeCategory
     unsignedinteger: DtypeCategory
 
+class Estimate:
+    """What an evaluation will take, in bytes and operations."""
+    @property
+    def flops(self) -> int:
+        """Operations of all steps."""
+    @property
+    def kept(self) -> int:
+        """Bytes that stay allocated afterwards."""
+    @property
+    def moved(self) -> int:
+        """Bytes read and written by all steps."""
+    @property
+    def peak(self) -> int:
+        """Bytes allocated on top of what is live now, at the highest point."""
+    @property
+    def steps(self) -> int:
+        """The number of steps that compute or copy something."""
+
 class GradFunction:
     """A function that returns gradients of another."""
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
@@ -738,6 +756,11 @@ def erf(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def erfinv(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse of the error function on `(-1, 1)`."""
 
+def estimate(*args: Any, **kwargs: Any) -> Estimate:
+    """What `eval(f(*args, **kwargs))` would take, without running it: `peak`, `kept` and `moved` bytes,
+    `flops` and `steps`. Without a function, what the evaluation of the arrays in `args` would take.
+    What `f` evaluates itself runs, and is not counted."""
+
 def eval(*args: Any) -> None:
     """Computes the arrays of trees, and waits for them. Other leaves are ignored."""
 
@@ -746,6 +769,11 @@ def exp(a: array, /, *, stream: StreamOrDevice = None) -> array:
 
 def expand_dims(a: array, /, axis: int | Sequence[int], *, stream: StreamOrDevice = None) -> array:
     """The array with new axes of size 1."""
+
+def explain(*args: Any, format: str = 'text', run: bool = False, **kwargs: Any) -> str:
+    """How `eval(f(*args, **kwargs))` would run: its steps, with what the planner fused and rewrote.
+    Without a function, how the evaluation of the arrays in `args` would. `format` is `text`, `json` or
+    `html`, a page that needs nothing but itself; with `run` the steps run and are timed."""
 
 def expm1(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """`e^x - 1`, accurate near 0."""
