@@ -7,7 +7,7 @@ use crate::errors::{Answer, type_error, value_error};
 use crate::functions::add_functions;
 use lazulite::io::gguf::{Items, Value};
 use lazulite::io::{Contents, Input, Saved, gguf, npy, npz, safetensors};
-use lazulite::{Array, Element};
+use lazulite::{Array, Element, Result as EngineResult};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
@@ -30,13 +30,24 @@ fn input(file: &Bound<'_, PyAny>) -> Answer<Input> {
 }
 
 /// The array or the arrays of a file, read when they are first needed.
+///
+/// The format (npy, npz, safetensors or GGUF) is told from the file. What cannot be read, or is none of
+/// these, is a RuntimeError. Of GGUF's quantised types, Q4_0, Q4_1 and Q8_0 stay quantised and others
+/// become float16; with `keep_quantized`, a parameter that MLX lacks, Q5_0, Q5_1 and Q2_K to Q6_K stay, too.
+///
+/// >>> mx.save("x.npy", mx.ones(2))
+/// >>> mx.load("x.npy")
+/// array([1, 1], dtype=float32)
 #[pyfunction]
-#[pyo3(signature = (file, /, format = None, return_metadata = false, *, stream = None))]
+#[pyo3(signature = (
+    file, /, format = None, return_metadata = false, *, keep_quantized = false, stream = None
+))]
 fn load(
     py: Python<'_>,
     file: &Bound<'_, PyAny>,
     format: Option<&str>,
     return_metadata: bool,
+    keep_quantized: bool,
     stream: On,
 ) -> Answer<Py<PyAny>> {
     let contents = Contents::open(&input(file)?)?;
@@ -45,7 +56,16 @@ fn load(
     {
         return Err(value_error(format!("[load] unknown file format {format}")));
     }
-    let arrays = on(stream, || Ok(contents.arrays()?))?;
+    let arrays = on(stream, || match &contents {
+        Contents::Gguf(file) if keep_quantized => {
+            let tensors = file.quantised_tensors()?;
+            Ok(tensors
+                .into_iter()
+                .map(|(n, t)| Ok((n, t.array()?)))
+                .collect::<EngineResult<_>>()?)
+        }
+        _ => Ok(contents.arrays()?),
+    })?;
     if matches!(contents, Contents::Npy(_)) {
         let only = arrays.into_iter().next().map(|(_, array)| array);
         let only = only.ok_or_else(|| value_error("[load] the file has no array"))?;
@@ -155,6 +175,8 @@ fn save_to(
 }
 
 /// Saves an array in the npy format.
+///
+/// >>> mx.save("x.npy", mx.ones(2))
 #[pyfunction]
 fn save(file: &Bound<'_, PyAny>, arr: Arr) -> Answer<()> {
     save_to(file, "npy", |path| npy::save(path, &arr.0))
@@ -186,6 +208,8 @@ fn archive(
 }
 
 /// Saves arrays in the npz format, under their keywords or as `arr_0`, `arr_1`, ...
+///
+/// >>> mx.savez("x.npz", a=mx.ones(2))
 #[pyfunction]
 #[pyo3(signature = (file, *args, **kwargs))]
 fn savez(
@@ -197,6 +221,8 @@ fn savez(
 }
 
 /// As `savez`, compressed.
+///
+/// >>> mx.savez_compressed("x.npz", a=mx.ones(2))
 #[pyfunction]
 #[pyo3(signature = (file, *args, **kwargs))]
 fn savez_compressed(
@@ -208,6 +234,8 @@ fn savez_compressed(
 }
 
 /// Saves named arrays, and text metadata, in the safetensors format.
+///
+/// >>> mx.save_safetensors("x.safetensors", {"a": mx.ones(2)})
 #[pyfunction]
 #[pyo3(signature = (file, arrays, metadata = None))]
 fn save_safetensors(
@@ -221,6 +249,8 @@ fn save_safetensors(
 }
 
 /// Saves named arrays, and metadata, in the GGUF format.
+///
+/// >>> mx.save_gguf("x.gguf", {"a": mx.ones(2)})
 #[pyfunction]
 #[pyo3(signature = (file, arrays, metadata = None))]
 fn save_gguf(

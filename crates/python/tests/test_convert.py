@@ -93,6 +93,18 @@ def test_bits_names_and_ties(save, name, tied):
     assert weights["model.layers.0.mlp.down_proj.weight"].shape == (WIDTH, HIDDEN // 4)
 
 
+def test_groups_of_their_own(save):
+    """The types of two levels have groups of 16 or 32, told by the matrix's columns."""
+    arrays, metadata = contents("llama", 4)
+    w = mx.random.normal((WIDTH, HIDDEN))
+    parts = dict(zip(("weight", "scales", "biases"), mx.quantize(w, 16, 6), strict=True))
+    arrays |= {f"blk.0.ffn_down.{part}": array for part, array in parts.items()}
+    settings, weights = save(arrays, metadata)
+    own = {"model.layers.0.mlp.down_proj": {"group_size": 16, "bits": 6}}
+    assert settings["quantization"] == {"group_size": 32, "bits": 4, "mode": "affine", **own}
+    assert weights["model.layers.0.mlp.down_proj.scales"].shape == (WIDTH, HIDDEN // 16)
+
+
 def test_rows_of_heads_go_back_to_halves(save):
     arrays, metadata = contents("llama", None)
     # Row i of a head holds what was row `order[i]` before the pairs were put together.

@@ -3,9 +3,11 @@
 //! Source of the layout: `docs/gguf.md` of the ggml project.
 //!
 //! - `value.rs`: metadata, its types and their reading and writing.
-//! - `blocks.rs`: ggml's tensor types, and how a quantised block becomes affine weights or floats.
+//! - `blocks.rs`: ggml's tensor types, and how a quantised block becomes affine weights or floats;
+//!   `quantise.rs`: how numbers become blocks.
 
 mod blocks;
+mod quantise;
 mod value;
 
 pub use blocks::TensorType;
@@ -265,17 +267,94 @@ fn place(entry: &mut Entry, base: u64, alignment: u32, len: u64) -> Result<()> {
     Ok(())
 }
 
+/// A tensor to be saved as blocks of a quantised type; [`TensorType::quantise`] makes them.
+#[derive(Clone, Debug)]
+pub struct Blocks {
+    /// The type.
+    pub kind: TensorType,
+    /// The shape in row-major order.
+    pub shape: Vec<usize>,
+    /// The blocks of all rows.
+    pub bytes: Vec<u8>,
+}
+
+/// What is saved under a name.
+#[derive(Clone, Copy)]
+pub enum Content<'a> {
+    /// Plain elements.
+    Elements(&'a dyn Saved),
+    /// Blocks of a quantised type.
+    Blocks(&'a Blocks),
+}
+
+impl Content<'_> {
+    fn shape(&self) -> &[usize] {
+        match self {
+            Content::Elements(x) => x.shape(),
+            Content::Blocks(x) => &x.shape,
+        }
+    }
+
+    fn nbytes(&self) -> u64 {
+        match self {
+            Content::Elements(x) => nbytes(*x),
+            Content::Blocks(x) => x.bytes.len() as u64,
+        }
+    }
+
+    /// The type in the file.
+    fn kind(&self, name: &str) -> Result<TensorType> {
+        match self {
+            Content::Elements(x) => {
+                let kind = TensorType::ALL.into_iter().find(|t| writes(*t, x.dtype()));
+                let expected = "float32, float16, bfloat16, int8, int16 or int32";
+                kind.ok_or_else(|| Error::dtype(SAVE, &[x.dtype()], expected))
+            }
+            Content::Blocks(x) => {
+                let (row, len) = (x.shape.last().copied().unwrap_or(0) as u64, x.kind.block_len());
+                let blocks = x.shape.iter().product::<usize>() as u64 / len;
+                if row % len != 0 || blocks * x.kind.block_size() != x.bytes.len() as u64 {
+                    let why = format!(
+                        "{name:?} has {} bytes of {} for shape {:?}, whose rows must be whole \
+                         blocks of {len}",
+                        x.bytes.len(),
+                        x.kind,
+                        x.shape
+                    );
+                    return Err(Error::shape(SAVE, &[&x.shape], why));
+                }
+                Ok(x.kind)
+            }
+        }
+    }
+}
+
+const SAVE: &str = "save_gguf";
+
 /// Writes tensors and metadata to `path` as version 3, which is replaced only when all is written.
+///
+/// # Errors
+/// Those of [`save_contents`].
+pub fn save(path: &Path, tensors: &[(&str, &dyn Saved)], metadata: &Metadata) -> Result<()> {
+    let contents: Vec<_> = tensors.iter().map(|&(name, x)| (name, Content::Elements(x))).collect();
+    save_contents(path, &contents, metadata)
+}
+
+/// As [`save`], for tensors of which some are quantised.
 ///
 /// # Errors
 /// Kind `Dtype` for a type other than float32, float16, bfloat16, int8, int16 and int32, `Argument`
 /// for a name that occurs twice or is too long, more than four axes, or `general.alignment` in the
-/// metadata; kind `Io` if the file cannot be written; those of evaluation.
-pub fn save(path: &Path, tensors: &[(&str, &dyn Saved)], metadata: &Metadata) -> Result<()> {
-    const OP: &str = "save_gguf";
+/// metadata, `Shape` if blocks do not fill a shape; kind `Io` if the file cannot be written; those of
+/// evaluation.
+pub fn save_contents(
+    path: &Path,
+    tensors: &[(&str, Content<'_>)],
+    metadata: &Metadata,
+) -> Result<()> {
     if metadata.get(ALIGNMENT_KEY).is_some() {
         let why = format!("{ALIGNMENT_KEY} is chosen by the writer");
-        return Err(Error::argument(OP, why));
+        return Err(Error::argument(SAVE, why));
     }
     let mut names = HashSet::new();
     let mut header = MAGIC.to_vec();
@@ -287,29 +366,29 @@ pub fn save(path: &Path, tensors: &[(&str, &dyn Saved)], metadata: &Metadata) ->
     for (name, tensor) in tensors {
         if !names.insert(name) || name.len() as u64 > MAX_NAME {
             let why = format!("the name {name:?} occurs twice or is too long");
-            return Err(Error::argument(OP, why));
+            return Err(Error::argument(SAVE, why));
         }
         let shape = tensor.shape();
         if shape.len() > MAX_AXES as usize {
             let why = format!("{name:?} has {} axes, more than the format's 4", shape.len());
-            return Err(Error::shape(OP, &[shape], why));
+            return Err(Error::shape(SAVE, &[shape], why));
         }
-        let Some(kind) = TensorType::ALL.into_iter().find(|t| writes(*t, tensor.dtype())) else {
-            let expected = "float32, float16, bfloat16, int8, int16 or int32";
-            return Err(Error::dtype(OP, &[tensor.dtype()], expected));
-        };
+        let kind = tensor.kind(name)?;
         value::write_string(&mut header, name);
         header.extend((shape.len() as u32).to_le_bytes());
         header.extend(shape.iter().rev().flat_map(|&d| (d as u64).to_le_bytes()));
         header.extend((kind as u32).to_le_bytes());
         header.extend(offset.to_le_bytes());
-        offset = (offset + nbytes(*tensor)).next_multiple_of(ALIGNMENT.into());
+        offset = (offset + tensor.nbytes()).next_multiple_of(ALIGNMENT.into());
     }
-    replace(OP, path, |output| {
+    replace(SAVE, path, |output| {
         output.put(&header)?;
         output.align(ALIGNMENT.into())?;
         for (_, tensor) in tensors {
-            output.tensor(*tensor)?;
+            match tensor {
+                Content::Elements(x) => output.tensor(*x)?,
+                Content::Blocks(x) => output.put(&x.bytes)?,
+            }
             output.align(ALIGNMENT.into())?;
         }
         Ok(())

@@ -141,6 +141,83 @@ fn gguf_round_trips() {
     assert_eq!(file.metadata, metadata);
 }
 
+/// Each element comes back within the error that its type's scales allow: at most one step of the
+/// group's scale where an end has no integer of its own, and half of it elsewhere, with the rounding of
+/// scales to float16 and, in types of two levels, to 6 or 8 bits.
+#[test]
+fn quantised_blocks_are_near_what_they_were_made_of() {
+    use gguf::{Blocks, Content, TensorType};
+    let folder = Folder::new("blocks");
+    let path = folder.file("a.gguf");
+    // Rows of two blocks; the scale of groups changes within a row, and one group is all zeros.
+    let (rows, columns) = (3, 512);
+    let values: Vec<f32> = (0..rows * columns)
+        .map(|i| {
+            let noise = (i as u32).wrapping_mul(2_654_435_761) >> 8;
+            let x = f64::from(noise) / f64::from(1 << 24) - 0.4;
+            let scale = if i / 32 % 5 == 3 { 0.0 } else { 0.01 * (1 + i / 64 % 7) as f64 };
+            (x * scale) as f32
+        })
+        .collect();
+    for (kind, group, steps) in [
+        (TensorType::Q4_0, 32, 7.0),
+        (TensorType::Q5_0, 32, 15.0),
+        (TensorType::Q8_0, 32, 253.0),
+        (TensorType::Q4_K, 32, 14.0),
+        (TensorType::Q6_K, 16, 30.0),
+    ] {
+        let blocks =
+            Blocks { kind, shape: vec![rows, columns], bytes: kind.quantise(&values).unwrap() };
+        let contents = [("x.weight", Content::Blocks(&blocks))];
+        gguf::save_contents(&path, &contents, &Metadata::new()).unwrap();
+        let file = gguf::open(&Input::open(&path).unwrap()).unwrap();
+        assert_eq!((file.entries[0].kind, &file.entries[0].shape), (kind, &blocks.shape));
+        let got = dequantised(&file);
+        for (g, (got, want)) in got.chunks(group).zip(values.chunks(group)).enumerate() {
+            let low = want.iter().fold(0f32, |a, &b| a.min(b));
+            let high = want.iter().fold(0f32, |a, &b| a.max(b));
+            // A block's greatest scale sets the steps of the others.
+            let coarse = if blocks.kind.block_len() == 256 { 0.07 / 63.0 } else { 0.0 };
+            let bound = (high - low).max(-low).max(high) / steps + coarse;
+            for (got, want) in got.iter().zip(want) {
+                assert!((got - want).abs() <= bound, "{kind}, group {g}: {got}, not {want}");
+            }
+        }
+        let ragged = Blocks { shape: vec![rows + 1, columns], ..blocks };
+        let contents = [("x.weight", Content::Blocks(&ragged))];
+        assert!(gguf::save_contents(&path, &contents, &Metadata::new()).is_err());
+    }
+    assert!(TensorType::Q4_K.quantise(&values[..255]).is_err());
+    assert!(TensorType::Q4_0.quantise(&[f32::NAN; 32]).is_err());
+    assert!(TensorType::Q2_K.quantise(&values).is_err());
+}
+
+/// The elements of the only tensor, `scale * q + bias` in float32.
+fn dequantised(file: &gguf::File) -> Vec<f32> {
+    let parts = file.quantised_tensors().unwrap();
+    let read = |part: usize| parts[part].1.read().unwrap();
+    let floats = |part: usize| -> Vec<f32> {
+        let bytes = read(part);
+        match parts[part].1.dtype() {
+            Dtype::F16 => bytes
+                .chunks(2)
+                .map(|b| lazulite_core::f16::from_le_bytes([b[0], b[1]]).to_f32())
+                .collect(),
+            _ => bytes.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
+        }
+    };
+    let (packed, scales, biases) = (read(0), floats(1), floats(2));
+    let count = file.entries[0].shape.iter().product::<usize>();
+    let (bits, group) = (packed.len() * 8 / count, count / scales.len());
+    let bit = |at: usize| u32::from(packed[at / 8] >> (at % 8) & 1);
+    (0..count)
+        .map(|i| {
+            let q: u32 = (0..bits).map(|b| bit(i * bits + b) << b).sum();
+            scales[i / group] * q as f32 + biases[i / group]
+        })
+        .collect()
+}
+
 #[test]
 fn bad_arguments() {
     let folder = Folder::new("bad");

@@ -1,8 +1,10 @@
 """Makes a model folder, as `mlx_lm.load` and Hugging Face's libraries read it, of a GGUF file.
 
 `python -m lazulite.convert model.gguf folder` writes `config.json`, `model.safetensors`,
-`tokenizer.json` and `tokenizer_config.json`. Quantised matrices stay as they are: their blocks of
-32 become groups of 32, and `config.json` tells the bits of each matrix that has its own.
+`tokenizer.json` and `tokenizer_config.json`. Quantised matrices stay as they are, and `config.json`
+tells the bits and the size of groups of each matrix that has its own. Blocks of 32 become groups of
+32, and so do those of Q4_K and Q5_K; Q2_K, Q3_K and Q6_K have groups of 16, which MLX itself does not
+read.
 """
 
 import json
@@ -21,7 +23,7 @@ def convert(gguf, folder, dtype=None):
 
     Raises ValueError for an architecture, a tensor or a tokenizer that has no counterpart.
     """
-    arrays, metadata = mx.load(str(gguf), format="gguf", return_metadata=True)
+    arrays, metadata = mx.load(str(gguf), format="gguf", return_metadata=True, keep_quantized=True)
     metadata = Metadata(metadata)
     name = metadata.get("general.architecture")
     if name not in ARCHITECTURES:
@@ -30,7 +32,7 @@ def convert(gguf, folder, dtype=None):
     settings = config(metadata)
     weights = rename(arrays, settings, metadata)
     settings["tie_word_embeddings"] = "lm_head.weight" not in weights
-    settings |= quantization(weights)
+    settings |= quantization(weights, settings)
     if dtype is not None:
         floats = (mx.float16, mx.bfloat16, mx.float32)
         weights = {k: w.astype(dtype) if w.dtype in floats else w for k, w in weights.items()}

@@ -5,9 +5,6 @@ from dataclasses import dataclass
 
 from .. import core as mx
 
-#: GGUF's blocks of quantised weights have so many elements.
-GROUP = 32
-
 
 class Metadata:
     """The metadata of a GGUF file as Python values."""
@@ -148,16 +145,20 @@ def halves(array, head):
     return paired.swapaxes(1, 2).reshape(array.shape)
 
 
-def quantization(weights):
-    """What `config.json` says of quantised matrices: the bits of most, and of each exception."""
-    bits = {}
+def quantization(weights, settings):
+    """What `config.json` says of quantised matrices: the format of most, and of each exception."""
+    heads = settings["num_attention_heads"] * settings["head_dim"]
+    columns = {"o_proj": heads, "down_proj": settings["intermediate_size"]}
+    formats = {}
     for name in weights:
         stem = name.removesuffix(".scales")
         if stem != name:
-            bits[stem] = weights[f"{stem}.weight"].shape[-1] // weights[name].shape[-1]
-    if not bits:
+            k = columns.get(stem.rpartition(".")[2], settings["hidden_size"])
+            words, groups = weights[f"{stem}.weight"].shape[-1], weights[name].shape[-1]
+            formats[stem] = {"group_size": k // groups, "bits": 32 * words // k}
+    if not formats:
         return {}
-    usual = max(sorted(set(bits.values())), key=list(bits.values()).count)
-    common = {"group_size": GROUP, "bits": usual, "mode": "affine"}
-    own = {s: {"group_size": GROUP, "bits": b} for s, b in bits.items() if b != usual}
-    return {"quantization": {**common, **own}}
+    found = list(formats.values())
+    usual = max(found, key=lambda f: (found.count(f), -f["bits"]))
+    own = {stem: f for stem, f in formats.items() if f != usual}
+    return {"quantization": {**usual, "mode": "affine", **own}}
