@@ -56,8 +56,12 @@ def refused():
         mx.ones((2, 3)) @ mx.ones((2, 3))
 
 
+def exported():
+    mx.export_function(lambda part: None, lambda x: mx.exp(x) + 1, mx.ones(4))
+
+
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux's /proc")
-@pytest.mark.parametrize("work", [graphs, unevaluated, model, compiled, refused])
+@pytest.mark.parametrize("work", [graphs, unevaluated, model, compiled, refused, exported])
 def test_memory_returns(work):
     for _ in range(100):
         work()
@@ -71,6 +75,26 @@ def test_memory_returns(work):
     assert mx.get_active_memory() == active
     # 500 rounds that each kept one graph of 20 nodes would hold more than this.
     assert resident() - before < 2 << 20
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux's /proc")
+def test_a_million_small_graphs():
+    x = mx.array(1.0)
+
+    def rounds(count):
+        for i in range(count):
+            y = x + 1.0
+            if i % 16 == 0:
+                mx.eval(y)
+
+    rounds(10_000)
+    mx.clear_cache()
+    active, before = mx.get_active_memory(), resident()
+    rounds(1_000_000)
+    mx.clear_cache()
+    assert mx.get_active_memory() == active
+    # A byte for each would hold as much.
+    assert resident() - before < 1 << 20
 
 
 def test_cycles_through_transformed_functions_are_collected():
