@@ -12,6 +12,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyComplex, PyFloat, PyInt, PyList, PyString, PyTuple};
 use smallvec::SmallVec;
+use std::cell::Cell;
 
 /// A bare Python number. It is weak: it takes the dtype of the array beside it, unless its
 /// category is higher.
@@ -464,12 +465,32 @@ fn lists<T: ToPython>(py: Python<'_>, elements: &[T], shape: &[usize]) -> Answer
     Ok(PyList::new(py, rows.collect::<Answer<Vec<_>>>()?)?.into_any().unbind())
 }
 
-/// Computes arrays without holding up other Python threads.
+thread_local! {
+    /// What a signal handler raised during an evaluation.
+    static INTERRUPTED: Cell<Option<PyErr>> = const { Cell::new(None) };
+}
+
+/// Runs the handlers of signals that came; true if one raised, as that of Ctrl-C does.
+fn interrupted() -> bool {
+    let raised = Python::attach(|py| py.check_signals().err());
+    let stop = raised.is_some();
+    if stop {
+        INTERRUPTED.set(raised);
+    }
+    stop
+}
+
+/// Computes arrays without holding up other Python threads. A signal handler that raises ends the
+/// evaluation, after which the arrays are lazy again.
 pub fn evaluate(py: Python<'_>, arrays: &[Array]) -> Answer<()> {
     if arrays.iter().all(Array::is_evaluated) {
         return Ok(());
     }
-    let done = py.detach(|| lazulite::eval::eval(arrays));
+    let run = || lazulite::eval::interruptible(interrupted, || lazulite::eval::eval(arrays));
+    let done = py.detach(run);
+    if let Some(raised) = INTERRUPTED.take() {
+        return Err(raised.into());
+    }
     py.check_signals()?;
     Ok(done?)
 }
