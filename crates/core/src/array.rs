@@ -7,7 +7,7 @@ use crate::backend::{self, Buffer};
 use crate::device::{Device, Stream, current_stream};
 use crate::dtype::{Dtype, Element, Literal};
 use crate::error::{Error, ErrorKind, Result};
-use crate::eval::Event;
+use crate::eval::{Event, copy_contiguous};
 use crate::observe::{Clock, What};
 use crate::op::{Aval, Avals, Primitive};
 use crate::shape::{Layout, Shape, Strides, checked_len, show};
@@ -444,7 +444,7 @@ impl Array {
         let len = self.len();
         let (mut buffer, mut layout) = self.buffer()?;
         if !layout.is_contiguous() {
-            (buffer, layout) = self.contiguous()?.buffer()?;
+            (buffer, layout) = copy_contiguous(buffer, self.dtype(), layout)?.buffer()?;
         }
         if buffer.memory().host_bytes().is_none() {
             let device = buffer.memory().device();

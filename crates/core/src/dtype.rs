@@ -6,6 +6,9 @@ use crate::error::{Error, Result};
 use bytemuck::{CheckedBitPattern, NoUninit};
 use half::{bf16, f16};
 use num_complex::Complex32;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt;
 
 /// The type of an array's elements.
@@ -236,6 +239,21 @@ macro_rules! with_element {
     };
 }
 
+/// As its name.
+impl Serialize for Dtype {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Dtype {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Dtype, D::Error> {
+        let name = Cow::<str>::deserialize(deserializer)?;
+        Dtype::from_name(&name)
+            .ok_or_else(|| D::Error::custom(format_args!("{name:?} is no element type")))
+    }
+}
+
 /// A number of any element type, as the bytes of that type.
 ///
 /// Equality and hashing are by type and bits, so that a literal can be part of a cache key.
@@ -243,6 +261,27 @@ macro_rules! with_element {
 pub struct Literal {
     dtype: Dtype,
     bits: u64,
+}
+
+/// As its type and bits.
+impl Serialize for Literal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.dtype, self.bits).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Literal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Literal, D::Error> {
+        let (dtype, bits) = <(Dtype, u64)>::deserialize(deserializer)?;
+        let most = match dtype {
+            Dtype::Bool => 1,
+            other => u64::MAX >> (64 - 8 * other.size()),
+        };
+        if bits > most {
+            return Err(D::Error::custom(format_args!("{bits} is not the bits of a {dtype}")));
+        }
+        Ok(Literal { dtype, bits })
+    }
 }
 
 impl Literal {

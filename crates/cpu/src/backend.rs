@@ -14,7 +14,7 @@ use crate::stream::streams;
 use crate::strided::internal;
 use crate::{
     attention, attention_grad, conv, copy, creation, fft, fused, gather, grouped, isa, join,
-    linalg, load, matmul, quantized, random, reduce, rope, scan, scatter, sort,
+    kernel, linalg, load, matmul, quantized, random, reduce, rope, scan, scatter, sort,
 };
 
 /// The processor and its main memory.
@@ -123,7 +123,11 @@ fn at_least(op: &Primitive, expected: usize, got: usize) -> Error {
 /// Runs one primitive.
 fn execute(op: &Primitive, inputs: &[Operand], outputs: &[Operand]) -> Result<()> {
     let least = match op {
-        Primitive::Data | Primitive::Scalar(_) | Primitive::Arange(_) | Primitive::Load(_) => 0,
+        Primitive::Data
+        | Primitive::Scalar(_)
+        | Primitive::Arange(_)
+        | Primitive::Load(_)
+        | Primitive::Kernel(_) => 0,
         Primitive::Gather(_) => 1,
         Primitive::Scatter(_) | Primitive::Rope(_) => 2,
         Primitive::Attention(_) => 3,
@@ -146,6 +150,9 @@ fn execute(op: &Primitive, inputs: &[Operand], outputs: &[Operand]) -> Result<()
     }
     if let Primitive::Linalg(l) = op {
         return linalg::linalg(l, inputs, outputs);
+    }
+    if let Primitive::Kernel(k) = op {
+        return kernel::kernel(k, inputs, outputs);
     }
     let [out] = exactly::<1>(op, outputs)?;
     match op {
@@ -193,6 +200,7 @@ fn execute(op: &Primitive, inputs: &[Operand], outputs: &[Operand]) -> Result<()
         | Primitive::Quantize(_)
         | Primitive::AttentionGrad(_)
         | Primitive::Linalg(_)
+        | Primitive::Kernel(_)
         | Primitive::Broadcast(_)
         | Primitive::Reshape(_)
         | Primitive::Transpose(_)

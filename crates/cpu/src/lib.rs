@@ -24,6 +24,7 @@ mod gemv;
 mod grouped;
 pub mod isa;
 mod join;
+mod kernel;
 mod keys;
 mod lanes;
 #[cfg(target_arch = "x86_64")]

@@ -16,7 +16,7 @@ use crate::module::ModuleStats;
 use crate::record::{self, RecordStats};
 use crate::stream::Launch;
 use crate::{
-    attention, attention_grad, conv, fast, fused, gather, grouped, host, indexing, matmul,
+    attention, attention_grad, conv, fast, fused, gather, grouped, host, indexing, kernel, matmul,
     quantized, random, scan, sort,
 };
 
@@ -262,6 +262,7 @@ fn execute(
         Primitive::GroupedMatmul(g) if grouped::supports(out) => {
             grouped::grouped(launch, g, inputs, out)
         }
+        Primitive::Kernel(k) => kernel::kernel(launch, k, inputs, outputs),
         Primitive::Conv(c) if conv::supports(c, out) => conv::conv(launch, c, inputs, out),
         Primitive::Gather(_)
         | Primitive::Scatter(_)

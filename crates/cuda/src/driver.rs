@@ -164,7 +164,7 @@ pub(crate) fn cublaslt_present() -> bool {
 
 /// Folders in which the libraries of pip wheels and toolkits lie: those that `LAZULITE_CUDA_LIBS`
 /// names (as `PATH` does), then those beside the Python that runs or is activated, then toolkits.
-fn folders() -> Vec<PathBuf> {
+pub(crate) fn folders() -> Vec<PathBuf> {
     let mut out: Vec<PathBuf> = Vec::new();
     if let Some(named) = std::env::var_os("LAZULITE_CUDA_LIBS") {
         out.extend(std::env::split_paths(&named));

@@ -28,6 +28,7 @@ mod grouped;
 mod held;
 mod host;
 mod indexing;
+mod kernel;
 mod matmul;
 mod module;
 mod print;

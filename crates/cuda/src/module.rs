@@ -89,6 +89,27 @@ impl Modules {
     /// # Errors
     /// Kind `Kernel` with the compiler's log.
     pub fn load(&self, text: &str, name: &str, rounding: Rounding) -> Result<Kernel> {
+        self.found_or_made(text, name, rounding, || compile(text, &self.architecture, rounding))
+    }
+
+    /// As [`Modules::load`], for the whole of a user's text.
+    ///
+    /// # Errors
+    /// Kind `Kernel` with the compiler's log.
+    pub fn load_user(&self, text: &str, name: &str) -> Result<Kernel> {
+        let rounding = Rounding::Contracted;
+        self.found_or_made(text, name, rounding, || {
+            compile_bare(text, &self.architecture, rounding, include_options())
+        })
+    }
+
+    fn found_or_made(
+        &self,
+        text: &str,
+        name: &str,
+        rounding: Rounding,
+        make: impl FnOnce() -> Result<Compiled>,
+    ) -> Result<Kernel> {
         let path = cache_file(text, &self.architecture, rounding);
         if let Some(path) = &path
             && let Ok(code) = std::fs::read(path)
@@ -97,7 +118,7 @@ impl Modules {
             self.loaded.fetch_add(1, Ordering::Relaxed);
             return Ok(found[0].begins_early(begins_early(text, name)));
         }
-        let code = compile(text, &self.architecture, rounding)?.code;
+        let code = make()?.code;
         self.compiled.fetch_add(1, Ordering::Relaxed);
         if let Some(path) = path {
             // The cache is a convenience: a full or read-only disk is no error.
@@ -169,13 +190,34 @@ pub(crate) struct Compiled {
 /// # Errors
 /// Kind `Kernel` with the compiler's log.
 pub(crate) fn compile(text: &str, architecture: &str, rounding: Rounding) -> Result<Compiled> {
+    compile_bare(&format!("{PRELUDE}\n{text}"), architecture, rounding, None)
+}
+
+/// The folder of CUDA's headers, where there is one, as an option of the compiler.
+pub(crate) fn include_options() -> Option<String> {
+    let beside = driver::folders().into_iter().map(|lib| lib.with_file_name("include"));
+    let named = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(std::env::var_os);
+    let mut all = named.map(|root| PathBuf::from(root).join("include")).chain(beside);
+    let folder = all.find(|folder| folder.join("cuda_fp16.h").is_file())?;
+    Some(format!("--include-path={}", folder.display()))
+}
+
+/// As [`compile`], without the prelude and with a further option.
+///
+/// # Errors
+/// Kind `Kernel` with the compiler's log.
+pub(crate) fn compile_bare(
+    text: &str,
+    architecture: &str,
+    rounding: Rounding,
+    further: Option<String>,
+) -> Result<Compiled> {
     let failed = |what: String| Error::new(ErrorKind::Kernel, "compile", what);
-    let source = CString::new(format!("{PRELUDE}\n{text}"))
-        .map_err(|_| failed("the source has a zero byte".into()))?;
+    let source = CString::new(text).map_err(|_| failed("the source has a zero byte".into()))?;
     let program = result::create_program(&source, Some(c"lazulite.cu"))
         .map_err(|error| failed(error.to_string()))?;
     let fmad = if rounding == Rounding::Contracted { "true" } else { "false" };
-    let options = [
+    let mut options = vec![
         format!("--gpu-architecture={architecture}"),
         "--std=c++17".into(),
         "--device-as-default-execution-space".into(),
@@ -183,6 +225,7 @@ pub(crate) fn compile(text: &str, architecture: &str, rounding: Rounding) -> Res
         "--ptxas-options=-v".into(),
         "--ptxas-options=--warn-on-spills".into(),
     ];
+    options.extend(further);
     // SAFETY: the program was just made.
     let outcome = unsafe { result::compile_program(program, &options) };
     // SAFETY: as above; the log ends with a zero.

@@ -14,6 +14,7 @@
 compile_error!("the formats are little-endian, and their bytes are used as they are");
 
 mod array;
+pub mod function;
 pub mod gguf;
 mod input;
 pub mod npy;

@@ -46,6 +46,8 @@
 //! Methods return [`Result`]; the operators panic with the same text. Bare numbers are weak: they
 //! take the array's dtype (`float16 * 2.0` stays `float16`).
 //!
+//! [`export`] writes functions to files for other programs to call.
+//!
 //! [`nn`] has layers, losses and `#[derive(Module)]`, [`optim`] the optimisers.
 #![forbid(unsafe_code)]
 
@@ -56,11 +58,13 @@ pub mod nn;
 pub mod optim;
 
 pub use lazulite_core::op::{
-    blocks, conv, einsum, fast, fft, linalg, quantized, random, scatter, search, signal, stft,
+    blocks, conv, einsum, fast, fft, kernel, linalg, qqmm, quantized, random, scatter, search,
+    signal, stft,
 };
 pub use lazulite_core::*;
 pub use lazulite_derive::*;
 pub use lazulite_io as io;
+pub use lazulite_io::function as export;
 
 // Linking the backend is what registers it.
 use lazulite_cpu as _;

@@ -424,6 +424,9 @@ wrapper!(CompiledFunction);
 /// A compiled version of `fun`: traced once for each form, shape and dtype of its arguments, and
 /// replayed afterwards. `inputs` and `outputs` are trees whose arrays the function reads and
 /// replaces; with `shapeless`, one trace serves all sizes.
+///
+/// >>> mx.compile(lambda x: x * mx.sigmoid(x))(mx.array([0.0, 2.0]))
+/// array([0, 1.76159], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (fun, inputs = None, outputs = None, shapeless = false))]
 fn compile(
@@ -436,12 +439,19 @@ fn compile(
 }
 
 /// Makes compiled functions run as they are written, from now on.
+///
+/// >>> mx.disable_compile()
+/// >>> mx.compile(lambda x: x + 1)(mx.array(1))
+/// array(2, dtype=int32)
+/// >>> mx.enable_compile()
 #[pyfunction]
 fn disable_compile() {
     DISABLED.store(true, Ordering::Relaxed);
 }
 
 /// Makes compiled functions use their traces again.
+///
+/// >>> mx.enable_compile()
 #[pyfunction]
 fn enable_compile() {
     DISABLED.store(false, Ordering::Relaxed);

@@ -175,12 +175,17 @@ fn default_of(device: Device) -> Stream {
 }
 
 /// The device on which new work is placed.
+///
+/// >>> mx.default_device()
+/// Device(cpu, 0)
 #[pyfunction]
 fn default_device() -> PyDevice {
     PyDevice(current_stream().device)
 }
 
 /// Makes a device the one on which new work is placed.
+///
+/// >>> mx.set_default_device(mx.cpu)
 #[pyfunction]
 fn set_default_device(device: DeviceLike) -> Answer<()> {
     let device = device.device();
@@ -194,6 +199,9 @@ fn set_default_device(device: DeviceLike) -> Answer<()> {
 }
 
 /// The stream on which the device's new work is placed.
+///
+/// >>> mx.default_stream(mx.cpu)
+/// Stream(Device(cpu, 0), 0)
 #[pyfunction]
 fn default_stream(device: DeviceLike) -> Answer<PyStream> {
     let device = device.device();
@@ -202,6 +210,8 @@ fn default_stream(device: DeviceLike) -> Answer<PyStream> {
 }
 
 /// Makes a stream the default of its device.
+///
+/// >>> mx.set_default_stream(mx.default_stream(mx.cpu))
 #[pyfunction]
 fn set_default_stream(stream: PyStream) {
     let mut defaults = DEFAULTS.lock();
@@ -213,12 +223,18 @@ fn set_default_stream(stream: PyStream) {
 }
 
 /// A new stream on a device.
+///
+/// >>> mx.new_stream(mx.cpu).device
+/// Device(cpu, 0)
 #[pyfunction]
 fn new_stream(device: DeviceLike) -> Answer<PyStream> {
     Ok(PyStream(Stream::new(device.device())?))
 }
 
 /// A new stream on a device; here all streams may be used from every thread.
+///
+/// >>> mx.new_thread_unsafe_stream(mx.cpu).device
+/// Device(cpu, 0)
 #[pyfunction]
 #[pyo3(name = "new_thread_unsafe_stream")]
 fn new_thread_stream(device: DeviceLike) -> Answer<PyStream> {
@@ -226,18 +242,25 @@ fn new_thread_stream(device: DeviceLike) -> Answer<PyStream> {
 }
 
 /// A new stream for use from many threads.
+///
+/// >>> mx.new_thread_local_stream(mx.cpu).device
+/// Device(cpu, 0)
 #[pyfunction]
 fn new_thread_local_stream(device: DeviceLike) -> Answer<PyThreadLocalStream> {
     Ok(PyThreadLocalStream(Stream::new(device.device())?))
 }
 
 /// Puts the calling thread back on the default stream.
+///
+/// >>> mx.clear_streams()
 #[pyfunction]
 fn clear_streams() {
     set_current_stream(None);
 }
 
 /// Waits until all work of a stream, or of the current one, has run.
+///
+/// >>> mx.synchronize()
 #[pyfunction]
 #[pyo3(signature = (stream = None))]
 fn synchronize(py: Python<'_>, stream: On) -> Answer<()> {
@@ -275,18 +298,28 @@ impl StreamContext {
 }
 
 /// A context in which work is placed on a stream or device.
+///
+/// >>> with mx.stream(mx.cpu):
+/// ...     print(mx.ones(2).sum())
+/// array(2, dtype=float32)
 #[pyfunction]
 fn stream(s: StreamLike) -> Answer<StreamContext> {
     StreamContext::new(s)
 }
 
 /// True if the device is there.
+///
+/// >>> mx.is_available(mx.cpu)
+/// True
 #[pyfunction]
 fn is_available(device: DeviceLike) -> bool {
     backend::is_available(device.device())
 }
 
 /// How many devices of a type there are.
+///
+/// >>> mx.device_count(mx.cpu)
+/// 1
 #[pyfunction]
 fn device_count(device_type: PyDeviceType) -> u32 {
     let device = Device { kind: device_type.kind(), index: 0 };
@@ -294,6 +327,9 @@ fn device_count(device_type: PyDeviceType) -> u32 {
 }
 
 /// Facts about a device.
+///
+/// >>> sorted(mx.device_info(mx.cpu))[:1] != []
+/// True
 #[pyfunction]
 #[pyo3(signature = (d = None))]
 pub fn device_info<'py>(py: Python<'py>, d: Option<DeviceLike>) -> Answer<Bound<'py, PyDict>> {

@@ -44,6 +44,9 @@ fn is_available(backend: &str) -> bool {
 }
 
 /// The group of all processes; with `strict`, an error if there is no transport.
+///
+/// >>> mx.distributed.init().size()
+/// 1
 #[pyfunction]
 #[pyo3(signature = (strict = false, backend = "any", *, all_gather_factory = None))]
 fn init(
@@ -72,6 +75,11 @@ macro_rules! collectives {
 }
 collectives! {
     /// The sum over the processes.
+    ///
+    /// Dtypes: all.
+    ///
+    /// >>> mx.distributed.all_sum(mx.ones(2))
+    /// array([1, 1], dtype=float32)
     all_sum;
     /// The greatest elements over the processes.
     all_max;

@@ -116,6 +116,9 @@ enum Kind {
 }
 
 /// True if the first dtype or category is the second one or lies within it.
+///
+/// >>> mx.issubdtype(mx.float16, mx.floating)
+/// True
 #[pyfunction]
 fn issubdtype(arg1: Kind, arg2: Kind) -> bool {
     match (arg1, arg2) {
@@ -128,6 +131,9 @@ fn issubdtype(arg1: Kind, arg2: Kind) -> bool {
 
 /// True if the dtype is of the given kind: a dtype, one of the names 'bool', 'signed integer',
 /// 'unsigned integer', 'integral', 'real floating', 'complex floating', 'numeric', or a tuple.
+///
+/// >>> mx.isdtype(mx.float16, "real floating")
+/// True
 #[pyfunction]
 pub fn isdtype(dtype: PyDtype, kind: &Bound<'_, PyAny>) -> Answer<bool> {
     if let Ok(other) = kind.extract::<PyDtype>() {
@@ -171,6 +177,9 @@ impl ArrayOrDtype<'_> {
 }
 
 /// The dtype to which arrays and dtypes are promoted together.
+///
+/// >>> mx.result_type(mx.array([1]), mx.float16)
+/// mlx.core.float16
 #[pyfunction]
 #[pyo3(signature = (*arrays_and_dtypes))]
 fn result_type(arrays_and_dtypes: Vec<ArrayOrDtype<'_>>) -> Answer<PyDtype> {
@@ -180,6 +189,9 @@ fn result_type(arrays_and_dtypes: Vec<ArrayOrDtype<'_>>) -> Answer<PyDtype> {
 }
 
 /// True if promotion never loses the values of the first dtype in the second.
+///
+/// >>> mx.can_cast(mx.int16, mx.float32)
+/// True
 #[pyfunction]
 fn can_cast(from_: ArrayOrDtype<'_>, to: PyDtype) -> bool {
     from_.dtype().promote(to.0) == to.0

@@ -12,6 +12,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 /// `x / sqrt(mean(x^2) + eps) * weight` along the last axis, computed in float32 at least.
+///
+/// Dtypes: floats; others raise ValueError.
+///
+/// >>> mx.fast.rms_norm(mx.array([3.0, 4.0]), None, 1e-5)
+/// array([0.848528, 1.13137], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (x, weight, eps, *, stream = None))]
 fn rms_norm(x: Arr, weight: Option<Arr>, eps: f64, stream: On) -> Answer<PyArray> {
@@ -20,6 +25,11 @@ fn rms_norm(x: Arr, weight: Option<Arr>, eps: f64, stream: On) -> Answer<PyArray
 }
 
 /// `(x - mean(x)) / sqrt(var(x) + eps) * weight + bias` along the last axis.
+///
+/// Dtypes: floats; others raise ValueError.
+///
+/// >>> mx.fast.layer_norm(mx.array([1.0, 3.0]), None, None, 1e-5)
+/// array([-0.999995, 0.999995], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (x, weight, bias, eps, *, stream = None))]
 fn layer_norm(
@@ -34,6 +44,14 @@ fn layer_norm(
 }
 
 /// Rotary position embedding of the first `dims` elements of the last axis.
+///
+/// Shapes: `x (..., t, d)`; `dims` leading elements of the last axis are turned; others raise
+/// ValueError.
+/// Dtypes: floats; others raise ValueError.
+///
+/// >>> mx.fast.rope(mx.ones((1, 2, 2)), 2, traditional=True, base=10000.0, scale=1.0,
+/// ...     offset=0)[0, 0]
+/// array([1, 1], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (a, dims, *, traditional, base, scale, offset, freqs = None, stream = None))]
 #[allow(clippy::too_many_arguments)]
@@ -59,6 +77,14 @@ fn rope(
 }
 
 /// `softmax(scale * q k^T + mask) v`, computed in float32 at least.
+///
+/// Shapes: `q (b, h, t, d)`, `k (b, g, s, d)`, `v (b, g, s, e)` with `h` a multiple of `g`, the
+/// result `(b, h, t, e)`; others raise ValueError.
+/// Dtypes: floats; others raise ValueError.
+///
+/// >>> mx.fast.scaled_dot_product_attention(mx.ones((1, 2, 1, 4)), mx.ones((1, 1, 3, 4)),
+/// ...     mx.ones((1, 1, 3, 4)), scale=0.5).shape
+/// (1, 2, 1, 4)
 #[pyfunction]
 #[pyo3(signature = (
     q, k, v, *, scale, mask = None, sinks = None, force_fused = false, stream = None
@@ -99,6 +125,11 @@ fn scaled_dot_product_attention(
 }
 
 /// `logsumexp(logits) - logits[target]` along the last axis, computed and returned in float32.
+///
+/// Dtypes: all.
+///
+/// >>> mx.fast.cross_entropy(mx.zeros((1, 4)), mx.array([2]))
+/// array([1.38629], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (logits, targets, *, stream = None))]
 fn cross_entropy(logits: Arr, targets: Arr, stream: On) -> Answer<PyArray> {
@@ -107,6 +138,12 @@ fn cross_entropy(logits: Arr, targets: Arr, stream: On) -> Answer<PyArray> {
 
 /// A linear attention whose state forgets (`gamma`) and corrects itself (`beta`), step by step: the
 /// outputs `(b, t, g, e)` and the last state `(b, g, e, d)`.
+///
+/// Dtypes: floats; others raise ValueError.
+///
+/// >>> [a.shape for a in mx.fast.gated_delta_update(*[mx.ones((1, 3, 2, 4))] * 3, mx.ones((1, 3,
+/// ...     2)), mx.ones((1, 3, 2)))]
+/// [(1, 3, 2, 4), (1, 2, 4, 4)]
 #[pyfunction]
 #[pyo3(signature = (q, k, v, gamma, beta, initial_state = None, mask = None, stream = None))]
 #[expect(clippy::too_many_arguments, reason = "MLX's signature")]
@@ -175,5 +212,5 @@ fn metal_kernel(
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     add_functions!(m, rms_norm, layer_norm, rope, scaled_dot_product_attention, cross_entropy);
     add_functions!(m, metal_kernel, gated_delta_update);
-    Ok(())
+    crate::kernel::register(m)
 }

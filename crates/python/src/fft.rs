@@ -24,12 +24,36 @@ macro_rules! along_an_axis {
 }
 along_an_axis! {
     /// Fourier transform along an axis, cut or filled with zeros to `n` elements.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.fft.fft(mx.array([1.0, 0.0, 0.0, 0.0]))
+    /// array([1+0j, 1+0j, 1+0j, 1+0j], dtype=complex64)
     fft;
     /// The inverse of `fft`.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.fft.ifft(mx.ones(2))
+    /// array([1+0j, 0+0j], dtype=complex64)
     ifft;
     /// The first `n / 2 + 1` frequencies of a real signal.
+    ///
+    /// Dtypes: bool, integers, floats; others raise ValueError.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.fft.rfft(mx.ones(4)).shape
+    /// (3,)
     rfft;
     /// The inverse of `rfft`: a real signal of `n` elements.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.fft.irfft(mx.ones(3))
+    /// array([1, 0, 0, 0], dtype=float32)
     irfft;
 }
 
@@ -52,12 +76,38 @@ macro_rules! over_axes {
 }
 over_axes! {
     /// Fourier transform over axes, all by default, of the lengths `s`.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.fft.fftn(mx.ones((2, 2)))
+    /// array([[4+0j, 0+0j],
+    ///        [0+0j, 0+0j]], dtype=complex64)
     fftn;
     /// The inverse of `fftn`.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.fft.ifftn(mx.ones((2, 2)))
+    /// array([[1+0j, 0+0j],
+    ///        [0+0j, 0+0j]], dtype=complex64)
     ifftn;
     /// `rfft` over the last axis, then `fft` over the others.
+    ///
+    /// Dtypes: bool, integers, floats; others raise ValueError.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.fft.rfftn(mx.ones((2, 4))).shape
+    /// (2, 3)
     rfftn;
     /// The inverse of `rfftn`.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.fft.irfftn(mx.ones((2, 3))).shape
+    /// (2, 4)
     irfftn;
 }
 
@@ -85,12 +135,38 @@ macro_rules! over_two_axes {
 const LAST_TWO: [i64; 2] = [-2, -1];
 over_two_axes! {
     /// Fourier transform over two axes.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.fft.fft2(mx.ones((2, 2)))
+    /// array([[4+0j, 0+0j],
+    ///        [0+0j, 0+0j]], dtype=complex64)
     fft2: fftn;
     /// The inverse of `fft2`.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.fft.ifft2(mx.ones((2, 2)))
+    /// array([[1+0j, 0+0j],
+    ///        [0+0j, 0+0j]], dtype=complex64)
     ifft2: ifftn;
     /// `rfft` over the last of two axes, then `fft` over the other.
+    ///
+    /// Dtypes: bool, integers, floats; others raise ValueError.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.fft.rfft2(mx.ones((2, 4))).shape
+    /// (2, 3)
     rfft2: rfftn;
     /// The inverse of `rfft2`.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.fft.irfft2(mx.ones((2, 3))).shape
+    /// (2, 4)
     irfft2: irfftn;
 }
 
@@ -99,6 +175,9 @@ fn lengths(op: &str, s: Option<Sizes>) -> Answer<Option<Vec<usize>>> {
 }
 
 /// The frequencies of `fft` of `n` samples that are `d` apart.
+///
+/// >>> mx.fft.fftfreq(4)
+/// array([0, 0.25, -0.5, -0.25], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (n, d = 1.0, stream = None))]
 fn fftfreq(n: usize, d: f64, stream: On) -> Answer<PyArray> {
@@ -106,6 +185,9 @@ fn fftfreq(n: usize, d: f64, stream: On) -> Answer<PyArray> {
 }
 
 /// The frequencies of `rfft` of `n` samples that are `d` apart.
+///
+/// >>> mx.fft.rfftfreq(4)
+/// array([0, 0.25, 0.5], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (n, d = 1.0, stream = None))]
 fn rfftfreq(n: usize, d: f64, stream: On) -> Answer<PyArray> {
@@ -113,6 +195,12 @@ fn rfftfreq(n: usize, d: f64, stream: On) -> Answer<PyArray> {
 }
 
 /// The array rolled so that the frequency 0 is in the middle of axes, all by default.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.fft.fftshift(mx.arange(4))
+/// array([2, 3, 0, 1], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, axes = None, stream = None))]
 fn fftshift(a: Arr, axes: Option<Axes>, stream: On) -> Answer<PyArray> {
@@ -120,6 +208,12 @@ fn fftshift(a: Arr, axes: Option<Axes>, stream: On) -> Answer<PyArray> {
 }
 
 /// The inverse of `fftshift`.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.fft.ifftshift(mx.arange(5))
+/// array([2, 3, 4, 0, 1], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, axes = None, stream = None))]
 fn ifftshift(a: Arr, axes: Option<Axes>, stream: On) -> Answer<PyArray> {
@@ -127,6 +221,11 @@ fn ifftshift(a: Arr, axes: Option<Axes>, stream: On) -> Answer<PyArray> {
 }
 
 /// The Fourier transforms of overlapping frames of a signal: `(..., n) -> (..., f, t)`.
+///
+/// Dtypes: all.
+///
+/// >>> mx.fft.stft(mx.ones(32), n_fft=16).shape
+/// (9, 9)
 #[pyfunction]
 #[pyo3(signature = (
     x, n_fft = 2048, hop_length = None, win_length = None, window = None, center = true,
@@ -168,6 +267,11 @@ fn stft(
 }
 
 /// The inverse of `stft`: the signal of `length` elements.
+///
+/// Dtypes: all.
+///
+/// >>> mx.fft.istft(mx.fft.stft(mx.ones(32), n_fft=16), length=32).shape
+/// (32,)
 #[pyfunction]
 #[pyo3(signature = (
     stft_matrix, n_fft = None, hop_length = None, win_length = None, window = None, center = true,

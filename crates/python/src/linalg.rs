@@ -25,6 +25,12 @@ impl Order {
 }
 
 /// The norm of vectors or matrices: of order 2 of all elements unless `ord` or `axis` say otherwise.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.linalg.norm(mx.array([3.0, 4.0]))
+/// array(5, dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (a, /, ord = None, axis = None, keepdims = false, *, stream = None))]
 pub fn norm(
@@ -39,6 +45,13 @@ pub fn norm(
 }
 
 /// The cross product of vectors of three elements (or two, of which the third is 0).
+///
+/// Shapes broadcast; where they cannot, that is a ValueError.
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.linalg.cross(mx.array([1.0, 0.0, 0.0]), mx.array([0.0, 1.0, 0.0]))
+/// array([0, 0, 1], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (a, b, axis = -1, *, stream = None))]
 fn cross(a: Arr, b: Arr, axis: i64, stream: On) -> Answer<PyArray> {
@@ -57,12 +70,34 @@ macro_rules! of_a_matrix {
 }
 of_a_matrix! {
     /// The determinant: `(..., n, n) -> (...)`.
+    ///
+    /// Dtypes: all.
+    ///
+    /// >>> mx.linalg.det(mx.array([[2.0, 0.0], [0.0, 4.0]]))
+    /// array(8, dtype=float32)
     det;
     /// The eigenvalues, in no order that one may rely on: `(..., n, n) -> (..., n)`.
+    ///
+    /// Dtypes: all.
+    ///
+    /// >>> mx.linalg.eigvals(mx.array([[2.0, 0.0], [0.0, 1.0]])).shape
+    /// (2,)
     eigvals;
     /// The inverse: `(..., n, n) -> (..., n, n)`.
+    ///
+    /// Dtypes: floats, complex; others raise ValueError.
+    ///
+    /// >>> mx.linalg.inv(mx.array([[2.0, 0.0], [0.0, 4.0]]))
+    /// array([[0.5, 0],
+    ///        [0, 0.25]], dtype=float32)
     inv;
     /// The Moore-Penrose inverse: `(..., m, n) -> (..., n, m)`.
+    ///
+    /// Dtypes: all.
+    ///
+    /// >>> mx.linalg.pinv(mx.array([[2.0, 0.0]]))
+    /// array([[0.5],
+    ///        [0]], dtype=float32)
     pinv;
 }
 
@@ -78,10 +113,28 @@ macro_rules! of_a_triangle {
 }
 of_a_triangle! {
     /// The lower (or upper) triangular L with `a = L L^H` of a positive definite matrix.
+    ///
+    /// Dtypes: floats, complex; others raise ValueError.
+    ///
+    /// >>> mx.linalg.cholesky(mx.array([[4.0, 0.0], [0.0, 9.0]]))
+    /// array([[2, 0],
+    ///        [0, 3]], dtype=float32)
     cholesky;
     /// The inverse of the matrix whose Cholesky factor is `a`.
+    ///
+    /// Dtypes: floats, complex; others raise ValueError.
+    ///
+    /// >>> mx.linalg.cholesky_inv(mx.array([[2.0, 0.0], [0.0, 1.0]]))
+    /// array([[0.25, 0],
+    ///        [0, 1]], dtype=float32)
     cholesky_inv;
     /// The inverse of a lower (or upper) triangular matrix.
+    ///
+    /// Dtypes: all.
+    ///
+    /// >>> mx.linalg.tri_inv(mx.array([[2.0, 0.0], [0.0, 4.0]]))
+    /// array([[0.5, 0],
+    ///        [0, 0.25]], dtype=float32)
     tri_inv;
 }
 
@@ -100,16 +153,41 @@ macro_rules! in_two_parts {
 }
 in_two_parts! {
     /// Eigenvalues, in no order that one may rely on, and eigenvectors as columns.
+    ///
+    /// Dtypes: all.
+    ///
+    /// >>> mx.linalg.eig(mx.array([[2.0, 0.0], [0.0, 1.0]]))[0].dtype
+    /// mlx.core.complex64
     eig;
     /// The factors of `lu` in one matrix, and for each step the row with which it swapped its own.
+    ///
+    /// Dtypes: all.
+    ///
+    /// >>> [a.shape for a in mx.linalg.lu_factor(mx.eye(3))]
+    /// [(3, 3), (3,)]
     lu_factor;
     /// Q with orthonormal columns and upper triangular R with `a = Q R`.
+    ///
+    /// Dtypes: all.
+    ///
+    /// >>> [a.shape for a in mx.linalg.qr(mx.ones((3, 2)))]
+    /// [(3, 2), (2, 2)]
     qr;
     /// The sign of the determinant and the logarithm of its size.
+    ///
+    /// Dtypes: all.
+    ///
+    /// >>> mx.linalg.slogdet(mx.array([[2.0, 0.0], [0.0, -4.0]]))
+    /// (array(-1, dtype=float32), array(2.07944, dtype=float32))
     slogdet;
 }
 
 /// An order of rows P, and L and U with `a = L[P] U`.
+///
+/// Dtypes: all.
+///
+/// >>> [a.shape for a in mx.linalg.lu(mx.eye(3))]
+/// [(3,), (3, 3), (3, 3)]
 #[pyfunction]
 #[pyo3(signature = (a, *, stream = None))]
 fn lu(a: Arr, stream: On) -> Answer<(PyArray, PyArray, PyArray)> {
@@ -120,6 +198,11 @@ fn lu(a: Arr, stream: On) -> Answer<(PyArray, PyArray, PyArray)> {
 }
 
 /// U, s and V^H with `a = U diag(s) V^H`, s in decreasing order; s alone without `compute_uv`.
+///
+/// Dtypes: all.
+///
+/// >>> mx.linalg.svd(mx.array([[3.0, 0.0], [0.0, 2.0]]), compute_uv=False)
+/// array([3, 2], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (a, compute_uv = true, *, stream = None))]
 fn svd(py: Python<'_>, a: Arr, compute_uv: bool, stream: On) -> Answer<Py<PyAny>> {
@@ -134,6 +217,11 @@ fn svd(py: Python<'_>, a: Arr, compute_uv: bool, stream: On) -> Answer<Py<PyAny>
 
 /// Eigenvalues in increasing order, and eigenvectors as columns, of a Hermitian matrix, of which
 /// one triangle is read.
+///
+/// Dtypes: all.
+///
+/// >>> mx.linalg.eigh(mx.array([[2.0, 0.0], [0.0, 1.0]]))[0]
+/// array([1, 2], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (a, UPLO = "L", *, stream = None))]
 #[allow(non_snake_case)]
@@ -145,6 +233,11 @@ fn eigh(a: Arr, UPLO: &str, stream: On) -> Answer<(PyArray, PyArray)> {
 }
 
 /// The eigenvalues of `eigh` alone.
+///
+/// Dtypes: all.
+///
+/// >>> mx.linalg.eigvalsh(mx.array([[2.0, 0.0], [0.0, 1.0]]))
+/// array([1, 2], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (a, UPLO = "L", *, stream = None))]
 #[allow(non_snake_case)]
@@ -153,6 +246,12 @@ fn eigvalsh(a: Arr, UPLO: &str, stream: On) -> Answer<PyArray> {
 }
 
 /// X with `a X = b`.
+///
+/// Shapes broadcast; where they cannot, that is a ValueError.
+/// Dtypes: floats, complex; others raise ValueError.
+///
+/// >>> mx.linalg.solve(mx.array([[2.0, 0.0], [0.0, 4.0]]), mx.array([2.0, 2.0]))
+/// array([1, 0.5], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (a, b, *, stream = None))]
 fn solve(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
@@ -160,6 +259,12 @@ fn solve(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
 }
 
 /// X with `a X = b`, where only the lower (or upper) triangle of `a` is read.
+///
+/// Shapes broadcast; where they cannot, that is a ValueError.
+/// Dtypes: all.
+///
+/// >>> mx.linalg.solve_triangular(mx.array([[2.0, 0.0], [1.0, 1.0]]), mx.array([2.0, 3.0]))
+/// array([1, 2], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (a, b, *, upper = false, stream = None))]
 fn solve_triangular(a: Arr, b: Arr, upper: bool, stream: On) -> Answer<PyArray> {

@@ -20,18 +20,26 @@ fn set_limit(limit: Limit, bytes: usize) -> Answer<usize> {
 }
 
 /// Bytes in live buffers.
+///
+/// >>> mx.get_active_memory() >= 0
+/// True
 #[pyfunction]
 fn get_active_memory() -> Answer<usize> {
     Ok(stats()?.active)
 }
 
 /// The most bytes that were live at once since the last reset.
+///
+/// >>> mx.get_peak_memory() >= 0
+/// True
 #[pyfunction]
 fn get_peak_memory() -> Answer<usize> {
     Ok(stats()?.peak)
 }
 
 /// Sets the peak to the live bytes.
+///
+/// >>> mx.reset_peak_memory()
 #[pyfunction]
 fn reset_peak_memory() -> Answer<()> {
     let device = current_stream().device;
@@ -40,12 +48,17 @@ fn reset_peak_memory() -> Answer<()> {
 }
 
 /// Bytes kept for reuse.
+///
+/// >>> mx.get_cache_memory() >= 0
+/// True
 #[pyfunction]
 fn get_cache_memory() -> Answer<usize> {
     Ok(stats()?.cache)
 }
 
 /// Frees the bytes kept for reuse.
+///
+/// >>> mx.clear_cache()
 #[pyfunction]
 fn clear_cache() -> Answer<()> {
     let device = current_stream().device;
@@ -54,6 +67,9 @@ fn clear_cache() -> Answer<()> {
 }
 
 /// Live bytes above which an allocation is refused.
+///
+/// >>> mx.get_memory_limit() > 0
+/// True
 #[pyfunction]
 fn get_memory_limit() -> Answer<usize> {
     let device = current_stream().device;
@@ -61,12 +77,18 @@ fn get_memory_limit() -> Answer<usize> {
 }
 
 /// Sets the live bytes above which an allocation is refused; returns the former limit.
+///
+/// >>> mx.set_memory_limit(mx.get_memory_limit()) > 0
+/// True
 #[pyfunction]
 fn set_memory_limit(limit: usize) -> Answer<usize> {
     set_limit(Limit::Memory, limit)
 }
 
 /// Sets the bytes above which freed buffers are not kept; returns the former limit.
+///
+/// >>> mx.set_cache_limit(2**30) >= 0
+/// True
 #[pyfunction]
 fn set_cache_limit(limit: usize) -> Answer<usize> {
     set_limit(Limit::Cache, limit)
@@ -74,12 +96,18 @@ fn set_cache_limit(limit: usize) -> Answer<usize> {
 
 /// Sets the bytes that may be kept resident, where the system knows such a limit; returns the
 /// former one.
+///
+/// >>> mx.set_wired_limit(0) >= 0
+/// True
 #[pyfunction]
 fn set_wired_limit(limit: usize) -> Answer<usize> {
     set_limit(Limit::Wired, limit)
 }
 
 /// The bytes of the buffers behind evaluated arrays, each counted once.
+///
+/// >>> mx.get_array_buffer_size(mx.ones(4)) >= 16
+/// False
 #[pyfunction]
 #[pyo3(signature = (*args))]
 fn get_array_buffer_size(args: &Bound<'_, PyTuple>) -> Answer<usize> {

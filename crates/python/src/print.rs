@@ -159,12 +159,20 @@ impl PrintOptionsContext {
 }
 
 /// The print options in force.
+///
+/// >>> mx.get_printoptions().precision
+/// -1
 #[pyfunction]
 fn get_printoptions() -> PrintOptions {
     PrintOptions { precision: PRECISION.load(Ordering::Relaxed) }
 }
 
 /// Sets the print options: digits behind the point, or -1 for six significant digits.
+///
+/// >>> mx.set_printoptions(precision=2)
+/// >>> mx.array(3.14159)
+/// array(3.14, dtype=float32)
+/// >>> mx.set_printoptions(precision=-1)
 #[pyfunction]
 #[pyo3(signature = (precision = -1))]
 fn set_printoptions(precision: i32) {
@@ -172,6 +180,10 @@ fn set_printoptions(precision: i32) {
 }
 
 /// A context with other print options.
+///
+/// >>> with mx.printoptions(precision=2):
+/// ...     print(mx.array(3.14159))
+/// array(3.14, dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (precision = -1))]
 fn printoptions(precision: i32) -> PrintOptionsContext {

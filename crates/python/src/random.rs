@@ -57,18 +57,26 @@ fn optional(shape: Option<Sizes>) -> Answer<Option<Vec<usize>>> {
 }
 
 /// Sets the thread's key.
+///
+/// >>> mx.random.seed(1)
 #[pyfunction]
 fn seed(seed: u64) -> Answer<()> {
     Ok(random::seed(seed)?)
 }
 
 /// The key of a number.
+///
+/// >>> mx.random.key(1)
+/// array([0, 1], dtype=uint32)
 #[pyfunction]
 fn key(seed: u64) -> Answer<PyArray> {
     wrap(random::key(seed))
 }
 
 /// Independent keys made of one.
+///
+/// >>> mx.random.split(mx.random.key(1)).shape
+/// (2, 2)
 #[pyfunction]
 #[pyo3(signature = (key, num = 2, stream = None))]
 fn split(key: Arr, num: usize, stream: On) -> Answer<PyArray> {
@@ -76,6 +84,9 @@ fn split(key: Arr, num: usize, stream: On) -> Answer<PyArray> {
 }
 
 /// Uniform numbers of `[low, high)`.
+///
+/// >>> mx.random.uniform(shape=(2,), key=mx.random.key(1)).shape
+/// (2,)
 #[pyfunction]
 #[pyo3(
     signature = (low = None, high = None, shape = None, dtype = None, key = None, stream = None),
@@ -104,6 +115,9 @@ fn uniform(
 }
 
 /// Normal numbers of mean `loc` and standard deviation `scale`.
+///
+/// >>> mx.random.normal((2, 3), key=mx.random.key(1)).dtype
+/// mlx.core.float32
 #[pyfunction]
 #[pyo3(
     signature = (shape = None, dtype = None, loc = None, scale = None, key = None, stream = None),
@@ -130,6 +144,9 @@ fn normal(
 }
 
 /// Integers of `[low, high)`.
+///
+/// >>> mx.random.randint(0, 10, (3,), key=mx.random.key(1)).dtype
+/// mlx.core.int32
 #[pyfunction]
 #[pyo3(signature = (low, high, shape = None, dtype = None, key = None, stream = None))]
 fn randint(
@@ -149,6 +166,9 @@ fn randint(
 }
 
 /// True with probability `p`.
+///
+/// >>> mx.random.bernoulli(1.0, (2,))
+/// array([True, True], dtype=bool)
 #[pyfunction]
 #[pyo3(
     signature = (p = None, shape = None, key = None, stream = None),
@@ -171,6 +191,11 @@ fn bernoulli(
 }
 
 /// Normal numbers cut off outside `[lower, upper]`.
+///
+/// Dtypes: all.
+///
+/// >>> mx.abs(mx.random.truncated_normal(-1, 1, (4,))).max() <= 1
+/// array(True, dtype=bool)
 #[pyfunction]
 #[pyo3(signature = (lower, upper, shape = None, dtype = None, key = None, stream = None))]
 fn truncated_normal(
@@ -192,6 +217,9 @@ fn truncated_normal(
 }
 
 /// Gumbel numbers.
+///
+/// >>> mx.random.gumbel((2,)).shape
+/// (2,)
 #[pyfunction]
 #[pyo3(
     signature = (shape = None, dtype = None, key = None, stream = None),
@@ -208,6 +236,9 @@ fn gumbel(
 }
 
 /// Laplace numbers.
+///
+/// >>> mx.random.laplace((2,)).shape
+/// (2,)
 #[pyfunction]
 #[pyo3(
     signature = (shape = None, dtype = None, loc = 0.0, scale = 1.0, key = None, stream = None),
@@ -227,6 +258,12 @@ fn laplace(
 }
 
 /// Places drawn with the probabilities `softmax(logits)` along an axis.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.random.categorical(mx.array([-mx.inf, 0.0]))
+/// array(1, dtype=uint32)
 #[pyfunction]
 #[pyo3(signature = (
     logits, axis = -1, shape = None, num_samples = None, key = None, stream = None
@@ -259,6 +296,12 @@ fn categorical(
 }
 
 /// The parts of an array along an axis, or the numbers below `x`, in random order.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.sort(mx.random.permutation(4))
+/// array([0, 1, 2, 3], dtype=uint32)
 #[pyfunction]
 #[pyo3(signature = (x, axis = 0, key = None, stream = None))]
 fn permutation(x: Operand, axis: i64, key: Option<Arr>, stream: On) -> Answer<PyArray> {
@@ -274,6 +317,11 @@ fn permutation(x: Operand, axis: i64, key: Option<Arr>, stream: On) -> Answer<Py
 
 /// Numbers of the normal distribution with the given means `(..., n)` and covariances
 /// `(..., n, n)`: `(*shape, n)`.
+///
+/// Dtypes: all.
+///
+/// >>> mx.random.multivariate_normal(mx.zeros(2), mx.eye(2), (5,)).shape
+/// (5, 2)
 #[pyfunction]
 #[pyo3(
     signature = (mean, cov, shape = None, dtype = None, key = None, stream = None),

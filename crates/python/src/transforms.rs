@@ -18,6 +18,8 @@ use std::sync::Arc;
 type Engine<T> = lazulite::Result<T>;
 
 /// Computes the arrays of trees, and waits for them. Other leaves are ignored.
+///
+/// >>> mx.eval(mx.ones(3) + 1)
 #[pyfunction]
 #[pyo3(signature = (*args))]
 fn eval(py: Python<'_>, args: &Bound<'_, PyTuple>) -> Answer<()> {
@@ -25,6 +27,8 @@ fn eval(py: Python<'_>, args: &Bound<'_, PyTuple>) -> Answer<()> {
 }
 
 /// Starts to compute the arrays of trees, and does not wait for them.
+///
+/// >>> mx.async_eval(mx.ones(3) + 1)
 #[pyfunction]
 #[pyo3(signature = (*args))]
 fn async_eval(py: Python<'_>, args: &Bound<'_, PyTuple>) -> Answer<()> {
@@ -34,6 +38,12 @@ fn async_eval(py: Python<'_>, args: &Bound<'_, PyTuple>) -> Answer<()> {
 
 /// Writes the graph of lazy arrays in the language of Graphviz to a path or an open file. Keywords
 /// name arrays, and their graph is written, too.
+///
+/// >>> import io
+/// >>> file = io.StringIO()
+/// >>> mx.export_to_dot(file, mx.zeros(3) + 1)
+/// >>> file.getvalue().startswith("digraph")
+/// True
 #[pyfunction]
 #[pyo3(signature = (file, *args, **kwargs))]
 fn export_to_dot(
@@ -272,6 +282,9 @@ fn loss_of(result: &Bound<'_, PyAny>) -> Answer<Array> {
 }
 
 /// A function that returns the gradient of `fun`, whose first array result is differentiated.
+///
+/// >>> mx.grad(lambda x: (x**2).sum())(mx.array([1.0, 2.0]))
+/// array([2, 4], dtype=float32)
 #[pyfunction]
 #[pyo3(
     signature = (fun, argnums = None, argnames = None),
@@ -282,6 +295,9 @@ fn grad(fun: Py<PyAny>, argnums: Option<Numbers>, argnames: Option<Names>) -> An
 }
 
 /// A function that returns the value and the gradient of `fun`.
+///
+/// >>> mx.value_and_grad(lambda x: (x**2).sum())(mx.array([1.0, 2.0]))
+/// (array(5, dtype=float32), array([2, 4], dtype=float32))
 #[pyfunction]
 #[pyo3(
     signature = (fun, argnums = None, argnames = None),
@@ -311,6 +327,9 @@ fn several(arrays: Vec<Arr>) -> Vec<Array> {
 }
 
 /// The function's outputs, and the products of the cotangents with its Jacobian.
+///
+/// >>> mx.vjp(mx.sin, [mx.array(0.0)], [mx.array(2.0)])
+/// ([array(0, dtype=float32)], [array(2, dtype=float32)])
 #[pyfunction]
 fn vjp<'py>(
     fun: Bound<'py, PyAny>,
@@ -328,6 +347,9 @@ fn vjp<'py>(
 }
 
 /// The function's outputs, and the products of its Jacobian with the tangents.
+///
+/// >>> mx.jvp(mx.sin, [mx.array(0.0)], [mx.array(2.0)])
+/// ([array(0, dtype=float32)], [array(2, dtype=float32)])
 #[pyfunction]
 fn jvp<'py>(
     fun: Bound<'py, PyAny>,
@@ -448,6 +470,9 @@ impl Given {
 
 /// A function that applies `fun` to every example of a batch; `in_axes` and `out_axes` say where
 /// the batch axes are, as trees that may end early, with None for what is the same for all.
+///
+/// >>> mx.vmap(lambda row: row.sum())(mx.ones((2, 3)))
+/// array([3, 3], dtype=float32)
 #[pyfunction]
 #[pyo3(
     signature = (fun, in_axes = Given::Default, out_axes = Given::Default),
@@ -514,6 +539,9 @@ pub fn call_tree<'py>(
 }
 
 /// `fun`, of which only inputs and outputs are kept for its derivative.
+///
+/// >>> mx.grad(mx.checkpoint(lambda x: mx.exp(x).sum()))(mx.zeros(2))
+/// array([1, 1], dtype=float32)
 #[pyfunction]
 fn checkpoint(fun: Py<PyAny>) -> CheckpointFunction {
     CheckpointFunction { fun }
@@ -715,4 +743,24 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
         checkpoint
     );
     Ok(())
+}
+
+/// Adds the class that all transformed functions are of, under the name that programs ask for.
+pub fn register_class_of_all(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = m.py();
+    let members = PyDict::new(py);
+    members.set_item("__module__", "lazulite.core")?;
+    members.set_item("__doc__", "A function that a transform made of another.")?;
+    let args = ("_gc_func", PyTuple::empty(py), members);
+    let class = py.import("abc")?.getattr("ABCMeta")?.call1(args)?;
+    let compiled = m.getattr("CompiledFunction")?;
+    let own = [
+        py.get_type::<GradFunction>(),
+        py.get_type::<VmapFunction>(),
+        py.get_type::<CheckpointFunction>(),
+    ];
+    for made in own.into_iter().map(Bound::into_any).chain([compiled]) {
+        class.call_method1("register", (made,))?;
+    }
+    m.add("_gc_func", class)
 }

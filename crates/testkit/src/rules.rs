@@ -1,8 +1,8 @@
 //! Checks of transforms against what they mean. Each returns a sentence if something is wrong.
 
 use crate::sample::{Rng, bits, example, from_values, values};
-use lazulite_core::op::Aval;
-use lazulite_core::transform::{jvp_arrays, trace, vjp_arrays, vmap_arrays};
+use lazulite_core::op::{Aval, Primitive};
+use lazulite_core::transform::{Graph, Traced, jvp_arrays, trace, vjp_arrays, vmap_arrays};
 use lazulite_core::{Array, Result};
 
 /// How close two results must be: `|a - b| <= absolute + relative * max(|b|)`, with the largest
@@ -181,6 +181,14 @@ pub fn check_vmap(
     Ok(())
 }
 
+/// The recording as a file would give it back: written as text, read, and checked.
+fn stored(traced: &Traced) -> Result<Traced, String> {
+    let graph = text("stored", traced.graph())?;
+    let json = serde_json::to_string(&graph).map_err(|e| format!("stored: {e}"))?;
+    let graph: Graph = serde_json::from_str(&json).map_err(|e| format!("stored: {e}: {json}"))?;
+    text("stored", graph.traced(traced.captured().to_vec()))
+}
+
 /// Checks that a recording of `f` on `inputs` gives `f`'s own results, bit for bit, and that a
 /// shapeless recording does so on `others` too, of other sizes.
 ///
@@ -205,12 +213,18 @@ pub fn check_compile(
         Ok(())
     };
     let fixed = text("trace", trace(&avals, false, f))?;
+    // Code of the user's cannot be stored.
+    let storable = !fixed.steps().iter().any(|step| matches!(step.op, Primitive::Kernel(_)));
     same("compiled", fixed.call(inputs), f(inputs))?;
     same("compiled, second call", fixed.call(inputs), f(inputs))?;
+    if storable {
+        same("stored", stored(&fixed)?.call(inputs), f(inputs))?;
+    }
     if let Some(others) = others {
         let shapeless = text("shapeless trace", trace(&avals, true, f))?;
         same("shapeless, same sizes", shapeless.call(inputs), f(inputs))?;
         same("shapeless, other sizes", shapeless.call(others), f(others))?;
+        same("stored, other sizes", stored(&shapeless)?.call(others), f(others))?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::device::{DeviceKind, current_stream};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::shape::show;
+use serde::{Deserialize, Serialize};
 
 /// The cotangents `(dq, dk, dv)` of [`Attention`]. Inputs: those of `forward`, then its output
 /// `out (b, h, t, e)` and the output's cotangent `c`, of the same shape and dtype.
@@ -15,7 +16,7 @@ use crate::shape::show;
 /// With the weights `P`: `dv = P^T c`, `dq = scale dS k`, `dk = scale dS^T q` where
 /// `dS = P (c v^T - rowsum(c out))`; keys and values that several heads share get the sum over those
 /// (Dao, "FlashAttention-2", 2023, section 3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct AttentionGrad {
     /// The op whose cotangents these are.
     pub forward: Attention,

@@ -4,10 +4,11 @@ use super::{Avals, Batched, Derivative, Rules, one, shape_of};
 use crate::array::Array;
 use crate::dtype::Dtype;
 use crate::error::Result;
+use serde::{Deserialize, Serialize};
 
 /// Conversion to `dtype`: integers wrap, floats truncate toward zero and saturate, NaN becomes 0,
 /// anything non-zero is true, complex numbers keep their real part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Cast {
     /// The result's dtype.
     pub dtype: Dtype,

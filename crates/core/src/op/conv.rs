@@ -7,6 +7,7 @@ use super::{Aval, Avals, Batched, Derivative, Rules, batch_first, like, one};
 use crate::array::Array;
 use crate::error::{Error, Result};
 use crate::shape::{Shape, show};
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
 
@@ -16,7 +17,7 @@ pub type Spatial<T> = SmallVec<[T; 3]>;
 /// `y[t] = sum_k w[k] x[t stride + k kernel_dilation - low]` along each spatial axis, where x has
 /// `input_dilation - 1` zeros between its elements and zeros outside. Inputs: `x (n, *s, c)`,
 /// `w (o, *k, c / groups) -> (n, *t, o)`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Conv {
     /// The distance of two places of the kernel.
     pub stride: Spatial<usize>,

@@ -5,6 +5,7 @@ use crate::array::Array;
 use crate::dtype::{Dtype, Literal};
 use crate::error::{Error, Result};
 use crate::shape::{Shape, checked_len};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -41,7 +42,7 @@ impl Rules for Literal {
 
 /// `start + i * step` for `i` in `0..len`. Values are computed in `float64` (floating types) or
 /// with wrapping 64-bit integers, and rounded once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Arange {
     /// The first value; its type is the result's.
     pub start: Literal,

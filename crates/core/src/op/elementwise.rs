@@ -10,6 +10,7 @@ use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::shape::{Shape, broadcast_shapes};
 use crate::{for_each_binary, for_each_unary};
+use serde::{Deserialize, Serialize};
 use smallvec::{SmallVec, smallvec};
 use std::f64::consts::{LN_2, LN_10};
 
@@ -154,7 +155,7 @@ macro_rules! define_unary_rows {
         numpy: $numpy:literal, domain: ($low:expr, $high:expr), ulp: $ulp:literal,
     })*) => {
         /// The unary rows of the op table.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
         pub enum UnaryOp { $($(#[doc = $doc])* $Op,)* }
 
         /// Every unary op, in the table's order.
@@ -196,7 +197,7 @@ macro_rules! define_binary_rows {
         numpy: $numpy:literal, ulp: $ulp:literal,
     })*) => {
         /// The binary rows of the op table.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
         pub enum BinaryOp { $($(#[doc = $doc])* $Op,)* }
 
         /// Every binary op, in the table's order.
@@ -440,7 +441,7 @@ impl Rules for BinaryOp {
 }
 
 /// `where`: inputs condition (bool), a, b of one dtype; all broadcast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Select;
 
 impl Array {

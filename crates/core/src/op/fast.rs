@@ -12,9 +12,10 @@ use crate::array::Array;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::shape::{Shape, broadcast_shapes, show};
+use serde::{Deserialize, Serialize};
 
 /// A float that is compared and hashed by its bits, for use in params.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct FloatBits(u64);
 
 impl FloatBits {
@@ -42,7 +43,7 @@ impl std::fmt::Debug for FloatBits {
 /// With `p = (offset + t) * scale` and pair `i` turned by the angle `p * base^(-2i / dims)`
 /// (`p / freqs[i]`), pairs are elements `(2i, 2i + 1)` if `traditional`, else `(i, i + dims / 2)`;
 /// elements from `dims` on stay. (Su et al., "RoFormer", 2021.)
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Rope {
     /// How many leading elements of the last axis are turned; even.
     pub dims: usize,
@@ -64,7 +65,7 @@ pub struct Rope {
 ///
 /// A causal mask lets query `i` attend to keys up to `s - t + i`. A row that attends to nothing
 /// gives zeros.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Attention {
     /// The factor on the products.
     pub scale: FloatBits,

@@ -10,10 +10,11 @@ use crate::array::Array;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::shape::{Axes, normalize_axis, show};
+use serde::{Deserialize, Serialize};
 use std::hash::{Hash, Hasher};
 
 /// Which transform. With `w = exp(2 pi i / n)`, and `m = n / 2 + 1` frequencies of a real signal:
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub enum FftKind {
     /// `y[k] = sum_j x[j] w^(-j k)`, complex to complex.
     Forward,
@@ -34,7 +35,7 @@ pub enum FftKind {
 }
 
 /// What the sums are multiplied by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub enum FftScale {
     /// 1.
     One,
@@ -45,7 +46,7 @@ pub enum FftScale {
 }
 
 /// A transform along one axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Fft {
     /// Which.
     pub kind: FftKind,

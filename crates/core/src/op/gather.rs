@@ -12,12 +12,13 @@ use crate::array::Array;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::shape::{Axes, Shape, normalize_axes, normalize_axis, show};
+use serde::{Deserialize, Serialize};
 use std::hash::{Hash, Hasher};
 
 /// Inputs: `src`, then one index array for each of `axes`, all of one shape `I`. The result has
 /// shape `I + slice`, where `slice` has an axis for each axis of `src`; its element `(i, s)` is
 /// `src[s + index(i)]`, the index being 0 along axes that are not in `axes`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Gather {
     /// The indexed axes of `src`.
     pub axes: Axes,
@@ -27,7 +28,7 @@ pub struct Gather {
 
 /// Inputs `src`, `indices` of equal rank and equal sizes along all other axes. Element `i` of the
 /// result, which has the shape of `indices`, is `src` at `i` with `indices[i]` along `axis`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct GatherAxis {
     /// The axis.
     pub axis: usize,
@@ -36,7 +37,7 @@ pub struct GatherAxis {
 /// Inputs: `src`, `start` (1-d, one place for each of `axes`). The result has `shape`; it begins at
 /// `start` along `axes` and at 0 along the others. A start beyond the last possible one is an
 /// error.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct DynamicSlice {
     /// The axes that `start` speaks of.
     pub axes: Axes,

@@ -12,9 +12,10 @@ use super::{
 use crate::array::Array;
 use crate::error::{Error, Result};
 use crate::shape::{Shape, broadcast_shapes, show};
+use serde::{Deserialize, Serialize};
 
 /// How the matrices of a grouped product are held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub enum Matrices {
     /// One input `b (e, k, n)` of x's dtype.
     Dense,
@@ -30,7 +31,7 @@ pub enum Matrices {
 
 /// Inputs `x (a, m, k)`, `lhs (s,)` and `rhs (s,)`, then the parts of the matrices; output `(s, m, n)`
 /// in x's dtype: block `lhs[i]` of x times matrix `rhs[i]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct GroupedMatmul {
     /// How the matrices are held.
     pub matrices: Matrices,

@@ -3,9 +3,10 @@
 use super::{Aval, Avals, Batched, Derivative, Rules, one};
 use crate::array::Array;
 use crate::error::Result;
+use serde::{Deserialize, Serialize};
 
 /// The first input itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub enum Identity {
     /// No derivative passes.
     StopGradient,

@@ -7,9 +7,10 @@ use crate::array::Array;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::shape::{Shape, Strides, checked_len, normalize_axes, normalize_axis, show};
+use serde::{Deserialize, Serialize};
 
 /// The inputs, of one dtype, one after another along `axis`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Concatenate {
     /// The axis.
     pub axis: usize,
@@ -329,14 +330,14 @@ impl Array {
             grid[p] = x.len();
         }
         checked_len("meshgrid", &grid)?;
-        (arrays.iter().zip(&place))
+        let lines = (arrays.iter().zip(&place))
             .map(|(x, &p)| {
                 let mut shape = Shape::from_elem(1, count);
                 shape[p] = x.len();
-                let x = x.reshape(&shape)?;
-                if sparse { Ok(x) } else { x.broadcast_to(&grid) }
+                x.reshape(&shape)
             })
-            .collect()
+            .collect::<Result<Vec<Array>>>()?;
+        if sparse { Ok(lines) } else { Array::broadcast_arrays(&lines) }
     }
 
     /// The sum over a diagonal, in `dtype` if given; see [`Array::diagonal`] for the parameters.

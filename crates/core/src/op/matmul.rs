@@ -9,10 +9,11 @@ use crate::array::Array;
 use crate::dtype::{Category, Dtype};
 use crate::error::{Error, Result};
 use crate::shape::{Axes, Shape, broadcast_shapes, normalize_axis, show};
+use serde::{Deserialize, Serialize};
 
 /// `(..., m, k) @ (..., k, n) -> (..., m, n)`; both inputs have one dtype and at least two axes, and
 /// their leading axes broadcast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Matmul;
 
 impl Rules for Matmul {

@@ -22,8 +22,10 @@ pub mod grouped;
 pub mod identity;
 pub mod index;
 pub mod join;
+pub mod kernel;
 pub mod linalg;
 pub mod matmul;
+pub mod qqmm;
 pub mod quantized;
 pub mod random;
 pub mod reduce;
@@ -34,6 +36,7 @@ pub mod shaping;
 pub mod signal;
 pub mod sort;
 pub mod stft;
+pub(crate) mod stored;
 pub mod table;
 pub mod view;
 
@@ -45,11 +48,12 @@ use crate::array::Array;
 use crate::dtype::{Dtype, Literal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::shape::{Axes, Shape};
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::hash::Hash;
 
 /// What is known of an array before it is evaluated.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Aval {
     /// The sizes of the axes.
     pub shape: Shape,
@@ -194,8 +198,8 @@ pub(crate) trait Rules: Clone + PartialEq + Eq + Hash + Into<Primitive> {
 }
 
 macro_rules! primitives {
-    ($($(#[doc = $doc:literal])* $Variant:ident($($path:tt)+),)*) => {
-        primitives!(@enum $($(#[doc = $doc])* $Variant($($path)+),)*);
+    ($($(#[$meta:meta])* $Variant:ident($($path:tt)+),)*) => {
+        primitives!(@enum $($(#[$meta])* $Variant($($path)+),)*);
         $(primitives!(@from $Variant($($path)+));)*
     };
     // Few ops have large params; the others need not have room for them.
@@ -209,13 +213,16 @@ macro_rules! primitives {
             fn from(op: $($path)+) -> Primitive { Primitive::$Variant(op) }
         }
     };
-    (@enum $($(#[doc = $doc:literal])* $Variant:ident($($path:tt)+),)*) => {
+    (@enum $($(#[$meta:meta])* $Variant:ident($($path:tt)+),)*) => {
         /// Every op that a backend must run. Backends match it without a wildcard arm.
-        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        ///
+        /// Leaves and what is made of a program's own code cannot be stored.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
         pub enum Primitive {
             /// A leaf that was made with its data.
+            #[serde(skip)]
             Data,
-            $($(#[doc = $doc])* $Variant($($path)+),)*
+            $($(#[$meta])* $Variant($($path)+),)*
         }
 
         /// Calls a method of [`Rules`] on whichever family the primitive belongs to.
@@ -236,6 +243,7 @@ primitives! {
     /// Evenly spaced values.
     Arange(creation::Arange),
     /// Data that a file or another source holds.
+    #[serde(skip)]
     Load(Box<creation::Load>),
     /// Conversion to another dtype.
     Cast(cast::Cast),
@@ -264,6 +272,7 @@ primitives! {
     /// The same bytes as another dtype.
     Bitcast(view::Bitcast),
     /// A leaf without data, in the graph of a function that is being traced.
+    #[serde(skip)]
     Placeholder(identity::Placeholder),
     /// The input itself, seen differently by transforms or by the order of evaluation.
     Identity(identity::Identity),
@@ -313,7 +322,11 @@ primitives! {
     Linalg(linalg::Linalg),
     /// A convolution.
     Conv(Box<conv::Conv>),
+    /// Code of the user's.
+    #[serde(skip)]
+    Kernel(Box<kernel::Kernel>),
     /// Outputs of a user's function with transforms of the user's.
+    #[serde(skip)]
     CustomFunction(custom::CustomFunction),
 }
 

@@ -10,10 +10,11 @@ use crate::array::Array;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::shape::{Shape, show};
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 /// How elements of a group are encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub enum QuantMode {
     /// Unsigned integers of 2, 3, 4, 5, 6 or 8 bits, a scale and a bias for each group.
     Affine,
@@ -26,7 +27,7 @@ pub enum QuantMode {
 }
 
 /// The parameters of a quantised format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct QuantFormat {
     /// Elements in a group.
     pub group: usize,
@@ -156,14 +157,14 @@ pub(crate) fn affine_cotangents(
 
 /// Input `w (..., k)`; outputs `wq (..., k * bits / 32)`, scales and, if affine, biases
 /// `(..., k / group)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Quantize {
     /// The format.
     pub format: QuantFormat,
 }
 
 /// Inputs `wq`, scales and, if affine, biases; output `(..., k)` of `dtype`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Dequantize {
     /// The format.
     pub format: QuantFormat,
@@ -174,7 +175,7 @@ pub struct Dequantize {
 /// Inputs `x (..., m, k)`, `wq`, scales and, if affine, biases; output `(..., m, n)` in x's dtype:
 /// `x @ w^T` with `w (..., n, k)` if `transpose`, else `x @ w` with `w (..., k, n)`. Leading axes
 /// broadcast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct QuantizedMatmul {
     /// The format of `w`, packed along its last axis.
     pub format: QuantFormat,

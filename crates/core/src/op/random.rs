@@ -8,6 +8,7 @@ use crate::array::Array;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::shape::{Shape, broadcast_shapes, checked_len, normalize_axis, show};
+use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::hash::{Hash, Hasher};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,7 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// `n` words and `h = n / 2`: words `i` and `i + h + n % 2` are the two halves of the hash of the
 /// counters `(i, i + h + n % 2)`, and the middle word of an odd number is the first half of
 /// `(h, 0)`. Narrow widths truncate the byte stream.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct RandomBits {
     /// The shape for one key.
     pub shape: Shape,

@@ -9,6 +9,7 @@ use crate::dtype::{Category, Dtype};
 use crate::error::{Error, Result};
 use crate::for_each_reduction;
 use crate::shape::{Axes, Shape, normalize_axes, normalize_axis, show};
+use serde::{Deserialize, Serialize};
 
 /// The dtype rule of a reduction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +56,7 @@ macro_rules! define_reductions {
         cuda: $cuda:literal,
     })*) => {
         /// The reduction rows of the op table.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
         pub enum ReduceOp { $($(#[doc = $doc])* $Op,)* }
 
         /// Every reduction, in the table's order.
@@ -126,7 +127,7 @@ pub fn reduce(op: ReduceOp, x: &Array, axes: Option<&[i64]>, keepdims: bool) -> 
 }
 
 /// A reduction over `axes` (increasing, not empty), which stay with size 1.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Reduce {
     /// Which row.
     pub op: ReduceOp,
@@ -241,7 +242,7 @@ impl Reduce {
 }
 
 /// Which end an arg-reduction looks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub enum ArgReduceOp {
     /// The least element.
     Min,
@@ -251,7 +252,7 @@ pub enum ArgReduceOp {
 
 /// The first place of the least or greatest element along `axis`, which stays with size 1. NaN
 /// counts as the least and the greatest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct ArgReduce {
     /// Which end.
     pub op: ArgReduceOp,

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::for_each_scan;
 use crate::op::reduce::ReduceClass;
 use crate::shape::{Shape, normalize_axis};
+use serde::{Deserialize, Serialize};
 
 /// What the table says of one scan.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +29,7 @@ macro_rules! define_scans {
         start: $start:ident, cpu: |$x:ident, $y:ident| $cpu:expr, cuda: $cuda:literal,
     })*) => {
         /// The scan rows of the op table.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
         pub enum ScanOp { $($(#[doc = $doc])* $Op,)* }
 
         /// Every scan, in the table's order.
@@ -62,7 +63,7 @@ impl ScanOp {
 }
 
 /// A running reduction along `axis`. Half types accumulate in `float32`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Scan {
     /// Which row.
     pub op: ScanOp,

@@ -16,12 +16,13 @@ use crate::array::Array;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::shape::{Axes, Shape, Strides, normalize_axis, show};
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
 
 /// How an update meets the element that is there. Where several updates meet one element, the last
 /// in row-major order wins (`Set`), or all join.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub enum UpdateMode {
     /// Replaces it.
     Set,
@@ -38,7 +39,7 @@ pub enum UpdateMode {
 /// Inputs: `dst`, `updates`, then one index array for each of `axes`, all of one shape `I`.
 /// `updates` has shape `I + slice` with an axis in `slice` for each axis of `dst`; element `(i, s)`
 /// goes to `dst[s + index(i)]`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Scatter {
     /// The indexed axes of `dst`.
     pub axes: Axes,
@@ -48,7 +49,7 @@ pub struct Scatter {
 
 /// Inputs `dst`, `indices`, `updates`, the latter two of one shape and, but for `axis`, of `dst`'s
 /// sizes. Element `i` of `updates` goes to `dst` at `i` with `indices[i]` along `axis`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct ScatterAxis {
     /// The axis.
     pub axis: usize,
@@ -57,7 +58,7 @@ pub struct ScatterAxis {
 }
 
 /// Inputs `dst`, `update`. Element `i` of `update` goes to `dst[start + i * step]`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct SliceUpdate {
     /// The first element along each axis.
     pub start: SmallVec<[usize; 4]>,
@@ -71,7 +72,7 @@ pub struct SliceUpdate {
 
 /// Inputs `dst`, `update`, `start` (1-d, one place for each of `axes`). The update goes to the place
 /// that begins at `start` along `axes` and at 0 along the others.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct DynamicSliceUpdate {
     /// The axes that `start` speaks of.
     pub axes: Axes,
@@ -81,7 +82,7 @@ pub struct DynamicSliceUpdate {
 
 /// Inputs `dst`, `mask` (bool, of `dst`'s shape), `src` (1-d). The elements of `dst` under the mask,
 /// in row-major order, become consecutive elements of `src`, which must have at least as many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct MaskedScatter;
 
 /// What the update ops share: writing to places and reading from them. Everything about

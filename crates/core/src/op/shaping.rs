@@ -115,7 +115,13 @@ impl Array {
         let shape = arrays.iter().try_fold(Shape::new(), |shape, x| {
             broadcast_shapes("broadcast_arrays", &shape, x.shape())
         })?;
-        arrays.iter().map(|x| x.broadcast_to(&shape)).collect()
+        if !crate::transform::follows_sizes() {
+            return arrays.iter().map(|x| x.broadcast_to(&shape)).collect();
+        }
+        // An array of the common shape, of which only that is taken.
+        let Some((first, rest)) = arrays.split_first() else { return Ok(Vec::new()) };
+        let common = rest.iter().try_fold(first.clone(), |all, x| all.logical_and(x))?;
+        arrays.iter().map(|x| x.broadcast_like(&common)).collect()
     }
 
     /// The array with at least one axis: `()` becomes `(1,)`.

@@ -7,10 +7,11 @@ use crate::array::Array;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::shape::{normalize_axis, show};
+use serde::{Deserialize, Serialize};
 
 /// The elements in increasing order along `axis`. With `kth`, only so far that element `kth` is in
 /// its place, none before it is greater, and none after it is less.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Sort {
     /// The axis.
     pub axis: usize,
@@ -19,7 +20,7 @@ pub struct Sort {
 }
 
 /// The places (`uint32`) of the elements in the order that [`Sort`] of the same params gives them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct ArgSort {
     /// The axis.
     pub axis: usize,

@@ -1,6 +1,7 @@
 //! Views: ops that move no elements. At run time they are arithmetic on layouts
 //! ([`Primitive::view`]); a copy is made only where strides cannot express the result.
 
+use super::cast::Cast;
 use super::scatter::{Scatter, SliceUpdate, UpdateMode};
 use super::{
     Aval, Avals, Batched, Derivative, Primitive, Rules, batch_first, index_dtype, like, one,
@@ -12,33 +13,34 @@ use crate::error::{Error, Result};
 use crate::shape::{
     Axes, Layout, Shape, Strides, broadcast_shapes, checked_len, normalize_axis, show,
 };
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
 
 /// The input repeated along axes of size 1 and new leading axes, to `shape`, which is that of the
 /// second input if there is one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Broadcast {
     /// The result's shape.
     pub shape: Shape,
 }
 
 /// The input's elements in row-major order under `shape`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Reshape {
     /// The result's shape, of as many elements.
     pub shape: Shape,
 }
 
 /// Axis `i` of the result is axis `axes[i]` of the input.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Transpose {
     /// A permutation.
     pub axes: Axes,
 }
 
 /// Elements `start + i * step` along each axis, `shape` of them. All are inside the input.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Slice {
     /// The first element along each axis.
     pub start: SmallVec<[usize; 4]>,
@@ -64,7 +66,7 @@ pub enum End {
 }
 
 /// The [`End`] of every axis, two bits each. The default is `Front` for all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Ends(u64);
 
 impl Ends {
@@ -137,7 +139,7 @@ impl Ends {
 }
 
 /// Element `i` of the result is element `offset + sum(i * strides)` of the flattened input.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct AsStrided {
     /// The result's shape.
     pub shape: Shape,
@@ -148,7 +150,7 @@ pub struct AsStrided {
 }
 
 /// The input's bytes as `dtype`; where the sizes differ the last axis grows or shrinks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Bitcast {
     /// The result's dtype.
     pub dtype: Dtype,
@@ -273,11 +275,16 @@ impl Array {
         self.transpose(Some(&axes))
     }
 
-    /// The elements in row-major order without gaps: the array itself if it is laid out so.
+    /// The elements in row-major order without gaps: the array itself if it has data and is laid out
+    /// so. What has none yet stays lazy.
     ///
     /// # Errors
-    /// Those of evaluation, since the layout is known only then.
+    /// Kind `OutOfMemory` if there is no room for a copy.
     pub fn contiguous(&self) -> Result<Array> {
+        if !self.is_evaluated() || self.node.trace.is_some() {
+            // A step of its own, whose result is laid out in order as all results are.
+            return Array::apply(Cast { dtype: self.dtype() }, std::slice::from_ref(self));
+        }
         let (buffer, layout) = self.buffer()?;
         if layout.is_contiguous() {
             return Array::from_buffer(buffer, self.dtype(), layout);

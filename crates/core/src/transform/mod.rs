@@ -2,7 +2,8 @@
 //!
 //! [`tree`] says what a function may take and return; [`autodiff`] holds `grad`, `vjp` and `jvp`,
 //! [`mod@vmap`] and [`mod@compile`] what their names say, [`mod@checkpoint`] and [`custom`] functions
-//! with transforms of their own, [`control`] loops and choices, [`repeat`] steps that devices record. `trace` has the two walks on which all of them stand.
+//! with transforms of their own, [`control`] loops and choices, [`mod@graph`] a recording as data,
+//! [`repeat`] steps that devices record. `trace` has the two walks on which all of them stand.
 //!
 //! Transforms nest in any order: what one builds is an ordinary graph for the next.
 
@@ -11,6 +12,7 @@ pub mod checkpoint;
 pub mod compile;
 pub mod control;
 pub mod custom;
+pub mod graph;
 pub mod repeat;
 pub mod trace;
 pub mod tree;
@@ -27,6 +29,7 @@ pub use checkpoint::checkpoint;
 pub use compile::{Compiled, compile, compile_shapeless};
 pub use control::{cond, scan, while_loop};
 pub use custom::{CustomFn, custom_function};
+pub use graph::Graph;
 pub use repeat::Repeated;
 pub use trace::{Traced, trace};
 pub use tree::{Argument, Tree};

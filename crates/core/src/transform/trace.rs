@@ -129,13 +129,13 @@ pub struct Step {
 /// that exporters can read.
 #[derive(Clone, Debug)]
 pub struct Traced {
-    inputs: usize,
-    captured: Vec<Array>,
-    steps: Vec<Step>,
-    outputs: Vec<u32>,
+    pub(super) inputs: usize,
+    pub(super) captured: Vec<Array>,
+    pub(super) steps: Vec<Step>,
+    pub(super) outputs: Vec<u32>,
     /// Shape and dtype of each slot, as recorded.
-    avals: Vec<Aval>,
-    shapeless: bool,
+    pub(super) avals: Vec<Aval>,
+    pub(super) shapeless: bool,
 }
 
 /// Records `f` on arrays that have the given shapes and dtypes and no values. With `shapeless` the
@@ -265,6 +265,11 @@ impl Traced {
     /// The ops in order.
     pub fn steps(&self) -> &[Step] {
         &self.steps
+    }
+
+    /// True iff the recording may be applied to arrays of other sizes.
+    pub fn is_shapeless(&self) -> bool {
+        self.shapeless
     }
 
     /// The slots of the outputs.

@@ -2,6 +2,8 @@
 
 use crate::random::flatten;
 use lazulite::Result;
+use lazulite::grad;
+use lazulite::op::qqmm::{GlobalScales, Weights, qqmm};
 use lazulite::op::quantized::{QuantFormat, QuantMode};
 use lazulite::prelude::*;
 use lazulite_testkit::{Rng, values};
@@ -127,5 +129,80 @@ fn products_take_the_types_of_gguf_files_as_they_are() -> Result<()> {
             }
         }
     }
+    Ok(())
+}
+
+/// The product is that of what the rounded numbers stand for, whose sums of 64 terms differ in
+/// order; the derivative is that of the product, with the rounding for the identity.
+#[test]
+fn products_of_two_quantised_sides() -> Result<()> {
+    let mut rng = Rng::new(9);
+    let x = Array::from_slice(&floats(&mut rng, 3 * 64), &[3, 64])?;
+    let w = Array::from_slice(&floats(&mut rng, 5 * 64), &[5, 64])?;
+    for mode in [QuantMode::Mxfp4, QuantMode::Nvfp4, QuantMode::Mxfp8] {
+        let format = QuantFormat::new(mode, None, None)?;
+        let parts = w.quantize(format)?;
+        let round = |x: &Array| {
+            let parts = x.quantize(format)?;
+            parts[0].dequantize(&parts[1], None, format, Some(Dtype::F32))
+        };
+        let (rx, rw) = (round(&x)?, round(&w)?);
+        let near = |what: &str, got: Array, want: Array| -> Result<()> {
+            let name = mode.name();
+            assert_eq!(got.shape(), want.shape(), "{name} {what}");
+            for (g, w) in values(&got)?.iter().zip(values(&want)?) {
+                assert!((g - w).abs() < 1e-4, "{name} {what}: {g}, not {w}");
+            }
+            Ok(())
+        };
+        for weights in [Weights::Plain(&w), Weights::Packed(&parts[0], &parts[1])] {
+            near("value", qqmm(&x, weights, format, None)?, rx.matmul(&rw.t()?)?)?;
+            let ct = Array::from_slice(&floats(&mut rng, 15), &[3, 5])?;
+            let loss = |x: &Array, w: Weights<'_>| {
+                qqmm(x, w, format, None)?.multiply(&ct)?.sum(None, false)
+            };
+            near("dx", grad(|x: Array| loss(&x, weights))(x.clone())?, ct.matmul(&rw)?)?;
+            if let Weights::Plain(w) = weights {
+                let dw = grad(|w: Array| loss(&x, Weights::Plain(&w)))(w.clone())?;
+                near("dw", dw, ct.t()?.matmul(&rx)?)?;
+            }
+        }
+        let half =
+            qqmm(&x.astype(Dtype::F16)?, Weights::Packed(&parts[0], &parts[1]), format, None)?;
+        assert_eq!(half.dtype(), Dtype::F16);
+        let row = x.take(&Array::scalar(0i32), Some(0))?;
+        assert_eq!(qqmm(&row, Weights::Plain(&w), format, None)?.shape(), [5]);
+    }
+    Ok(())
+}
+
+/// A global scale moves numbers that are far outside of the range of the scales into it.
+#[test]
+fn global_scales_of_nvfp4() -> Result<()> {
+    let format = QuantFormat::new(QuantMode::Nvfp4, None, None)?;
+    let mut rng = Rng::new(10);
+    let size = |x: &Array| x.abs()?.max(None, false);
+    for scale in [1e-6, 1.0, 1e6] {
+        let scaled = |count: usize, rng: &mut Rng| -> Vec<f32> {
+            floats(rng, count).into_iter().map(|x| x * scale).collect()
+        };
+        let x = Array::from_slice(&scaled(2 * 32, &mut rng), &[2, 32])?;
+        let w = Array::from_slice(&scaled(4 * 32, &mut rng), &[4, 32])?;
+        let global = GlobalScales { x: &size(&x)?, w: &size(&w)? };
+        let got = values(&qqmm(&x, Weights::Plain(&w), format, Some(global))?)?;
+        let want = values(&x.matmul(&w.t()?)?)?;
+        let largest = want.iter().fold(0.0f64, |a, b| a.max(b.abs()));
+        for (g, w) in got.iter().zip(&want) {
+            // Elements have two bits behind the first: 2 sides of 2^-3, over 32 terms.
+            assert!((g - w).abs() < 0.25 * largest, "{scale}: {g}, not {w}");
+        }
+    }
+    let x = Array::ones(&[2, 32], Dtype::F32)?;
+    let one = Array::scalar(1f32);
+    let mx = QuantFormat::new(QuantMode::Mxfp4, None, None)?;
+    assert!(x.quantize_scaled(mx, &one).is_err());
+    assert!(x.quantize_scaled(format, &Array::scalar(1i32)).is_err());
+    let affine = QuantFormat::new(QuantMode::Affine, None, None)?;
+    assert!(qqmm(&x, Weights::Plain(&x), affine, None).is_err());
     Ok(())
 }

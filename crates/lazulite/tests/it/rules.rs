@@ -7,7 +7,7 @@ mod numeric;
 
 use lazulite::op::{Aval, Primitive};
 use lazulite::prelude::*;
-use lazulite::transform::{trace, vjp_arrays};
+use lazulite::transform::{Graph, Traced, trace, vjp_arrays};
 use lazulite_testkit::{
     Arrangement, Rng, Tolerance, check_compile, check_grads, check_vmap, from_values, values,
 };
@@ -282,7 +282,7 @@ variants! {
     Transpose, Slice, AsStrided, Bitcast, Identity, Concatenate, Gather, GatherAxis, DynamicSlice,
     Scatter, ScatterAxis, SliceUpdate, DynamicSliceUpdate, MaskedScatter, Sort, ArgSort, Matmul,
     Quantize, Dequantize, QuantizedMatmul, GroupedMatmul, RandomBits, Rope, Attention, AttentionGrad, Fft,
-    Linalg, Conv, CustomFunction,
+    Linalg, Conv, Kernel, CustomFunction,
 }
 
 #[test]
@@ -330,4 +330,50 @@ fn every_primitive_has_every_rule() {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
     let gaps: Vec<String> = gaps.iter().filter_map(gap).collect();
     assert_eq!(gaps, known, "the known gaps of shapeless recordings");
+}
+
+/// Every number of `text` replaced by others, a few of them for each.
+fn damaged(text: &str) -> impl Iterator<Item = String> + '_ {
+    let bytes = text.as_bytes();
+    let starts = (0..bytes.len())
+        .filter(|&i| bytes[i].is_ascii_digit() && (i == 0 || !bytes[i - 1].is_ascii_digit()));
+    starts.flat_map(move |start| {
+        let end = (start..bytes.len()).find(|&i| !bytes[i].is_ascii_digit()).unwrap_or(bytes.len());
+        ["0", "1", "7", "4294967296", "9223372036854775807"]
+            .map(|number| format!("{}{number}{}", &text[..start], &text[end..]))
+    })
+}
+
+/// No stored graph makes the engine panic: it is refused, or it is another function.
+#[test]
+fn damaged_graphs_are_refused_or_run() {
+    const LARGEST: usize = 1 << 16;
+    let (mut refused, mut run) = (0, 0);
+    for (number, case) in cases::all().iter().enumerate() {
+        let mut rng = Rng::new(number as u64);
+        let x = case.sample(&mut rng, Dtype::F32, Arrangement::Contiguous).unwrap();
+        let avals: Vec<Aval> = x.iter().map(|x| Aval::new(x.shape(), x.dtype())).collect();
+        let Ok(traced) = trace(&avals, false, &case.f) else { continue };
+        // Code of the user's cannot be stored.
+        let Ok(graph) = traced.graph() else { continue };
+        let text = serde_json::to_string(&graph).unwrap();
+        for text in damaged(&text) {
+            let Ok(graph) = serde_json::from_str::<Graph>(&text) else { continue };
+            let Ok(traced) = graph.traced(traced.captured().to_vec()) else {
+                refused += 1;
+                continue;
+            };
+            let small = |t: &Traced| {
+                t.steps().iter().all(|s| t.aval(s.first).shape.iter().product::<usize>() <= LARGEST)
+            };
+            if small(&traced)
+                && let Ok(outputs) = traced.call(&x)
+            {
+                // What an op finds in its data may be an error.
+                run += usize::from(lazulite::eval::eval(&outputs).is_ok());
+            }
+        }
+    }
+    println!("{refused} refused, {run} run");
+    assert!(refused > 1000 && run > 1000, "{refused} refused, {run} run");
 }

@@ -84,10 +84,30 @@ macro_rules! convolutions {
 }
 convolutions! {
     /// Convolution along one axis: `(n, s, c)` with `(o, k, c / groups)`.
+    ///
+    /// Shapes: `input (n, l, c)`, `weight (o, k, c / groups)`, the result `(n, l', o)`; others raise
+    /// ValueError.
+    /// Dtypes: bool, integers, floats; others raise ValueError.
+    ///
+    /// >>> mx.conv1d(mx.arange(4.0).reshape(1, 4, 1), mx.ones((1, 2, 1))).reshape(-1)
+    /// array([1, 3, 5], dtype=float32)
     conv1d: 1;
     /// Convolution along two axes: `(n, h, w, c)` with `(o, kh, kw, c / groups)`.
+    ///
+    /// Shapes: `input (n, h, w, c)`, `weight (o, kh, kw, c / groups)`, the result `(n, h', w', o)`;
+    /// others raise ValueError.
+    /// Dtypes: bool, integers, floats; others raise ValueError.
+    ///
+    /// >>> mx.conv2d(mx.ones((1, 4, 4, 1)), mx.ones((2, 3, 3, 1))).shape
+    /// (1, 2, 2, 2)
     conv2d: 2;
     /// Convolution along three axes: `(n, d, h, w, c)` with `(o, kd, kh, kw, c / groups)`.
+    ///
+    /// Shapes: `input (n, d, h, w, c)`, `weight (o, kd, kh, kw, c / groups)`; others raise ValueError.
+    /// Dtypes: bool, integers, floats; others raise ValueError.
+    ///
+    /// >>> mx.conv3d(mx.ones((1, 4, 4, 4, 1)), mx.ones((2, 3, 3, 3, 1))).shape
+    /// (1, 2, 2, 2, 2)
     conv3d: 3;
 }
 
@@ -129,14 +149,37 @@ macro_rules! transposed_convolutions {
 }
 transposed_convolutions! {
     /// Transposed convolution along one axis.
+    ///
+    /// Shapes: `input (n, l, c)`, `weight (o, k, c / groups)`; others raise ValueError.
+    /// Dtypes: bool, integers, floats; others raise ValueError.
+    ///
+    /// >>> mx.conv_transpose1d(mx.ones((1, 2, 1)), mx.ones((1, 2, 1)), stride=2).reshape(-1)
+    /// array([1, 1, 1, 1], dtype=float32)
     conv_transpose1d: 1;
     /// Transposed convolution along two axes.
+    ///
+    /// Shapes: `input (n, h, w, c)`, `weight (o, kh, kw, c / groups)`; others raise ValueError.
+    /// Dtypes: bool, integers, floats; others raise ValueError.
+    ///
+    /// >>> mx.conv_transpose2d(mx.ones((1, 2, 2, 1)), mx.ones((1, 2, 2, 1)), stride=2).shape
+    /// (1, 4, 4, 1)
     conv_transpose2d: 2;
     /// Transposed convolution along three axes.
+    ///
+    /// Shapes: `input (n, d, h, w, c)`, `weight (o, kd, kh, kw, c / groups)`; others raise ValueError.
+    /// Dtypes: bool, integers, floats; others raise ValueError.
+    ///
+    /// >>> mx.conv_transpose3d(mx.ones((1, 2, 2, 2, 1)), mx.ones((1, 2, 2, 2, 1)), stride=2).shape
+    /// (1, 4, 4, 4, 1)
     conv_transpose3d: 3;
 }
 
 /// Convolution along any number of axes, with every option.
+///
+/// Dtypes: bool, integers, floats; others raise ValueError.
+///
+/// >>> mx.conv_general(mx.ones((1, 5, 1)), mx.ones((1, 3, 1)), stride=2, padding=1).reshape(-1)
+/// array([2, 3, 2], dtype=float32)
 #[pyfunction]
 #[pyo3(
     signature = (
@@ -183,6 +226,11 @@ fn conv_general(
 }
 
 /// The discrete convolution of two vectors.
+///
+/// Dtypes: bool, integers, floats; others raise ValueError.
+///
+/// >>> mx.convolve(mx.array([1.0, 2.0, 3.0]), mx.array([1.0, 1.0]))
+/// array([1, 3, 5, 3], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (a, v, /, mode = "full", *, stream = None))]
 fn convolve(a: Arr, v: Arr, mode: &str, stream: On) -> Answer<PyArray> {

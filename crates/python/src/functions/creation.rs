@@ -7,7 +7,7 @@ use crate::device::{On, on};
 use crate::dlpack;
 use crate::dtype::PyDtype;
 use crate::errors::{Answer, type_error, value_error};
-use lazulite::{Array, Category, Dtype};
+use lazulite::{Array, Category, Dtype, Literal};
 use pyo3::prelude::*;
 
 fn or_float(dtype: Option<PyDtype>) -> Dtype {
@@ -15,6 +15,10 @@ fn or_float(dtype: Option<PyDtype>) -> Dtype {
 }
 
 /// Zeros.
+///
+/// >>> mx.zeros((2, 2))
+/// array([[0, 0],
+///        [0, 0]], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (shape, dtype = None, *, stream = None))]
 fn zeros(shape: Sizes, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
@@ -23,6 +27,10 @@ fn zeros(shape: Sizes, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
 }
 
 /// Ones.
+///
+/// >>> mx.ones((2, 2), mx.int32)
+/// array([[1, 1],
+///        [1, 1]], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (shape, dtype = None, *, stream = None))]
 fn ones(shape: Sizes, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
@@ -31,58 +39,99 @@ fn ones(shape: Sizes, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
 }
 
 /// An array whose values do not matter; here, zeros.
+///
+/// >>> mx.empty((2, 3)).shape
+/// (2, 3)
 #[pyfunction]
 #[pyo3(signature = (shape, dtype = None, *, stream = None))]
 fn empty(shape: Sizes, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
     zeros(shape, dtype, stream)
 }
 
+/// `value` at every place of an array's shape, also where the array has another shape later.
+fn constant_like(a: &Array, value: f64, dtype: Option<PyDtype>) -> lazulite::Result<Array> {
+    let dtype = dtype.map_or(a.dtype(), |d| d.0);
+    Array::literal(Literal::from_f64(value, dtype)).broadcast_like(a)
+}
+
 /// Zeros of an array's shape, and of its dtype unless another is given.
+///
+/// Dtypes: all.
+///
+/// >>> mx.zeros_like(mx.array([3, 4]))
+/// array([0, 0], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, /, dtype = None, *, stream = None))]
 fn zeros_like(a: Arr, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
-    on(stream, || wrap(Array::zeros(a.0.shape(), dtype.map_or(a.0.dtype(), |d| d.0))))
+    on(stream, || wrap(constant_like(&a.0, 0.0, dtype)))
 }
 
 /// Ones of an array's shape, and of its dtype unless another is given.
+///
+/// Dtypes: all.
+///
+/// >>> mx.ones_like(mx.array([3.0]))
+/// array([1], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (a, /, dtype = None, *, stream = None))]
 fn ones_like(a: Arr, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
-    on(stream, || wrap(Array::ones(a.0.shape(), dtype.map_or(a.0.dtype(), |d| d.0))))
+    on(stream, || wrap(constant_like(&a.0, 1.0, dtype)))
 }
 
 /// An array of an array's shape whose values do not matter; here, zeros.
+///
+/// Dtypes: all.
+///
+/// >>> mx.empty_like(mx.ones((2, 3))).dtype
+/// mlx.core.float32
 #[pyfunction]
 #[pyo3(signature = (a, /, dtype = None, *, stream = None))]
 fn empty_like(a: Arr, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
     zeros_like(a, dtype, stream)
 }
 
-fn filled(shape: &[usize], vals: Operand, dtype: Option<Dtype>) -> Answer<PyArray> {
-    let values = match (vals, dtype) {
-        (Operand::Scalar(s), _) => Array::literal(s.literal(dtype.unwrap_or_else(|| s.dtype()))),
-        (Operand::Array(a) | Operand::Foreign(a), Some(dtype)) => a.astype(dtype)?,
-        (Operand::Array(a) | Operand::Foreign(a), None) => a,
-    };
-    wrap(values.broadcast_to(shape))
+fn values(vals: Operand, dtype: Option<Dtype>) -> lazulite::Result<Array> {
+    match (vals, dtype) {
+        (Operand::Scalar(s), _) => {
+            Ok(Array::literal(s.literal(dtype.unwrap_or_else(|| s.dtype()))))
+        }
+        (Operand::Array(a) | Operand::Foreign(a), Some(dtype)) => a.astype(dtype),
+        (Operand::Array(a) | Operand::Foreign(a), None) => Ok(a),
+    }
 }
 
 /// A value, or values that broadcast, at every place of a shape.
+///
+/// Dtypes: all.
+///
+/// >>> mx.full((2, 2), 3.0)
+/// array([[3, 3],
+///        [3, 3]], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (shape, vals, dtype = None, *, stream = None))]
 fn full(shape: Sizes, vals: Operand, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
     let shape = shape.shape("full")?;
-    on(stream, || filled(&shape, vals, dtype.map(|d| d.0)))
+    on(stream, || wrap(values(vals, dtype.map(|d| d.0))?.broadcast_to(&shape)))
 }
 
 /// A value at every place of an array's shape, of its dtype unless another is given.
+///
+/// Dtypes: all.
+///
+/// >>> mx.full_like(mx.array([1, 2]), 7)
+/// array([7, 7], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, vals, dtype = None, *, stream = None))]
 fn full_like(a: Arr, vals: Operand, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
-    on(stream, || filled(a.0.shape(), vals, Some(dtype.map_or(a.0.dtype(), |d| d.0))))
+    let dtype = dtype.map_or(a.0.dtype(), |d| d.0);
+    on(stream, || wrap(values(vals, Some(dtype))?.broadcast_like(&a.0)))
 }
 
 /// Ones on the `k`-th diagonal of an `n` by `m` matrix.
+///
+/// >>> mx.eye(2)
+/// array([[1, 0],
+///        [0, 1]], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (n, m = None, k = 0, dtype = None, *, stream = None))]
 fn eye(n: usize, m: Option<usize>, k: i64, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
@@ -90,6 +139,10 @@ fn eye(n: usize, m: Option<usize>, k: i64, dtype: Option<PyDtype>, stream: On) -
 }
 
 /// The identity matrix.
+///
+/// >>> mx.identity(2)
+/// array([[1, 0],
+///        [0, 1]], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (n, dtype = None, *, stream = None))]
 fn identity(n: usize, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
@@ -97,6 +150,10 @@ fn identity(n: usize, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
 }
 
 /// Ones on and below the `k`-th diagonal.
+///
+/// >>> mx.tri(2)
+/// array([[1, 0],
+///        [1, 1]], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (n, m = None, k = 0, dtype = None, *, stream = None))]
 fn tri(n: usize, m: Option<usize>, k: i64, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
@@ -104,6 +161,12 @@ fn tri(n: usize, m: Option<usize>, k: i64, dtype: Option<PyDtype>, stream: On) -
 }
 
 /// The array with zeros above the `k`-th diagonal.
+///
+/// Dtypes: all.
+///
+/// >>> mx.tril(mx.ones((2, 2)))
+/// array([[1, 0],
+///        [1, 1]], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (x, k = 0, *, stream = None))]
 fn tril(x: Arr, k: i64, stream: On) -> Answer<PyArray> {
@@ -111,6 +174,12 @@ fn tril(x: Arr, k: i64, stream: On) -> Answer<PyArray> {
 }
 
 /// The array with zeros below the `k`-th diagonal.
+///
+/// Dtypes: all.
+///
+/// >>> mx.triu(mx.ones((2, 2)))
+/// array([[1, 1],
+///        [0, 1]], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (x, k = 0, *, stream = None))]
 fn triu(x: Arr, k: i64, stream: On) -> Answer<PyArray> {
@@ -118,6 +187,12 @@ fn triu(x: Arr, k: i64, stream: On) -> Answer<PyArray> {
 }
 
 /// The diagonal of a matrix, or the matrix with this diagonal.
+///
+/// Dtypes: all.
+///
+/// >>> mx.diag(mx.array([1, 2]))
+/// array([[1, 0],
+///        [0, 2]], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, /, k = 0, *, stream = None))]
 fn diag(a: Arr, k: i64, stream: On) -> Answer<PyArray> {
@@ -125,6 +200,11 @@ fn diag(a: Arr, k: i64, stream: On) -> Answer<PyArray> {
 }
 
 /// The diagonals of the matrices on two axes, as the last axis.
+///
+/// Dtypes: all.
+///
+/// >>> mx.diagonal(mx.arange(4).reshape(2, 2))
+/// array([0, 3], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, offset = 0, axis1 = 0, axis2 = 1, stream = None))]
 fn diagonal(a: Arr, offset: i64, axis1: i64, axis2: i64, stream: On) -> Answer<PyArray> {
@@ -143,6 +223,9 @@ fn bound(py: Python<'_>, value: Operand) -> Answer<Scalar> {
 }
 
 /// Evenly spaced values: `arange(stop)`, `arange(start, stop)` or `arange(start, stop, step)`.
+///
+/// >>> mx.arange(1, 7, 2)
+/// array([1, 3, 5], dtype=int32)
 #[pyfunction]
 #[pyo3(
     signature = (start = None, stop = None, step = None, dtype = None, *, stream = None),
@@ -183,6 +266,9 @@ fn arange(
 
 /// `num` evenly spaced values from `start` to `stop`, the latter included unless `endpoint` says
 /// otherwise.
+///
+/// >>> mx.linspace(0, 1, 3)
+/// array([0, 0.5, 1], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (start, stop, num = Some(50), endpoint = true, dtype = None, stream = None))]
 fn linspace(
@@ -205,6 +291,11 @@ fn linspace(
 }
 
 /// The value as an array; an array of the asked dtype is returned as it is.
+///
+/// Dtypes: all.
+///
+/// >>> mx.asarray([1, 2])
+/// array([1, 2], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, dtype = None, *, copy = None))]
 fn asarray(a: &Bound<'_, PyAny>, dtype: Option<PyDtype>, copy: Option<bool>) -> Answer<PyArray> {
@@ -215,6 +306,11 @@ fn asarray(a: &Bound<'_, PyAny>, dtype: Option<PyDtype>, copy: Option<bool>) -> 
 }
 
 /// An array with a copy of another library's tensor.
+///
+/// Dtypes: all.
+///
+/// >>> mx.from_dlpack(mx.ones(2))
+/// array([1, 1], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (x, /, *, copy = None))]
 fn from_dlpack(x: &Bound<'_, PyAny>, copy: Option<bool>) -> Answer<PyArray> {
@@ -233,6 +329,9 @@ fn window(m: i64, stream: On, w: impl Fn(f64) -> f64) -> Answer<PyArray> {
 }
 
 /// The Bartlett window, a triangle.
+///
+/// >>> mx.bartlett(3)
+/// array([0, 1, 0], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (M, *, stream = None))]
 #[allow(non_snake_case)]
@@ -241,6 +340,9 @@ fn bartlett(M: i64, stream: On) -> Answer<PyArray> {
 }
 
 /// The Blackman window, `0.42 - 0.5 cos(t) + 0.08 cos(2t)`.
+///
+/// >>> mx.blackman(3)
+/// array([-1.38778e-17, 1, -1.38778e-17], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (M, *, stream = None))]
 #[allow(non_snake_case)]
@@ -249,6 +351,9 @@ fn blackman(M: i64, stream: On) -> Answer<PyArray> {
 }
 
 /// The Hamming window, `0.54 - 0.46 cos(t)`.
+///
+/// >>> mx.hamming(3)
+/// array([0.08, 1, 0.08], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (M, *, stream = None))]
 #[allow(non_snake_case)]
@@ -257,6 +362,9 @@ fn hamming(M: i64, stream: On) -> Answer<PyArray> {
 }
 
 /// The Hann window, `0.5 - 0.5 cos(t)`.
+///
+/// >>> mx.hanning(3)
+/// array([0, 1, 0], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (M, *, stream = None))]
 #[allow(non_snake_case)]

@@ -11,6 +11,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 /// Sums of products that letters describe: `einsum("ik,kj->ij", a, b)` is the matrix product.
+///
+/// Sizes under one letter that differ, and letters that do not fit the operands, are a ValueError.
+/// >>> mx.einsum("ij,j->i", mx.ones((2, 3)), mx.arange(3.0))
+/// array([3, 3], dtype=float32)
 #[pyfunction]
 #[pyo3(name = "einsum", signature = (subscripts, *operands, stream = None))]
 fn contract(subscripts: &str, operands: Vec<Arr>, stream: On) -> Answer<PyArray> {
@@ -19,6 +23,9 @@ fn contract(subscripts: &str, operands: Vec<Arr>, stream: On) -> Answer<PyArray>
 }
 
 /// The order in which `einsum` contracts its operands, and a report of what it costs.
+///
+/// >>> mx.einsum_path("ij,jk->ik", mx.ones((2, 3)), mx.ones((3, 4)))[0]
+/// [(0, 1)]
 #[pyfunction]
 #[pyo3(signature = (subscripts, *operands))]
 fn einsum_path<'py>(

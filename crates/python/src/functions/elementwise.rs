@@ -1,5 +1,6 @@
 //! Elementwise functions: most come straight from the engine's op table, docs included.
 
+use super::examples::example;
 use super::{add_aliases, add_functions};
 use crate::array::{PyArray, wrap};
 use crate::convert::{Arr, Operand};
@@ -19,10 +20,11 @@ const POSITIONAL: [&str; 7] =
 macro_rules! unary_functions {
     ($($(#[$doc:meta])* $Op:ident $name:ident { $($facts:tt)* })*) => {
         mod unary {
-            use super::{Answer, On, Operand, PyArray, on, wrap};
+            use super::{Answer, On, Operand, PyArray, example, on, wrap};
             use pyo3::prelude::*;
             $(
                 $(#[$doc])*
+                #[doc = example!($name)]
                 #[pyfunction]
                 #[pyo3(signature = (a, /, *, stream = None))]
                 pub fn $name(a: Operand, stream: On) -> Answer<PyArray> {
@@ -44,10 +46,11 @@ for_each_unary!(unary_functions);
 macro_rules! binary_functions {
     ($($(#[$doc:meta])* $Op:ident $name:ident { $($facts:tt)* })*) => {
         mod binary {
-            use super::{Answer, On, Operand, PyArray, on, wrap};
+            use super::{Answer, On, Operand, PyArray, example, on, wrap};
             use pyo3::prelude::*;
             $(
                 $(#[$doc])*
+                #[doc = example!($name)]
                 #[pyfunction]
                 #[pyo3(signature = (a, b, stream = None))]
                 pub fn $name(a: Operand, b: Operand, stream: On) -> Answer<PyArray> {
@@ -69,10 +72,11 @@ macro_rules! binary_functions {
         }
 
         mod positional {
-            use super::{Answer, On, Operand, PyArray, on, wrap};
+            use super::{Answer, On, Operand, PyArray, example, on, wrap};
             use pyo3::prelude::*;
             $(
                 $(#[$doc])*
+                #[doc = example!($name)]
                 #[pyfunction]
                 #[pyo3(signature = (a, b, /, *, stream = None))]
                 pub fn $name(a: Operand, b: Operand, stream: On) -> Answer<PyArray> {
@@ -95,6 +99,11 @@ macro_rules! binary_functions {
 for_each_binary!(binary_functions);
 
 /// Complex conjugate.
+///
+/// Dtypes: all.
+///
+/// >>> mx.conjugate(mx.array([1 + 2j]))
+/// array([1-2j], dtype=complex64)
 #[pyfunction]
 #[pyo3(signature = (a, *, stream = None))]
 fn conjugate(a: Operand, stream: On) -> Answer<PyArray> {
@@ -102,6 +111,11 @@ fn conjugate(a: Operand, stream: On) -> Answer<PyArray> {
 }
 
 /// Every bit inverted; for bool, the opposite.
+///
+/// Dtypes: bool, integers; others raise ValueError.
+///
+/// >>> mx.bitwise_invert(mx.array([0, 1]))
+/// array([-1, -2], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, stream = None))]
 fn bitwise_invert(a: Operand, stream: On) -> Answer<PyArray> {
@@ -124,14 +138,39 @@ macro_rules! tests_of_floats {
 }
 tests_of_floats! {
     /// True where neither infinite nor NaN.
+    ///
+    /// Dtypes: all.
+    ///
+    /// >>> mx.isfinite(mx.array([1.0, mx.inf, mx.nan]))
+    /// array([True, False, False], dtype=bool)
     isfinite
     /// True where infinite.
+    ///
+    /// Dtypes: all.
+    ///
+    /// >>> mx.isinf(mx.array([1.0, -mx.inf]))
+    /// array([False, True], dtype=bool)
     isinf
     /// True where NaN.
+    ///
+    /// Dtypes: all.
+    ///
+    /// >>> mx.isnan(mx.array([1.0, mx.nan]))
+    /// array([False, True], dtype=bool)
     isnan
     /// True where negative infinity.
+    ///
+    /// Dtypes: all.
+    ///
+    /// >>> mx.isneginf(mx.array([mx.inf, -mx.inf]))
+    /// array([False, True], dtype=bool)
     isneginf
     /// True where positive infinity.
+    ///
+    /// Dtypes: all.
+    ///
+    /// >>> mx.isposinf(mx.array([mx.inf, -mx.inf]))
+    /// array([True, False], dtype=bool)
     isposinf
 }
 
@@ -150,12 +189,32 @@ macro_rules! conversions {
 }
 conversions! {
     /// Radians to degrees.
+    ///
+    /// Dtypes: all.
+    ///
+    /// >>> mx.degrees(mx.array([mx.pi]))
+    /// array([180], dtype=float32)
     degrees: |a| a.degrees();
     /// Degrees to radians.
+    ///
+    /// Dtypes: all.
+    ///
+    /// >>> mx.radians(mx.array([180.0]))
+    /// array([3.14159], dtype=float32)
     radians: |a| a.radians();
     /// The array itself.
+    ///
+    /// Dtypes: all.
+    ///
+    /// >>> mx.positive(mx.array([-1]))
+    /// array([-1], dtype=int32)
     positive: |a| Ok(a);
     /// Rounded towards zero.
+    ///
+    /// Dtypes: bool, integers, floats; others raise ValueError.
+    ///
+    /// >>> mx.trunc(mx.array([1.7, -1.7]))
+    /// array([1, -1], dtype=float32)
     trunc: |a| {
         if a.dtype().is_inexact() {
             let negative = a.less(&Array::literal(lazulite::Literal::from_f64(0.0, a.dtype())))?;
@@ -167,6 +226,11 @@ conversions! {
 }
 
 /// Rounded to a number of decimals, halves to even.
+///
+/// Dtypes: all.
+///
+/// >>> mx.round(mx.array([0.5, 1.5, 2.37]), 1)
+/// array([0.5, 1.5, 2.4], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (a, /, decimals = 0, stream = None))]
 fn round(a: Operand, decimals: i32, stream: On) -> Answer<PyArray> {
@@ -174,6 +238,11 @@ fn round(a: Operand, decimals: i32, stream: On) -> Answer<PyArray> {
 }
 
 /// NaN and infinities replaced by numbers; infinities by the greatest finite ones if not given.
+///
+/// Dtypes: bool, integers, floats; others raise ValueError.
+///
+/// >>> mx.nan_to_num(mx.array([mx.nan, 1.0]))
+/// array([0, 1], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (a, nan = 0.0, posinf = None, neginf = None, *, stream = None))]
 fn nan_to_num(
@@ -187,6 +256,12 @@ fn nan_to_num(
 }
 
 /// Quotient rounded down, and remainder.
+///
+/// Shapes broadcast; where they cannot, that is a ValueError.
+/// Dtypes: bool, integers, floats; others raise ValueError.
+///
+/// >>> mx.divmod(mx.array([7, -7]), 3)
+/// [array([2, -3], dtype=int32), array([1, 2], dtype=int32)]
 #[pyfunction]
 #[pyo3(signature = (a, b, stream = None))]
 fn divmod(a: Operand, b: Operand, stream: On) -> Answer<[PyArray; 2]> {
@@ -198,6 +273,12 @@ fn divmod(a: Operand, b: Operand, stream: On) -> Answer<[PyArray; 2]> {
 }
 
 /// True where exactly one is non-zero.
+///
+/// Shapes broadcast; where they cannot, that is a ValueError.
+/// Dtypes: all.
+///
+/// >>> mx.logical_xor(mx.array([True, False]), mx.array([True, True]))
+/// array([False, True], dtype=bool)
 #[pyfunction]
 #[pyo3(signature = (a, b, /, *, stream = None))]
 fn logical_xor(a: Operand, b: Operand, stream: On) -> Answer<PyArray> {
@@ -208,6 +289,11 @@ fn logical_xor(a: Operand, b: Operand, stream: On) -> Answer<PyArray> {
 }
 
 /// Elements of `x` where the condition is true, else of `y`.
+///
+/// Dtypes: all.
+///
+/// >>> mx.where(mx.array([True, False]), 1, mx.array([5, 6]))
+/// array([1, 6], dtype=int32)
 #[pyfunction]
 #[pyo3(name = "where", signature = (condition, x, y, /, *, stream = None))]
 fn where_(condition: Operand, x: Operand, y: Operand, stream: On) -> Answer<PyArray> {
@@ -218,6 +304,11 @@ fn where_(condition: Operand, x: Operand, y: Operand, stream: On) -> Answer<PyAr
 }
 
 /// Elements limited to the range from `a_min` to `a_max`, of which one may be None.
+///
+/// Dtypes: all.
+///
+/// >>> mx.clip(mx.array([-2, 0, 5]), -1, 3)
+/// array([-1, 0, 3], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, /, a_min, a_max, *, stream = None))]
 fn clip(a: Operand, a_min: Option<Operand>, a_max: Option<Operand>, stream: On) -> Answer<PyArray> {
@@ -233,6 +324,12 @@ fn clip(a: Operand, a_min: Option<Operand>, a_max: Option<Operand>, stream: On) 
 }
 
 /// True iff shapes and all elements are equal.
+///
+/// Shapes broadcast; where they cannot, that is a ValueError.
+/// Dtypes: all.
+///
+/// >>> mx.array_equal(mx.array([1, 2]), mx.array([1, 2]))
+/// array(True, dtype=bool)
 #[pyfunction]
 #[pyo3(signature = (a, b, equal_nan = false, stream = None))]
 fn array_equal(a: Operand, b: Operand, equal_nan: bool, stream: On) -> Answer<PyArray> {
@@ -243,6 +340,12 @@ fn array_equal(a: Operand, b: Operand, equal_nan: bool, stream: On) -> Answer<Py
 }
 
 /// True where `|a - b| <= atol + rtol * |b|`.
+///
+/// Shapes broadcast; where they cannot, that is a ValueError.
+/// Dtypes: all.
+///
+/// >>> mx.isclose(mx.array([1.0, 2.0]), mx.array([1.000001, 2.1]))
+/// array([True, False], dtype=bool)
 #[pyfunction]
 #[pyo3(signature = (a, b, /, rtol = 1e-5, atol = 1e-8, *, equal_nan = false, stream = None))]
 fn isclose(
@@ -260,6 +363,12 @@ fn isclose(
 }
 
 /// True iff `|a - b| <= atol + rtol * |b|` everywhere.
+///
+/// Shapes broadcast; where they cannot, that is a ValueError.
+/// Dtypes: all.
+///
+/// >>> mx.allclose(mx.array([1.0]), mx.array([1.000001]))
+/// array(True, dtype=bool)
 #[pyfunction]
 #[pyo3(signature = (a, b, /, rtol = 1e-5, atol = 1e-8, *, equal_nan = false, stream = None))]
 fn allclose(
@@ -277,6 +386,11 @@ fn allclose(
 }
 
 /// The array converted to another dtype.
+///
+/// Dtypes: all.
+///
+/// >>> mx.astype(mx.array([1.7, -1.7]), mx.int32)
+/// array([1, -1], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, dtype, /, *, stream = None))]
 fn astype(a: Arr, dtype: crate::dtype::PyDtype, stream: On) -> Answer<PyArray> {
@@ -284,6 +398,11 @@ fn astype(a: Arr, dtype: crate::dtype::PyDtype, stream: On) -> Answer<PyArray> {
 }
 
 /// The array, through which no derivative passes.
+///
+/// Dtypes: all.
+///
+/// >>> mx.grad(lambda x: (mx.stop_gradient(x) * x).sum())(mx.array([3.0]))
+/// array([3], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (a, /, *, stream = None))]
 fn stop_gradient(a: Arr, stream: On) -> Answer<PyArray> {

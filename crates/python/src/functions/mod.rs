@@ -4,6 +4,7 @@ pub mod convolution;
 pub mod creation;
 pub mod einsum;
 pub mod elementwise;
+mod examples;
 pub mod products;
 pub mod quantized;
 pub mod reductions;

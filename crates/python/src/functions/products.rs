@@ -10,6 +10,13 @@ use lazulite::op::signal;
 use pyo3::prelude::*;
 
 /// Matrix product; leading axes broadcast, a vector is a row on the left and a column on the right.
+///
+/// Shapes: `a (..., m, k)`, `b (..., k, n)`, whose leading axes broadcast, the result `(..., m,
+/// n)`; an operand of one axis is a row or a column; others raise ValueError.
+/// Dtypes: all.
+///
+/// >>> mx.matmul(mx.ones((2, 3)), mx.arange(3.0))
+/// array([3, 3], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (a, b, /, *, stream = None))]
 fn matmul(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
@@ -17,6 +24,13 @@ fn matmul(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
 }
 
 /// `alpha * (a @ b) + beta * c`.
+///
+/// Shapes: `c` broadcasts to the product `(..., m, n)` of `a (..., m, k)` and `b (..., k, n)`;
+/// others raise ValueError.
+/// Dtypes: all.
+///
+/// >>> mx.addmm(mx.array([1.0, 2.0]), mx.ones((1, 3)), mx.ones((3, 2)))
+/// array([[4, 5]], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (c, a, b, /, alpha = 1.0, beta = 1.0, *, stream = None))]
 fn addmm(c: Arr, a: Arr, b: Arr, alpha: f64, beta: f64, stream: On) -> Answer<PyArray> {
@@ -24,6 +38,11 @@ fn addmm(c: Arr, a: Arr, b: Arr, alpha: f64, beta: f64, stream: On) -> Answer<Py
 }
 
 /// The sum of products along both last axes.
+///
+/// Dtypes: all.
+///
+/// >>> mx.inner(mx.array([1, 2]), mx.array([3, 4]))
+/// array(11, dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, b, /, *, stream = None))]
 fn inner(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
@@ -31,6 +50,12 @@ fn inner(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
 }
 
 /// All products of an element of one flattened array and one of the other.
+///
+/// Dtypes: all.
+///
+/// >>> mx.outer(mx.array([1, 2]), mx.array([3, 4]))
+/// array([[3, 4],
+///        [6, 8]], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, b, /, *, stream = None))]
 fn outer(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
@@ -38,6 +63,11 @@ fn outer(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
 }
 
 /// The Kronecker product.
+///
+/// Dtypes: all.
+///
+/// >>> mx.kron(mx.array([1, 2]), mx.array([1, 1]))
+/// array([1, 1, 2, 2], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, b, *, stream = None))]
 fn kron(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
@@ -45,6 +75,12 @@ fn kron(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
 }
 
 /// The sum of products of the first array's conjugate and the second along an axis.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.vecdot(mx.array([1, 2]), mx.array([3, 4]))
+/// array(11, dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, b, /, *, axis = -1, stream = None))]
 fn vecdot(a: Arr, b: Arr, axis: i64, stream: On) -> Answer<PyArray> {
@@ -53,6 +89,12 @@ fn vecdot(a: Arr, b: Arr, axis: i64, stream: On) -> Answer<PyArray> {
 
 /// The sum of products over several axes: the last `axes` of `a` and the first of `b`, or two
 /// lists of axes.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.tensordot(mx.ones((2, 3)), mx.ones((3, 4)), axes=1).shape
+/// (2, 4)
 #[pyfunction]
 #[pyo3(
     signature = (a, b, /, axes = None, *, stream = None),
@@ -82,6 +124,14 @@ fn tensordot(a: Arr, b: Arr, axes: Option<&Bound<'_, PyAny>>, stream: On) -> Ans
 
 /// `a @ b`, where blocks of `block_size` by `block_size` elements of the operands and of the result
 /// are masked. `(..., m, k), (..., k, n) -> (..., m, n)`.
+///
+/// Shapes: `a (..., m, k)`, `b (..., k, n)`, masks with an element for each block; others raise
+/// ValueError.
+/// Dtypes: all.
+///
+/// >>> mx.block_masked_mm(mx.ones((64, 32)), mx.ones((32, 32)), 32, mx.array([[True],
+/// ...     [False]])).sum(axis=1)[30:34]
+/// array([1024, 1024, 0, 0], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (
     a, b, /, block_size = 64, mask_out = None, mask_lhs = None, mask_rhs = None, *, stream = None
@@ -102,6 +152,14 @@ fn block_masked_mm(
 
 /// The product over each range of the inner axis, of which `segments` holds the ends:
 /// `(m, k), (k, n), (..., 2) -> (..., m, n)`.
+///
+/// Shapes: `a (m, k)`, `b (k, n)`, `segments (..., 2)`, the result `(..., m, n)`; others raise
+/// ValueError.
+/// Dtypes: all.
+///
+/// >>> mx.segmented_mm(mx.ones((1, 4)), mx.ones((4, 1)), mx.array([[0, 1], [1, 4]],
+/// ...     mx.uint32)).reshape(-1)
+/// array([1, 3], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (a, b, /, segments, *, stream = None))]
 fn segmented_mm(a: Arr, b: Arr, segments: Arr, stream: On) -> Answer<PyArray> {
@@ -109,6 +167,12 @@ fn segmented_mm(a: Arr, b: Arr, segments: Arr, stream: On) -> Answer<PyArray> {
 }
 
 /// `scale * H a` over the last axis with a Hadamard matrix H; `1 / sqrt(n)` is the scale if None.
+///
+/// Shapes: The last axis has `m * 2^k` elements, for m of 1, 12, 20 or 28; others raise ValueError.
+/// Dtypes: bool, integers, floats; others raise ValueError.
+///
+/// >>> mx.hadamard_transform(mx.array([1.0, 0.0]), scale=1.0)
+/// array([1, 1], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (a, scale = None, stream = None))]
 fn hadamard_transform(a: Arr, scale: Option<f64>, stream: On) -> Answer<PyArray> {

@@ -21,22 +21,76 @@ macro_rules! reductions {
 }
 reductions! {
     /// True iff all elements along axes are non-zero.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.all(mx.array([[True, False], [True, True]]), axis=1)
+    /// array([False, True], dtype=bool)
     all;
     /// True iff an element along axes is non-zero.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.any(mx.array([[0, 1], [0, 0]]), axis=1)
+    /// array([True, False], dtype=bool)
     any;
     /// `log(sum(exp(a)))` over axes, without overflow.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.logsumexp(mx.array([1000.0, 1000.0]))
+    /// array(1000.69, dtype=float32)
     logsumexp;
     /// Greatest element over axes; NaN if one is NaN.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.max(mx.array([[1, 5], [7, 3]]), axis=0)
+    /// array([7, 5], dtype=int32)
     max;
     /// Mean over axes.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.mean(mx.array([[1, 2], [3, 6]]), axis=1)
+    /// array([1.5, 4.5], dtype=float32)
     mean;
     /// Median over axes.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.median(mx.array([3.0, 1.0, 2.0, 10.0]))
+    /// array(2.5, dtype=float32)
     median;
     /// Least element over axes; NaN if one is NaN.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.min(mx.array([[1, 5], [7, 3]]), axis=0)
+    /// array([1, 3], dtype=int32)
     min;
     /// Product over axes.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.prod(mx.array([1, 2, 3]))
+    /// array(6, dtype=int32)
     prod;
     /// Sum over axes.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.sum(mx.array([[1, 2], [3, 4]]), axis=0, keepdims=True)
+    /// array([[4, 6]], dtype=int32)
     sum;
 }
 
@@ -62,8 +116,20 @@ macro_rules! moments {
 }
 moments! {
     /// Variance over axes, divided by the number of elements less `ddof`.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.var(mx.array([1.0, 3.0]), ddof=1)
+    /// array(2, dtype=float32)
     variance "var": var;
     /// Standard deviation over axes: the square root of `var`.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.std(mx.array([1.0, 3.0]))
+    /// array(1, dtype=float32)
     standard_deviation "std": std;
 }
 
@@ -79,12 +145,30 @@ macro_rules! places {
 }
 places! {
     /// The place of the greatest element along an axis, or in the flattened array.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.argmax(mx.array([[1, 5, 2], [7, 3, 4]]), axis=1)
+    /// array([1, 0], dtype=uint32)
     argmax;
     /// The place of the least element along an axis, or in the flattened array.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.argmin(mx.array([3, 1, 2]))
+    /// array(1, dtype=uint32)
     argmin;
 }
 
 /// Least and greatest element over axes.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.minmax(mx.array([3, 1, 2]))
+/// (array(1, dtype=int32), array(3, dtype=int32))
 #[pyfunction]
 #[pyo3(signature = (a, /, axis = None, keepdims = false, *, stream = None))]
 fn minmax(a: Arr, axis: Option<Axes>, keepdims: bool, stream: On) -> Answer<(PyArray, PyArray)> {
@@ -95,6 +179,12 @@ fn minmax(a: Arr, axis: Option<Axes>, keepdims: bool, stream: On) -> Answer<(PyA
 }
 
 /// The number of non-zero elements over axes.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.count_nonzero(mx.array([[1, 0], [2, 3]]), axis=0)
+/// array([2, 1], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, /, *, axis = None, keepdims = false, stream = None))]
 fn count_nonzero(a: Arr, axis: Option<Axes>, keepdims: bool, stream: On) -> Answer<PyArray> {
@@ -105,6 +195,12 @@ fn count_nonzero(a: Arr, axis: Option<Axes>, keepdims: bool, stream: On) -> Answ
 }
 
 /// `exp(a) / sum(exp(a))` over axes, computed in float32 at least.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.softmax(mx.array([0.0, 0.0]))
+/// array([0.5, 0.5], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (a, /, axis = None, *, precise = false, stream = None))]
 fn softmax(a: Arr, axis: Option<Axes>, precise: bool, stream: On) -> Answer<PyArray> {
@@ -132,10 +228,28 @@ macro_rules! scans {
 }
 scans! {
     /// Running maximum along an axis, or of the flattened array.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.cummax(mx.array([1, 3, 2]))
+    /// array([1, 3, 3], dtype=int32)
     cummax;
     /// Running minimum along an axis, or of the flattened array.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.cummin(mx.array([3, 1, 2]))
+    /// array([3, 1, 1], dtype=int32)
     cummin;
     /// Running `log(sum(exp(a)))` along an axis, or of the flattened array.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.logcumsumexp(mx.array([0.0, 0.0]))
+    /// array([0, 0.693147], dtype=float32)
     logcumsumexp;
 }
 
@@ -164,12 +278,30 @@ macro_rules! typed_scans {
 }
 typed_scans! {
     /// Running product along an axis, or of the flattened array.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.cumprod(mx.array([1, 2, 3]))
+    /// array([1, 2, 6], dtype=int32)
     cumprod;
     /// Running sum along an axis, or of the flattened array.
+    ///
+    /// Dtypes: all.
+    /// An axis out of range is an IndexError.
+    ///
+    /// >>> mx.cumsum(mx.array([1, 2, 3]), reverse=True)
+    /// array([6, 5, 3], dtype=int32)
     cumsum;
 }
 
 /// Differences of neighbours along an axis, taken `n` times.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.diff(mx.array([1, 4, 9]))
+/// array([3, 5], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, /, n = 1, axis = -1, *, stream = None))]
 fn diff(a: Arr, n: usize, axis: i64, stream: On) -> Answer<PyArray> {

@@ -26,6 +26,12 @@ fn py(arrays: Vec<Array>) -> Vec<PyArray> {
 }
 
 /// The same elements in another shape, of which one size may be -1.
+///
+/// Dtypes: all.
+///
+/// >>> mx.reshape(mx.arange(6), (2, -1))
+/// array([[0, 1, 2],
+///        [3, 4, 5]], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, /, shape, *, stream = None))]
 fn reshape(a: Arr, shape: Axes, stream: On) -> Answer<PyArray> {
@@ -33,6 +39,12 @@ fn reshape(a: Arr, shape: Axes, stream: On) -> Answer<PyArray> {
 }
 
 /// The array with its axes permuted; reversed if none are given.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.transpose(mx.ones((2, 3, 4)), (2, 0, 1)).shape
+/// (4, 2, 3)
 #[pyfunction]
 #[pyo3(signature = (a, /, axes = None, *, stream = None))]
 fn transpose(a: Arr, axes: Option<Axes>, stream: On) -> Answer<PyArray> {
@@ -40,6 +52,11 @@ fn transpose(a: Arr, axes: Option<Axes>, stream: On) -> Answer<PyArray> {
 }
 
 /// The array with its last two axes exchanged.
+///
+/// Dtypes: all.
+///
+/// >>> mx.matrix_transpose(mx.ones((2, 3))).shape
+/// (3, 2)
 #[pyfunction]
 #[pyo3(signature = (a, /, *, stream = None))]
 fn matrix_transpose(a: Arr, stream: On) -> Answer<PyArray> {
@@ -47,6 +64,11 @@ fn matrix_transpose(a: Arr, stream: On) -> Answer<PyArray> {
 }
 
 /// The array with two axes exchanged.
+///
+/// Dtypes: all.
+///
+/// >>> mx.swapaxes(mx.ones((2, 3, 4)), 0, 2).shape
+/// (4, 3, 2)
 #[pyfunction]
 #[pyo3(signature = (a, /, axis1, axis2, *, stream = None))]
 fn swapaxes(a: Arr, axis1: i64, axis2: i64, stream: On) -> Answer<PyArray> {
@@ -54,6 +76,11 @@ fn swapaxes(a: Arr, axis1: i64, axis2: i64, stream: On) -> Answer<PyArray> {
 }
 
 /// The array with an axis moved to another place.
+///
+/// Dtypes: all.
+///
+/// >>> mx.moveaxis(mx.ones((2, 3, 4)), 0, -1).shape
+/// (3, 4, 2)
 #[pyfunction]
 #[pyo3(signature = (a, /, source, destination, *, stream = None))]
 fn moveaxis(a: Arr, source: i64, destination: i64, stream: On) -> Answer<PyArray> {
@@ -61,6 +88,12 @@ fn moveaxis(a: Arr, source: i64, destination: i64, stream: On) -> Answer<PyArray
 }
 
 /// The array with new axes of size 1.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.expand_dims(mx.ones(3), 0).shape
+/// (1, 3)
 #[pyfunction]
 #[pyo3(signature = (a, /, axis, *, stream = None))]
 fn expand_dims(a: Arr, axis: Axes, stream: On) -> Answer<PyArray> {
@@ -68,6 +101,12 @@ fn expand_dims(a: Arr, axis: Axes, stream: On) -> Answer<PyArray> {
 }
 
 /// The array without axes of size 1, or without those that are given.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.squeeze(mx.ones((1, 3, 1))).shape
+/// (3,)
 #[pyfunction]
 #[pyo3(signature = (a, /, axis = None, *, stream = None))]
 fn squeeze(a: Arr, axis: Option<Axes>, stream: On) -> Answer<PyArray> {
@@ -75,6 +114,11 @@ fn squeeze(a: Arr, axis: Option<Axes>, stream: On) -> Answer<PyArray> {
 }
 
 /// The array with several axes joined into one.
+///
+/// Dtypes: all.
+///
+/// >>> mx.flatten(mx.ones((2, 3, 4)), start_axis=1).shape
+/// (2, 12)
 #[pyfunction]
 #[pyo3(signature = (a, /, start_axis = 0, end_axis = -1, *, stream = None))]
 fn flatten(a: Arr, start_axis: i64, end_axis: i64, stream: On) -> Answer<PyArray> {
@@ -82,6 +126,12 @@ fn flatten(a: Arr, start_axis: i64, end_axis: i64, stream: On) -> Answer<PyArray
 }
 
 /// The array with one axis cut into several.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.unflatten(mx.ones((6,)), 0, (2, -1)).shape
+/// (2, 3)
 #[pyfunction]
 #[pyo3(signature = (a, /, axis, shape, *, stream = None))]
 fn unflatten(a: Arr, axis: i64, shape: Axes, stream: On) -> Answer<PyArray> {
@@ -89,6 +139,12 @@ fn unflatten(a: Arr, axis: i64, shape: Axes, stream: On) -> Answer<PyArray> {
 }
 
 /// The array seen in a larger shape, with elements repeated but not copied.
+///
+/// Dtypes: all.
+///
+/// >>> mx.broadcast_to(mx.array([1, 2]), (2, 2))
+/// array([[1, 2],
+///        [1, 2]], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, /, shape, *, stream = None))]
 fn broadcast_to(a: Operand, shape: Sizes, stream: On) -> Answer<PyArray> {
@@ -97,6 +153,11 @@ fn broadcast_to(a: Operand, shape: Sizes, stream: On) -> Answer<PyArray> {
 }
 
 /// The arrays broadcast to one shape.
+///
+/// Dtypes: all.
+///
+/// >>> [a.shape for a in mx.broadcast_arrays(mx.ones((2, 1)), mx.ones(3))]
+/// [(2, 3), (2, 3)]
 #[pyfunction]
 #[pyo3(signature = (*arrays, stream = None))]
 fn broadcast_arrays(arrays: Vec<Arr>, stream: On) -> Answer<Vec<PyArray>> {
@@ -106,6 +167,9 @@ fn broadcast_arrays(arrays: Vec<Arr>, stream: On) -> Answer<Vec<PyArray>> {
 }
 
 /// The shape to which shapes broadcast together.
+///
+/// >>> mx.broadcast_shapes((2, 1), (3,))
+/// (2, 3)
 #[pyfunction]
 #[pyo3(signature = (*shapes))]
 fn broadcast_shapes<'py>(py: Python<'py>, shapes: Vec<Sizes>) -> Answer<Bound<'py, PyTuple>> {
@@ -134,14 +198,36 @@ macro_rules! at_least {
 }
 at_least! {
     /// The arrays with at least one axis.
+    ///
+    /// Dtypes: all.
+    ///
+    /// >>> mx.atleast_1d(mx.array(3))
+    /// array([3], dtype=int32)
     atleast_1d;
     /// The arrays with at least two axes.
+    ///
+    /// Dtypes: all.
+    ///
+    /// >>> mx.atleast_2d(mx.array([1, 2]))
+    /// array([[1, 2]], dtype=int32)
     atleast_2d;
     /// The arrays with at least three axes.
+    ///
+    /// Dtypes: all.
+    ///
+    /// >>> mx.atleast_3d(mx.array(1)).shape
+    /// (1, 1, 1)
     atleast_3d;
 }
 
 /// The arrays one after another along an axis; flattened first if it is None.
+///
+/// Sizes agree on all axes but one; the dtypes are promoted.
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.concatenate([mx.array([1, 2]), mx.array([3])])
+/// array([1, 2, 3], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (arrays, axis = Some(0), *, stream = None))]
 fn concatenate(arrays: &Bound<'_, PyAny>, axis: Option<i64>, stream: On) -> Answer<PyArray> {
@@ -157,6 +243,13 @@ fn concatenate(arrays: &Bound<'_, PyAny>, axis: Option<i64>, stream: On) -> Answ
 }
 
 /// Arrays of one shape joined along a new axis; flattened first if it is None.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.stack([mx.array([1, 2]), mx.array([3, 4])], axis=1)
+/// array([[1, 3],
+///        [2, 4]], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (arrays, axis = Some(0), *, stream = None))]
 fn stack(arrays: &Bound<'_, PyAny>, axis: Option<i64>, stream: On) -> Answer<PyArray> {
@@ -172,6 +265,12 @@ fn stack(arrays: &Bound<'_, PyAny>, axis: Option<i64>, stream: On) -> Answer<PyA
 }
 
 /// The parts of an array along its first axis, or another.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.unstack(mx.array([[1, 2], [3, 4]]))[1]
+/// array([3, 4], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (x, /, *, axis = 0, stream = None))]
 fn unstack<'py>(py: Python<'py>, x: Arr, axis: i64, stream: On) -> Answer<Bound<'py, PyTuple>> {
@@ -198,6 +297,12 @@ pub fn split_array(
 }
 
 /// Equal parts along an axis, or parts cut before the given places.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> [p.shape for p in mx.split(mx.ones((4, 2)), 2)]
+/// [(2, 2), (2, 2)]
 #[pyfunction]
 #[pyo3(signature = (a, /, indices_or_sections, axis = 0, *, stream = None))]
 fn split(
@@ -210,6 +315,12 @@ fn split(
 }
 
 /// Each element repeated along an axis, or of the flattened array.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.repeat(mx.array([1, 2]), 2)
+/// array([1, 1, 2, 2], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (array, repeats, axis = None, *, stream = None))]
 fn repeat(array: Arr, repeats: usize, axis: Option<i64>, stream: On) -> Answer<PyArray> {
@@ -217,6 +328,11 @@ fn repeat(array: Arr, repeats: usize, axis: Option<i64>, stream: On) -> Answer<P
 }
 
 /// The array repeated as a whole along its axes.
+///
+/// Dtypes: all.
+///
+/// >>> mx.tile(mx.array([1, 2]), 2)
+/// array([1, 2, 1, 2], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, reps, /, *, stream = None))]
 fn tile(a: Arr, reps: Sizes, stream: On) -> Answer<PyArray> {
@@ -225,6 +341,12 @@ fn tile(a: Arr, reps: Sizes, stream: On) -> Answer<PyArray> {
 }
 
 /// The elements in reverse order along axes, or along all.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.flip(mx.array([1, 2, 3]))
+/// array([3, 2, 1], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, /, axis = None, *, stream = None))]
 fn flip(a: Arr, axis: Option<Axes>, stream: On) -> Answer<PyArray> {
@@ -232,6 +354,12 @@ fn flip(a: Arr, axis: Option<Axes>, stream: On) -> Answer<PyArray> {
 }
 
 /// The elements moved along axes, around the end; without axes, of the flattened array.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.roll(mx.array([1, 2, 3]), 1)
+/// array([3, 1, 2], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, shift, /, axis = None, *, stream = None))]
 fn roll(a: Arr, shift: Axes, axis: Option<Axes>, stream: On) -> Answer<PyArray> {
@@ -243,6 +371,11 @@ fn roll(a: Arr, shift: Axes, axis: Option<Axes>, stream: On) -> Answer<PyArray> 
 }
 
 /// The array with elements put around it.
+///
+/// Dtypes: all.
+///
+/// >>> mx.pad(mx.array([1, 2]), (1, 2))
+/// array([0, 1, 2, 0, 0], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, pad_width, mode = "constant", constant_values = None, *, stream = None))]
 fn pad(
@@ -294,6 +427,11 @@ fn pad_widths(widths: &Bound<'_, PyAny>) -> Answer<Vec<(usize, usize)>> {
 }
 
 /// The array in row-major memory, so that its strides are those of its shape.
+///
+/// Dtypes: all.
+///
+/// >>> mx.contiguous(mx.arange(6).reshape(2, 3).T).shape
+/// (3, 2)
 #[pyfunction]
 #[pyo3(signature = (a, /, allow_col_major = false, *, stream = None))]
 fn contiguous(a: Arr, allow_col_major: bool, stream: On) -> Answer<PyArray> {
@@ -302,6 +440,13 @@ fn contiguous(a: Arr, allow_col_major: bool, stream: On) -> Answer<PyArray> {
 }
 
 /// A view of the flattened array with any strides, counted in elements.
+///
+/// Dtypes: all.
+///
+/// >>> mx.as_strided(mx.arange(4), (3, 2), (1, 1))
+/// array([[0, 1],
+///        [1, 2],
+///        [2, 3]], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, /, shape = None, strides = None, offset = 0, *, stream = None))]
 fn as_strided(
@@ -315,6 +460,11 @@ fn as_strided(
 }
 
 /// The same bytes as another dtype.
+///
+/// Dtypes: all.
+///
+/// >>> mx.view(mx.array([1.0]), mx.int32)
+/// array([1065353216], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, dtype, stream = None))]
 fn view(a: Arr, dtype: crate::dtype::PyDtype, stream: On) -> Answer<PyArray> {
@@ -322,6 +472,12 @@ fn view(a: Arr, dtype: crate::dtype::PyDtype, stream: On) -> Answer<PyArray> {
 }
 
 /// A slice whose first place along some axes is an array.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.slice(mx.arange(5), mx.array([2]), (0,), (2,))
+/// array([2, 3], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, start_indices, axes, slice_size, *, stream = None))]
 fn slice(a: Arr, start_indices: Arr, axes: Axes, slice_size: Sizes, stream: On) -> Answer<PyArray> {
@@ -330,6 +486,12 @@ fn slice(a: Arr, start_indices: Arr, axes: Axes, slice_size: Sizes, stream: On) 
 }
 
 /// The array with a slice replaced whose first place along some axes is an array.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.slice_update(mx.zeros(3), mx.ones(1), mx.array([1]), (0,))
+/// array([0, 1, 0], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (a, update, start_indices, axes, *, stream = None))]
 fn slice_update(
@@ -346,6 +508,12 @@ fn slice_update(
 }
 
 /// Elements or parts at places of an axis, or of the flattened array.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.take(mx.array([10, 20, 30]), mx.array([2, 0]))
+/// array([30, 10], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, /, indices, axis = None, *, stream = None))]
 fn take(a: Arr, indices: Operand, axis: Option<i64>, stream: On) -> Answer<PyArray> {
@@ -353,6 +521,13 @@ fn take(a: Arr, indices: Operand, axis: Option<i64>, stream: On) -> Answer<PyArr
 }
 
 /// Elements at places of one axis that an array of the result's shape gives.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.take_along_axis(mx.array([[3, 1], [2, 4]]), mx.array([[1], [0]]), axis=1)
+/// array([[1],
+///        [2]], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, /, indices, axis = Some(-1), *, stream = None))]
 fn take_along_axis(a: Arr, indices: Arr, axis: Option<i64>, stream: On) -> Answer<PyArray> {
@@ -360,6 +535,13 @@ fn take_along_axis(a: Arr, indices: Arr, axis: Option<i64>, stream: On) -> Answe
 }
 
 /// The array with elements replaced at places of one axis.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.put_along_axis(mx.zeros((2, 2)), mx.array([[0], [1]]), mx.array(5.0), axis=1)
+/// array([[5, 0],
+///        [0, 5]], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (a, /, indices, values, axis = None, *, stream = None))]
 fn put_along_axis(
@@ -382,6 +564,11 @@ fn put_along_axis(
 }
 
 /// The inputs, evaluated only after the dependencies.
+///
+/// Dtypes: all.
+///
+/// >>> mx.depends(mx.array(1), mx.array(2))
+/// array(1, dtype=int32)
 #[pyfunction]
 fn depends(
     py: Python<'_>,
@@ -403,6 +590,12 @@ fn depends(
 }
 
 /// Coordinate arrays of a grid, one for each vector.
+///
+/// Dtypes: all.
+///
+/// >>> mx.meshgrid(mx.array([1, 2]), mx.array([3, 4]))[0]
+/// array([[1, 2],
+///        [1, 2]], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (*arrays, sparse = Some(false), indexing = Some("xy"), stream = None))]
 fn meshgrid<'py>(
@@ -423,6 +616,9 @@ fn meshgrid<'py>(
 }
 
 /// The places of the non-zero elements, one array for each axis. It evaluates its argument.
+///
+/// >>> mx.nonzero(mx.array([0, 3, 0, 4]))
+/// (array([1, 3], dtype=int32),)
 #[pyfunction]
 #[pyo3(signature = (a, /, *, stream = None))]
 fn nonzero<'py>(py: Python<'py>, a: Arr, stream: On) -> Answer<Bound<'py, PyTuple>> {
@@ -431,6 +627,11 @@ fn nonzero<'py>(py: Python<'py>, a: Arr, stream: On) -> Answer<Bound<'py, PyTupl
 }
 
 /// The sum of a diagonal.
+///
+/// Dtypes: all.
+///
+/// >>> mx.trace(mx.eye(3))
+/// array(3, dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (a, /, offset = 0, axis1 = 0, axis2 = 1, dtype = None, *, stream = None))]
 fn trace(

@@ -9,6 +9,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 /// The elements in ascending order along an axis, or of the flattened array.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.sort(mx.array([3, 1, 2]))
+/// array([1, 2, 3], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, /, axis = Some(-1), *, stream = None))]
 fn sort(a: Arr, axis: Option<i64>, stream: On) -> Answer<PyArray> {
@@ -16,6 +22,12 @@ fn sort(a: Arr, axis: Option<i64>, stream: On) -> Answer<PyArray> {
 }
 
 /// The places of the elements in ascending order.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.argsort(mx.array([3, 1, 2]))
+/// array([1, 2, 0], dtype=uint32)
 #[pyfunction]
 #[pyo3(signature = (a, /, axis = Some(-1), *, stream = None))]
 fn argsort(a: Arr, axis: Option<i64>, stream: On) -> Answer<PyArray> {
@@ -24,6 +36,12 @@ fn argsort(a: Arr, axis: Option<i64>, stream: On) -> Answer<PyArray> {
 
 /// The elements with the `kth` at its place in the order, lesser ones before and greater ones
 /// behind it.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.partition(mx.array([3, 1, 2]), 1)[1]
+/// array(2, dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, /, kth, axis = Some(-1), *, stream = None))]
 fn partition(a: Arr, kth: i64, axis: Option<i64>, stream: On) -> Answer<PyArray> {
@@ -31,6 +49,12 @@ fn partition(a: Arr, kth: i64, axis: Option<i64>, stream: On) -> Answer<PyArray>
 }
 
 /// The places of the elements of `partition`.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.argpartition(mx.array([3, 1, 2]), 1)[:1]
+/// array([1], dtype=uint32)
 #[pyfunction]
 #[pyo3(signature = (a, /, kth, axis = Some(-1), *, stream = None))]
 fn argpartition(a: Arr, kth: i64, axis: Option<i64>, stream: On) -> Answer<PyArray> {
@@ -38,6 +62,12 @@ fn argpartition(a: Arr, kth: i64, axis: Option<i64>, stream: On) -> Answer<PyArr
 }
 
 /// The `k` greatest elements along an axis.
+///
+/// Dtypes: all.
+/// An axis out of range is an IndexError.
+///
+/// >>> mx.sort(mx.topk(mx.array([3, 1, 2]), 2))
+/// array([2, 3], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, /, k, axis = Some(-1), *, stream = None))]
 fn topk(a: Arr, k: usize, axis: Option<i64>, stream: On) -> Answer<PyArray> {
@@ -46,6 +76,11 @@ fn topk(a: Arr, k: usize, axis: Option<i64>, stream: On) -> Answer<PyArray> {
 
 /// Where values could be put into a sorted vector: before equal elements, or behind them if `side`
 /// is "right". `(n), (...) -> (...)`.
+///
+/// Dtypes: bool, integers, floats; others raise ValueError.
+///
+/// >>> mx.searchsorted(mx.array([1, 3, 5]), mx.array([0, 3, 9]))
+/// array([0, 1, 3], dtype=uint32)
 #[pyfunction]
 #[pyo3(signature = (sorted_sequence, values, /, side = "left", *, stream = None))]
 fn searchsorted(sorted_sequence: Arr, values: Operand, side: &str, stream: On) -> Answer<PyArray> {
@@ -65,6 +100,11 @@ fn searchsorted(sorted_sequence: Arr, values: Operand, side: &str, stream: On) -
 /// The `size` least unique elements, in order, followed by `fill_value` (the least element, by
 /// default); with them, if asked for, the places of first occurrences, the place of each element
 /// among the unique ones, and the counts.
+///
+/// Dtypes: all.
+///
+/// >>> mx.unique(mx.array([2, 1, 2]), 2)
+/// array([1, 2], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (
     a, /, size, return_index = false, return_inverse = false, return_counts = false,

@@ -21,11 +21,12 @@ use crate::array::Array;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::shape::{Shape, show};
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 /// A factorisation of, or a solution with, each matrix of the last two axes. All inputs have the
 /// same leading axes and one type of `float32`, `float64` and `complex64`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub enum Linalg {
     /// `A = L L^H`: `(n, n) -> L (n, n)`, of which only the lower triangle of A is read.
     Cholesky,

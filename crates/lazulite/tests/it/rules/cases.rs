@@ -9,6 +9,8 @@ use lazulite::op::fast::{
     Attention, FloatBits, Frequencies, Mask, attention_cotangents, rope,
     scaled_dot_product_attention,
 };
+use lazulite::op::kernel::{self, HostInput, HostOutput};
+use lazulite::op::qqmm::{self, Weights};
 use lazulite::op::quantized::{QuantFormat, QuantMode};
 use lazulite::op::reduce::{REDUCTIONS, ReduceClass, reduce};
 use lazulite::op::scan::{SCANS, scan};
@@ -36,7 +38,7 @@ fn place(shape: &[usize], below: i64) -> Input {
 }
 
 pub(super) fn all() -> Vec<Case> {
-    let families: [fn(&mut Vec<Case>); 12] = [
+    let families: [fn(&mut Vec<Case>); 13] = [
         elementwise,
         reductions,
         views,
@@ -45,6 +47,7 @@ pub(super) fn all() -> Vec<Case> {
         products,
         grouped,
         quantised,
+        both_sides_quantised,
         others,
         numeric::transforms,
         numeric::linear_algebra,
@@ -363,6 +366,24 @@ fn quantised(cases: &mut Vec<Case>) {
     }
 }
 
+fn both_sides_quantised(cases: &mut Vec<Case>) {
+    // The derivative takes the rounding for the identity, which differences do not.
+    for mode in [QuantMode::Mxfp4, QuantMode::Nvfp4, QuantMode::Mxfp8] {
+        let Ok(format) = QuantFormat::new(mode, None, None) else { continue };
+        let inputs = || vec![single(&[2, 3, 64]), single(&[2, 5, 64])];
+        let case = Case::new(format!("qqmm {}", mode.name()), inputs(), move |x| {
+            qqmm::qqmm(&x[0], Weights::Plain(&x[1]), format, None)
+        });
+        cases.push(case.values_only());
+        let case = Case::new(format!("gather_qqmm {}", mode.name()), inputs(), move |x| {
+            let rhs = Array::from_slice(&[1i32, 0, 1], &[3])?;
+            let lhs = Array::from_slice(&[0i32, 0, 1], &[3])?;
+            qqmm::gather_qqmm(&x[0], Weights::Plain(&x[1]), Some(&lhs), Some(&rhs), format, None)
+        });
+        cases.push(case.values_only());
+    }
+}
+
 #[derive(Debug)]
 struct Bytes(Vec<u8>);
 
@@ -428,6 +449,37 @@ fn others(cases: &mut Vec<Case>) {
             .with_jvp(|x: &Array, t: &Array| t.multiply(&x.cos()?))
             .call(x[0].clone())
     }));
+    cases.push(Case::new("kernel", vec![float(&[2, 3])], |x| {
+        custom_function(|x: Array| cubes(&x))
+            .with_vjp(|x: &Array, _: &Array, ct: &Array| {
+                x.square()?.multiply(ct)?.multiply(&Array::scalar(3u8))
+            })
+            .with_jvp(|x: &Array, t: &Array| x.square()?.multiply(t)?.multiply(&Array::scalar(3u8)))
+            .call(x[0].clone())
+    }));
+}
+
+/// The third powers, by a function over slices.
+fn cubes(x: &Array) -> Result<Array> {
+    fn fill<T: Element + std::ops::Mul<Output = T>>(
+        x: &[HostInput<'_>],
+        y: &mut [HostOutput<'_>],
+    ) -> Result<()> {
+        let x = x[0].as_slice::<T>()?;
+        for (y, &x) in y[0].as_mut_slice::<T>()?.iter_mut().zip(x) {
+            *y = x * x * x;
+        }
+        Ok(())
+    }
+    let (dtype, outputs) = (x.dtype(), [(x.shape(), x.dtype())]);
+    let inputs = std::slice::from_ref(x);
+    let made = kernel::host("cubes", inputs, &outputs, move |x, y| match dtype {
+        Dtype::F16 => fill::<f16>(x, y),
+        Dtype::BF16 => fill::<bf16>(x, y),
+        Dtype::F32 => fill::<f32>(x, y),
+        _ => fill::<f64>(x, y),
+    })?;
+    Ok(made[0].clone())
 }
 
 fn attention(cases: &mut Vec<Case>) {

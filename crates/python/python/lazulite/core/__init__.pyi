@@ -129,9 +129,22 @@ class Estimate:
     @property
     def steps(self) -> int:
         """The number of steps that compute or copy something."""
+class FunctionExporter:
+    """Recordings of a function for several forms of its arguments, on their way to a file. It is made
+    by `exporter`, called with example arrays, and writes the file when it is closed, which the end
+    of a `with` block does."""
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def __enter__(self, /) -> Any: ...
+    def __exit__(self, /, *_args: Any) -> Any: ...
+    def close(self, /) -> Any:
+        """Writes the file, after which nothing more can be recorded."""
 
 class GradFunction:
     """A function that returns gradients of another."""
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+class ImportedFunction:
+    """A function that was read from a file."""
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 class PrintOptions:
@@ -179,6 +192,9 @@ class VmapFunction:
 class _PrintOptionsContext:
     def __enter__(self, /) -> Any: ...
     def __exit__(self, /, *_args: Any) -> Any: ...
+
+class _gc_func:
+    """A function that a transform made of another."""
 
 class array:
     """A lazy n-dimensional array.
@@ -469,292 +485,776 @@ def _from_bytes(bytes: Any, dtype: Dtype, shape: int | Sequence[int]) -> Any:
     """The array of these bytes; what pickled arrays come back through."""
 
 def abs(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Absolute value."""
+    """Absolute value.
+   
+    Dtypes: all.
+   
+    >>> mx.abs(mx.array([-1.5, 2.0]))
+    array([1.5, 2], dtype=float32)"""
 
 def acos(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Inverse cosine, in `[0, pi]`."""
+    """Inverse cosine, in `[0, pi]`.
+   
+    Dtypes: all.
+   
+    >>> mx.arccos(mx.array([1.0, 0.0]))
+    array([0, 1.5708], dtype=float32)"""
 
 def acosh(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Inverse hyperbolic cosine."""
+    """Inverse hyperbolic cosine.
+   
+    Dtypes: all.
+   
+    >>> mx.arccosh(mx.array([1.0, 2.0]))
+    array([0, 1.31696], dtype=float32)"""
 
 def add(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
-    """Sum."""
+    """Sum.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.add(mx.array([1, 2]), 3)
+    array([4, 5], dtype=int32)"""
 
 def addmm(c: array, a: array, b: array, /, alpha: float = 1.0, beta: float = 1.0, *, stream: StreamOrDevice = None) -> array:
-    """`alpha * (a @ b) + beta * c`."""
+    """`alpha * (a @ b) + beta * c`.
+   
+    Shapes: `c` broadcasts to the product `(..., m, n)` of `a (..., m, k)` and `b (..., k, n)`;
+    others raise ValueError.
+    Dtypes: all.
+   
+    >>> mx.addmm(mx.array([1.0, 2.0]), mx.ones((1, 3)), mx.ones((3, 2)))
+    array([[4, 5]], dtype=float32)"""
 
 def all(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
-    """True iff all elements along axes are non-zero."""
+    """True iff all elements along axes are non-zero.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.all(mx.array([[True, False], [True, True]]), axis=1)
+    array([False, True], dtype=bool)"""
 
 def allclose(a: array, b: array, /, rtol: float = 1e-05, atol: float = 1e-08, *, equal_nan: bool = False, stream: StreamOrDevice = None) -> array:
-    """True iff `|a - b| <= atol + rtol * |b|` everywhere."""
+    """True iff `|a - b| <= atol + rtol * |b|` everywhere.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.allclose(mx.array([1.0]), mx.array([1.000001]))
+    array(True, dtype=bool)"""
 
 def any(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
-    """True iff an element along axes is non-zero."""
+    """True iff an element along axes is non-zero.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.any(mx.array([[0, 1], [0, 0]]), axis=1)
+    array([True, False], dtype=bool)"""
 
 def arange(start: int | float, stop: None | int | float, step: None | int | float = None, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
-    """Evenly spaced values: `arange(stop)`, `arange(start, stop)` or `arange(start, stop, step)`."""
+    """Evenly spaced values: `arange(stop)`, `arange(start, stop)` or `arange(start, stop, step)`.
+   
+    >>> mx.arange(1, 7, 2)
+    array([1, 3, 5], dtype=int32)"""
 
 def arccos(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Inverse cosine, in `[0, pi]`."""
+    """Inverse cosine, in `[0, pi]`.
+   
+    Dtypes: all.
+   
+    >>> mx.arccos(mx.array([1.0, 0.0]))
+    array([0, 1.5708], dtype=float32)"""
 
 def arccosh(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Inverse hyperbolic cosine."""
+    """Inverse hyperbolic cosine.
+   
+    Dtypes: all.
+   
+    >>> mx.arccosh(mx.array([1.0, 2.0]))
+    array([0, 1.31696], dtype=float32)"""
 
 def arcsin(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Inverse sine, in `[-pi/2, pi/2]`."""
+    """Inverse sine, in `[-pi/2, pi/2]`.
+   
+    Dtypes: all.
+   
+    >>> mx.arcsin(mx.array([0.0, 1.0]))
+    array([0, 1.5708], dtype=float32)"""
 
 def arcsinh(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Inverse hyperbolic sine."""
+    """Inverse hyperbolic sine.
+   
+    Dtypes: all.
+   
+    >>> mx.arcsinh(mx.array([0.0, 1.0]))
+    array([0, 0.881374], dtype=float32)"""
 
 def arctan(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Inverse tangent, in `[-pi/2, pi/2]`."""
+    """Inverse tangent, in `[-pi/2, pi/2]`.
+   
+    Dtypes: all.
+   
+    >>> mx.arctan(mx.array([0.0, 1.0]))
+    array([0, 0.785398], dtype=float32)"""
 
 def arctan2(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
-    """Angle of the point `(y, x)` given as `arctan2(y, x)`, in `[-pi, pi]`."""
+    """Angle of the point `(y, x)` given as `arctan2(y, x)`, in `[-pi, pi]`.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.arctan2(mx.array([1.0]), mx.array([-1.0]))
+    array([2.35619], dtype=float32)"""
 
 def arctanh(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Inverse hyperbolic tangent."""
+    """Inverse hyperbolic tangent.
+   
+    Dtypes: all.
+   
+    >>> mx.arctanh(mx.array([0.0, 0.5]))
+    array([0, 0.549306], dtype=float32)"""
 
 def argmax(a: array, /, axis: None | int = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
-    """The place of the greatest element along an axis, or in the flattened array."""
+    """The place of the greatest element along an axis, or in the flattened array.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.argmax(mx.array([[1, 5, 2], [7, 3, 4]]), axis=1)
+    array([1, 0], dtype=uint32)"""
 
 def argmin(a: array, /, axis: None | int = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
-    """The place of the least element along an axis, or in the flattened array."""
+    """The place of the least element along an axis, or in the flattened array.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.argmin(mx.array([3, 1, 2]))
+    array(1, dtype=uint32)"""
 
 def argpartition(a: array, /, kth: int, axis: None | int = ..., *, stream: StreamOrDevice = None) -> array:
-    """The places of the elements of `partition`."""
+    """The places of the elements of `partition`.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.argpartition(mx.array([3, 1, 2]), 1)[:1]
+    array([1], dtype=uint32)"""
 
 def argsort(a: array, /, axis: None | int = ..., *, stream: StreamOrDevice = None) -> array:
-    """The places of the elements in ascending order."""
+    """The places of the elements in ascending order.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.argsort(mx.array([3, 1, 2]))
+    array([1, 2, 0], dtype=uint32)"""
 
 def array_equal(a: scalar | array, b: scalar | array, equal_nan: bool = False, stream: StreamOrDevice = None) -> array:
-    """True iff shapes and all elements are equal."""
+    """True iff shapes and all elements are equal.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.array_equal(mx.array([1, 2]), mx.array([1, 2]))
+    array(True, dtype=bool)"""
 
 def as_strided(a: array, /, shape: Sequence[int] | None = None, strides: Sequence[int] | None = None, offset: int = 0, *, stream: StreamOrDevice = None) -> array:
-    """A view of the flattened array with any strides, counted in elements."""
+    """A view of the flattened array with any strides, counted in elements.
+   
+    Dtypes: all.
+   
+    >>> mx.as_strided(mx.arange(4), (3, 2), (1, 1))
+    array([[0, 1],
+           [1, 2],
+           [2, 3]], dtype=int32)"""
 
 def asarray(a: scalar | array | Sequence[Any] | Any, dtype: Dtype | None = None, *, copy: bool | None = None) -> array:
-    """The value as an array; an array of the asked dtype is returned as it is."""
+    """The value as an array; an array of the asked dtype is returned as it is.
+   
+    Dtypes: all.
+   
+    >>> mx.asarray([1, 2])
+    array([1, 2], dtype=int32)"""
 
 def asin(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Inverse sine, in `[-pi/2, pi/2]`."""
+    """Inverse sine, in `[-pi/2, pi/2]`.
+   
+    Dtypes: all.
+   
+    >>> mx.arcsin(mx.array([0.0, 1.0]))
+    array([0, 1.5708], dtype=float32)"""
 
 def asinh(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Inverse hyperbolic sine."""
+    """Inverse hyperbolic sine.
+   
+    Dtypes: all.
+   
+    >>> mx.arcsinh(mx.array([0.0, 1.0]))
+    array([0, 0.881374], dtype=float32)"""
 
 def astype(a: array, dtype: Dtype, /, *, stream: StreamOrDevice = None) -> array:
-    """The array converted to another dtype."""
+    """The array converted to another dtype.
+   
+    Dtypes: all.
+   
+    >>> mx.astype(mx.array([1.7, -1.7]), mx.int32)
+    array([1, -1], dtype=int32)"""
 
 def async_eval(*args: Any) -> Any:
-    """Starts to compute the arrays of trees, and does not wait for them."""
+    """Starts to compute the arrays of trees, and does not wait for them.
+   
+    >>> mx.async_eval(mx.ones(3) + 1)"""
 
 def atan(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Inverse tangent, in `[-pi/2, pi/2]`."""
+    """Inverse tangent, in `[-pi/2, pi/2]`.
+   
+    Dtypes: all.
+   
+    >>> mx.arctan(mx.array([0.0, 1.0]))
+    array([0, 0.785398], dtype=float32)"""
 
 def atan2(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
-    """Angle of the point `(y, x)` given as `arctan2(y, x)`, in `[-pi, pi]`."""
+    """Angle of the point `(y, x)` given as `arctan2(y, x)`, in `[-pi, pi]`.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.arctan2(mx.array([1.0]), mx.array([-1.0]))
+    array([2.35619], dtype=float32)"""
 
 def atanh(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Inverse hyperbolic tangent."""
+    """Inverse hyperbolic tangent.
+   
+    Dtypes: all.
+   
+    >>> mx.arctanh(mx.array([0.0, 0.5]))
+    array([0, 0.549306], dtype=float32)"""
 
 def atleast_1d(*arys: Any, stream: StreamOrDevice = None) -> array | list[array]:
-    """The arrays with at least one axis."""
+    """The arrays with at least one axis.
+   
+    Dtypes: all.
+   
+    >>> mx.atleast_1d(mx.array(3))
+    array([3], dtype=int32)"""
 
 def atleast_2d(*arys: Any, stream: StreamOrDevice = None) -> array | list[array]:
-    """The arrays with at least two axes."""
+    """The arrays with at least two axes.
+   
+    Dtypes: all.
+   
+    >>> mx.atleast_2d(mx.array([1, 2]))
+    array([[1, 2]], dtype=int32)"""
 
 def atleast_3d(*arys: Any, stream: StreamOrDevice = None) -> array | list[array]:
-    """The arrays with at least three axes."""
+    """The arrays with at least three axes.
+   
+    Dtypes: all.
+   
+    >>> mx.atleast_3d(mx.array(1)).shape
+    (1, 1, 1)"""
 
 def bartlett(M: int, *, stream: StreamOrDevice = None) -> array:
-    """The Bartlett window, a triangle."""
+    """The Bartlett window, a triangle.
+   
+    >>> mx.bartlett(3)
+    array([0, 1, 0], dtype=float32)"""
 
 def bitwise_and(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
-    """Bitwise and."""
+    """Bitwise and.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: bool, integers; others raise ValueError.
+   
+    >>> mx.bitwise_and(mx.array([6]), mx.array([3]))
+    array([2], dtype=int32)"""
 
 def bitwise_invert(a: scalar | array, stream: StreamOrDevice = None) -> array:
-    """Every bit inverted; for bool, the opposite."""
+    """Every bit inverted; for bool, the opposite.
+   
+    Dtypes: bool, integers; others raise ValueError.
+   
+    >>> mx.bitwise_invert(mx.array([0, 1]))
+    array([-1, -2], dtype=int32)"""
 
 def bitwise_left_shift(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
-    """`x * 2^y`; 0 where `y` is not below the width."""
+    """`x * 2^y`; 0 where `y` is not below the width.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: bool, integers; others raise ValueError.
+   
+    >>> mx.left_shift(mx.array([1, 2]), 3)
+    array([8, 16], dtype=int32)"""
 
 def bitwise_or(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
-    """Bitwise or."""
+    """Bitwise or.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: bool, integers; others raise ValueError.
+   
+    >>> mx.bitwise_or(mx.array([6]), mx.array([3]))
+    array([7], dtype=int32)"""
 
 def bitwise_right_shift(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
-    """`x / 2^y` rounded down; the sign alone where `y` is not below the width."""
+    """`x / 2^y` rounded down; the sign alone where `y` is not below the width.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: bool, integers; others raise ValueError.
+   
+    >>> mx.right_shift(mx.array([8, 9]), 2)
+    array([2, 2], dtype=int32)"""
 
 def bitwise_xor(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
-    """Bitwise exclusive or."""
+    """Bitwise exclusive or.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: bool, integers; others raise ValueError.
+   
+    >>> mx.bitwise_xor(mx.array([6]), mx.array([3]))
+    array([5], dtype=int32)"""
 
 def blackman(M: int, *, stream: StreamOrDevice = None) -> array:
-    """The Blackman window, `0.42 - 0.5 cos(t) + 0.08 cos(2t)`."""
+    """The Blackman window, `0.42 - 0.5 cos(t) + 0.08 cos(2t)`.
+   
+    >>> mx.blackman(3)
+    array([-1.38778e-17, 1, -1.38778e-17], dtype=float32)"""
 
 def block_masked_mm(a: array, b: array, /, block_size: int = 64, mask_out: array | None = None, mask_lhs: array | None = None, mask_rhs: array | None = None, *, stream: StreamOrDevice = None) -> array:
     """`a @ b`, where blocks of `block_size` by `block_size` elements of the operands and of the result
-    are masked. `(..., m, k), (..., k, n) -> (..., m, n)`."""
+    are masked. `(..., m, k), (..., k, n) -> (..., m, n)`.
+   
+    Shapes: `a (..., m, k)`, `b (..., k, n)`, masks with an element for each block; others raise
+    ValueError.
+    Dtypes: all.
+   
+    >>> mx.block_masked_mm(mx.ones((64, 32)), mx.ones((32, 32)), 32, mx.array([[True],
+    ...     [False]])).sum(axis=1)[30:34]
+    array([1024, 1024, 0, 0], dtype=float32)"""
 
 def broadcast_arrays(*arrays: Any, stream: StreamOrDevice = None) -> tuple[array, ...]:
-    """The arrays broadcast to one shape."""
+    """The arrays broadcast to one shape.
+   
+    Dtypes: all.
+   
+    >>> [a.shape for a in mx.broadcast_arrays(mx.ones((2, 1)), mx.ones(3))]
+    [(2, 3), (2, 3)]"""
 
 def broadcast_shapes(*shapes: Any) -> tuple[int]:
-    """The shape to which shapes broadcast together."""
+    """The shape to which shapes broadcast together.
+   
+    >>> mx.broadcast_shapes((2, 1), (3,))
+    (2, 3)"""
 
 def broadcast_to(a: scalar | array, /, shape: Sequence[int], *, stream: StreamOrDevice = None) -> array:
-    """The array seen in a larger shape, with elements repeated but not copied."""
+    """The array seen in a larger shape, with elements repeated but not copied.
+   
+    Dtypes: all.
+   
+    >>> mx.broadcast_to(mx.array([1, 2]), (2, 2))
+    array([[1, 2],
+           [1, 2]], dtype=int32)"""
 
 def can_cast(from_: array | Dtype, to: Dtype) -> bool:
-    """True if promotion never loses the values of the first dtype in the second."""
+    """True if promotion never loses the values of the first dtype in the second.
+   
+    >>> mx.can_cast(mx.int16, mx.float32)
+    True"""
 
 def ceil(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """The least integer not below `x`."""
+    """The least integer not below `x`.
+   
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.ceil(mx.array([1.2, -1.2]))
+    array([2, -1], dtype=float32)"""
 
 def checkpoint(fun: _F) -> _F:
-    """`fun`, of which only inputs and outputs are kept for its derivative."""
+    """`fun`, of which only inputs and outputs are kept for its derivative.
+   
+    >>> mx.grad(mx.checkpoint(lambda x: mx.exp(x).sum()))(mx.zeros(2))
+    array([1, 1], dtype=float32)"""
 
 def clear_cache() -> None:
-    """Frees the bytes kept for reuse."""
+    """Frees the bytes kept for reuse.
+   
+    >>> mx.clear_cache()"""
 
 def clear_streams() -> None:
-    """Puts the calling thread back on the default stream."""
+    """Puts the calling thread back on the default stream.
+   
+    >>> mx.clear_streams()"""
 
 def clip(a: array, /, a_min: scalar | array | None, a_max: scalar | array | None, *, stream: StreamOrDevice = None) -> array:
-    """Elements limited to the range from `a_min` to `a_max`, of which one may be None."""
+    """Elements limited to the range from `a_min` to `a_max`, of which one may be None.
+   
+    Dtypes: all.
+   
+    >>> mx.clip(mx.array([-2, 0, 5]), -1, 3)
+    array([-1, 0, 3], dtype=int32)"""
 
 def compile(fun: _F, inputs: Any | None = None, outputs: Any | None = None, shapeless: bool = False) -> _F:
     """A compiled version of `fun`: traced once for each form, shape and dtype of its arguments, and
     replayed afterwards. `inputs` and `outputs` are trees whose arrays the function reads and
-    replaces; with `shapeless`, one trace serves all sizes."""
+    replaces; with `shapeless`, one trace serves all sizes.
+   
+    >>> mx.compile(lambda x: x * mx.sigmoid(x))(mx.array([0.0, 2.0]))
+    array([0, 1.76159], dtype=float32)"""
 
 def concat(arrays: list[array], axis: int | None = ..., *, stream: StreamOrDevice = None) -> array:
-    """The arrays one after another along an axis; flattened first if it is None."""
+    """The arrays one after another along an axis; flattened first if it is None.
+   
+    Sizes agree on all axes but one; the dtypes are promoted.
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.concatenate([mx.array([1, 2]), mx.array([3])])
+    array([1, 2, 3], dtype=int32)"""
 
 def concatenate(arrays: list[array], axis: int | None = ..., *, stream: StreamOrDevice = None) -> array:
-    """The arrays one after another along an axis; flattened first if it is None."""
+    """The arrays one after another along an axis; flattened first if it is None.
+   
+    Sizes agree on all axes but one; the dtypes are promoted.
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.concatenate([mx.array([1, 2]), mx.array([3])])
+    array([1, 2, 3], dtype=int32)"""
 
 def conj(a: array, *, stream: StreamOrDevice = None) -> array:
-    """Complex conjugate."""
+    """Complex conjugate.
+   
+    Dtypes: all.
+   
+    >>> mx.conjugate(mx.array([1 + 2j]))
+    array([1-2j], dtype=complex64)"""
 
 def conjugate(a: array, *, stream: StreamOrDevice = None) -> array:
-    """Complex conjugate."""
+    """Complex conjugate.
+   
+    Dtypes: all.
+   
+    >>> mx.conjugate(mx.array([1 + 2j]))
+    array([1-2j], dtype=complex64)"""
 
 def contiguous(a: array, /, allow_col_major: bool = False, *, stream: StreamOrDevice = None) -> array:
-    """The array in row-major memory, so that its strides are those of its shape."""
+    """The array in row-major memory, so that its strides are those of its shape.
+   
+    Dtypes: all.
+   
+    >>> mx.contiguous(mx.arange(6).reshape(2, 3).T).shape
+    (3, 2)"""
 
 def conv1d(input: array, weight: array, /, stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 1, *, stream: StreamOrDevice = None) -> array:
-    """Convolution along one axis: `(n, s, c)` with `(o, k, c / groups)`."""
+    """Convolution along one axis: `(n, s, c)` with `(o, k, c / groups)`.
+   
+    Shapes: `input (n, l, c)`, `weight (o, k, c / groups)`, the result `(n, l', o)`; others raise
+    ValueError.
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.conv1d(mx.arange(4.0).reshape(1, 4, 1), mx.ones((1, 2, 1))).reshape(-1)
+    array([1, 3, 5], dtype=float32)"""
 
 def conv2d(input: array, weight: array, /, stride: int | tuple[int, int] = 1, padding: int | tuple[int, int] = 0, dilation: int | tuple[int, int] = 1, groups: int = 1, *, stream: StreamOrDevice = None) -> array:
-    """Convolution along two axes: `(n, h, w, c)` with `(o, kh, kw, c / groups)`."""
+    """Convolution along two axes: `(n, h, w, c)` with `(o, kh, kw, c / groups)`.
+   
+    Shapes: `input (n, h, w, c)`, `weight (o, kh, kw, c / groups)`, the result `(n, h', w', o)`;
+    others raise ValueError.
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.conv2d(mx.ones((1, 4, 4, 1)), mx.ones((2, 3, 3, 1))).shape
+    (1, 2, 2, 2)"""
 
 def conv3d(input: array, weight: array, /, stride: int | tuple[int, int, int] = 1, padding: int | tuple[int, int, int] = 0, dilation: int | tuple[int, int, int] = 1, groups: int = 1, *, stream: StreamOrDevice = None) -> array:
-    """Convolution along three axes: `(n, d, h, w, c)` with `(o, kd, kh, kw, c / groups)`."""
+    """Convolution along three axes: `(n, d, h, w, c)` with `(o, kd, kh, kw, c / groups)`.
+   
+    Shapes: `input (n, d, h, w, c)`, `weight (o, kd, kh, kw, c / groups)`; others raise ValueError.
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.conv3d(mx.ones((1, 4, 4, 4, 1)), mx.ones((2, 3, 3, 3, 1))).shape
+    (1, 2, 2, 2, 2)"""
 
 def conv_general(input: array, weight: array, /, stride: int | Sequence[int] = 1, padding: int | Sequence[int] | tuple[Sequence[int], Sequence[int]] = 0, kernel_dilation: int | Sequence[int] = 1, input_dilation: int | Sequence[int] = 1, groups: int = 1, flip: bool = False, *, stream: StreamOrDevice = None) -> array:
-    """Convolution along any number of axes, with every option."""
+    """Convolution along any number of axes, with every option.
+   
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.conv_general(mx.ones((1, 5, 1)), mx.ones((1, 3, 1)), stride=2, padding=1).reshape(-1)
+    array([2, 3, 2], dtype=float32)"""
 
 def conv_transpose1d(input: array, weight: array, /, stride: int = 1, padding: int = 0, dilation: int = 1, output_padding: int = 0, groups: int = 1, *, stream: StreamOrDevice = None) -> array:
-    """Transposed convolution along one axis."""
+    """Transposed convolution along one axis.
+   
+    Shapes: `input (n, l, c)`, `weight (o, k, c / groups)`; others raise ValueError.
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.conv_transpose1d(mx.ones((1, 2, 1)), mx.ones((1, 2, 1)), stride=2).reshape(-1)
+    array([1, 1, 1, 1], dtype=float32)"""
 
 def conv_transpose2d(input: array, weight: array, /, stride: int | tuple[int, int] = 1, padding: int | tuple[int, int] = 0, dilation: int | tuple[int, int] = 1, output_padding: int | tuple[int, int] = 0, groups: int = 1, *, stream: StreamOrDevice = None) -> array:
-    """Transposed convolution along two axes."""
+    """Transposed convolution along two axes.
+   
+    Shapes: `input (n, h, w, c)`, `weight (o, kh, kw, c / groups)`; others raise ValueError.
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.conv_transpose2d(mx.ones((1, 2, 2, 1)), mx.ones((1, 2, 2, 1)), stride=2).shape
+    (1, 4, 4, 1)"""
 
 def conv_transpose3d(input: array, weight: array, /, stride: int | tuple[int, int, int] = 1, padding: int | tuple[int, int, int] = 0, dilation: int | tuple[int, int, int] = 1, output_padding: int | tuple[int, int, int] = 0, groups: int = 1, *, stream: StreamOrDevice = None) -> array:
-    """Transposed convolution along three axes."""
+    """Transposed convolution along three axes.
+   
+    Shapes: `input (n, d, h, w, c)`, `weight (o, kd, kh, kw, c / groups)`; others raise ValueError.
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.conv_transpose3d(mx.ones((1, 2, 2, 2, 1)), mx.ones((1, 2, 2, 2, 1)), stride=2).shape
+    (1, 4, 4, 4, 1)"""
 
 def convolve(a: array, v: array, /, mode: str = 'full', *, stream: StreamOrDevice = None) -> array:
-    """The discrete convolution of two vectors."""
+    """The discrete convolution of two vectors.
+   
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.convolve(mx.array([1.0, 2.0, 3.0]), mx.array([1.0, 1.0]))
+    array([1, 3, 5, 3], dtype=float32)"""
 
 def cos(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Cosine."""
+    """Cosine.
+   
+    Dtypes: all.
+   
+    >>> mx.cos(mx.array([0.0, 1.0]))
+    array([1, 0.540302], dtype=float32)"""
 
 def cosh(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Hyperbolic cosine, `(e^x + e^-x) / 2`."""
+    """Hyperbolic cosine, `(e^x + e^-x) / 2`.
+   
+    Dtypes: all.
+   
+    >>> mx.cosh(mx.array([0.0, 1.0]))
+    array([1, 1.54308], dtype=float32)"""
 
 def count_nonzero(a: array, /, *, axis: None | int | Sequence[int] = None, keepdims: bool = False, stream: StreamOrDevice = None) -> array:
-    """The number of non-zero elements over axes."""
+    """The number of non-zero elements over axes.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.count_nonzero(mx.array([[1, 0], [2, 3]]), axis=0)
+    array([2, 1], dtype=int32)"""
 
 def cummax(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, stream: StreamOrDevice = None) -> array:
-    """Running maximum along an axis, or of the flattened array."""
+    """Running maximum along an axis, or of the flattened array.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.cummax(mx.array([1, 3, 2]))
+    array([1, 3, 3], dtype=int32)"""
 
 def cummin(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, stream: StreamOrDevice = None) -> array:
-    """Running minimum along an axis, or of the flattened array."""
+    """Running minimum along an axis, or of the flattened array.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.cummin(mx.array([3, 1, 2]))
+    array([3, 1, 1], dtype=int32)"""
 
 def cumprod(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, dtype: Dtype | None = None, stream: StreamOrDevice = None) -> array:
-    """Running product along an axis, or of the flattened array."""
+    """Running product along an axis, or of the flattened array.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.cumprod(mx.array([1, 2, 3]))
+    array([1, 2, 6], dtype=int32)"""
 
 def cumsum(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, dtype: Dtype | None = None, stream: StreamOrDevice = None) -> array:
-    """Running sum along an axis, or of the flattened array."""
+    """Running sum along an axis, or of the flattened array.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.cumsum(mx.array([1, 2, 3]), reverse=True)
+    array([6, 5, 3], dtype=int32)"""
 
 def cumulative_prod(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, dtype: Dtype | None = None, stream: StreamOrDevice = None) -> array:
-    """Running product along an axis, or of the flattened array."""
+    """Running product along an axis, or of the flattened array.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.cumprod(mx.array([1, 2, 3]))
+    array([1, 2, 6], dtype=int32)"""
 
 def cumulative_sum(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, dtype: Dtype | None = None, stream: StreamOrDevice = None) -> array:
-    """Running sum along an axis, or of the flattened array."""
+    """Running sum along an axis, or of the flattened array.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.cumsum(mx.array([1, 2, 3]), reverse=True)
+    array([6, 5, 3], dtype=int32)"""
 
 def default_device() -> Device:
-    """The device on which new work is placed."""
+    """The device on which new work is placed.
+   
+    >>> mx.default_device()
+    Device(cpu, 0)"""
 
 def default_stream(device: Device | DeviceType) -> Stream:
-    """The stream on which the device's new work is placed."""
+    """The stream on which the device's new work is placed.
+   
+    >>> mx.default_stream(mx.cpu)
+    Stream(Device(cpu, 0), 0)"""
 
 def degrees(a: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
-    """Radians to degrees."""
+    """Radians to degrees.
+   
+    Dtypes: all.
+   
+    >>> mx.degrees(mx.array([mx.pi]))
+    array([180], dtype=float32)"""
 
 def depends(inputs: array | Sequence[array], dependencies: array | Sequence[array]) -> Any:
-    """The inputs, evaluated only after the dependencies."""
+    """The inputs, evaluated only after the dependencies.
+   
+    Dtypes: all.
+   
+    >>> mx.depends(mx.array(1), mx.array(2))
+    array(1, dtype=int32)"""
 
 def dequantize(w: array, /, scales: array, biases: array | None = None, group_size: int | None = None, bits: int | None = None, mode: str = 'affine', global_scale: array | None = None, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
-    """The matrix that a packed matrix stands for."""
+    """The matrix that a packed matrix stands for.
+   
+    Dtypes: float16 bfloat16 float32; others raise ValueError.
+   
+    >>> mx.dequantize(*mx.quantize(mx.ones((1, 64))))[0, :2]
+    array([1, 1], dtype=float32)"""
 
 def device_count(device_type: DeviceType) -> int:
-    """How many devices of a type there are."""
+    """How many devices of a type there are.
+   
+    >>> mx.device_count(mx.cpu)
+    1"""
 
 def device_info(d: None | Device | DeviceType = None) -> dict[str, str | int]:
-    """Facts about a device."""
+    """Facts about a device.
+   
+    >>> sorted(mx.device_info(mx.cpu))[:1] != []
+    True"""
 
 def diag(a: array, /, k: int = 0, *, stream: StreamOrDevice = None) -> array:
-    """The diagonal of a matrix, or the matrix with this diagonal."""
+    """The diagonal of a matrix, or the matrix with this diagonal.
+   
+    Dtypes: all.
+   
+    >>> mx.diag(mx.array([1, 2]))
+    array([[1, 0],
+           [0, 2]], dtype=int32)"""
 
 def diagonal(a: array, offset: int = 0, axis1: int = 0, axis2: int = 1, stream: StreamOrDevice = None) -> array:
-    """The diagonals of the matrices on two axes, as the last axis."""
+    """The diagonals of the matrices on two axes, as the last axis.
+   
+    Dtypes: all.
+   
+    >>> mx.diagonal(mx.arange(4).reshape(2, 2))
+    array([0, 3], dtype=int32)"""
 
 def diff(a: array, /, n: int = 1, axis: int = ..., *, stream: StreamOrDevice = None) -> array:
-    """Differences of neighbours along an axis, taken `n` times."""
+    """Differences of neighbours along an axis, taken `n` times.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.diff(mx.array([1, 4, 9]))
+    array([3, 5], dtype=int32)"""
 
 def disable_compile() -> None:
-    """Makes compiled functions run as they are written, from now on."""
+    """Makes compiled functions run as they are written, from now on.
+   
+    >>> mx.disable_compile()
+    >>> mx.compile(lambda x: x + 1)(mx.array(1))
+    array(2, dtype=int32)
+    >>> mx.enable_compile()"""
 
 def divide(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
-    """Quotient; integers are divided as `float32`."""
+    """Quotient; integers are divided as `float32`.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.divide(mx.array([1, 2]), 4)
+    array([0.25, 0.5], dtype=float32)"""
 
 def divmod(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
-    """Quotient rounded down, and remainder."""
+    """Quotient rounded down, and remainder.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.divmod(mx.array([7, -7]), 3)
+    [array([2, -3], dtype=int32), array([1, 2], dtype=int32)]"""
 
 def einsum(subscripts: str, *operands: array, stream: StreamOrDevice = None) -> array:
-    """Sums of products that letters describe: `einsum("ik,kj->ij", a, b)` is the matrix product."""
+    """Sums of products that letters describe: `einsum("ik,kj->ij", a, b)` is the matrix product.
+   
+    Sizes under one letter that differ, and letters that do not fit the operands, are a ValueError.
+    >>> mx.einsum("ij,j->i", mx.ones((2, 3)), mx.arange(3.0))
+    array([3, 3], dtype=float32)"""
 
 def einsum_path(subscripts: str, *operands: array) -> Any:
-    """The order in which `einsum` contracts its operands, and a report of what it costs."""
+    """The order in which `einsum` contracts its operands, and a report of what it costs.
+   
+    >>> mx.einsum_path("ij,jk->ik", mx.ones((2, 3)), mx.ones((3, 4)))[0]
+    [(0, 1)]"""
 
 def empty(shape: int | Sequence[int], dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
-    """An array whose values do not matter; here, zeros."""
+    """An array whose values do not matter; here, zeros.
+   
+    >>> mx.empty((2, 3)).shape
+    (2, 3)"""
 
 def empty_like(a: array, /, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
-    """An array of an array's shape whose values do not matter; here, zeros."""
+    """An array of an array's shape whose values do not matter; here, zeros.
+   
+    Dtypes: all.
+   
+    >>> mx.empty_like(mx.ones((2, 3))).dtype
+    mlx.core.float32"""
 
 def enable_compile() -> None:
-    """Makes compiled functions use their traces again."""
+    """Makes compiled functions use their traces again.
+   
+    >>> mx.enable_compile()"""
 
 def equal(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
-    """True where equal."""
+    """True where equal.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.equal(mx.array([1, 2]), mx.array([1, 3]))
+    array([True, False], dtype=bool)"""
 
 def erf(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Error function, `2/sqrt(pi) * integral of e^(-t^2) from 0 to x`."""
+    """Error function, `2/sqrt(pi) * integral of e^(-t^2) from 0 to x`.
+   
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.erf(mx.array([0.0, 1.0]))
+    array([0, 0.842701], dtype=float32)"""
 
 def erfinv(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Inverse of the error function on `(-1, 1)`."""
+    """Inverse of the error function on `(-1, 1)`.
+   
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.erfinv(mx.array([0.0, 0.5]))
+    array([0, 0.476936], dtype=float32)"""
 
 def estimate(*args: Any, **kwargs: Any) -> Estimate:
     """What `eval(f(*args, **kwargs))` would take, without running it: `peak`, `kept` and `moved` bytes,
@@ -762,13 +1262,26 @@ def estimate(*args: Any, **kwargs: Any) -> Estimate:
     What `f` evaluates itself runs, and is not counted."""
 
 def eval(*args: Any) -> None:
-    """Computes the arrays of trees, and waits for them. Other leaves are ignored."""
+    """Computes the arrays of trees, and waits for them. Other leaves are ignored.
+   
+    >>> mx.eval(mx.ones(3) + 1)"""
 
 def exp(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Exponential, `e^x`."""
+    """Exponential, `e^x`.
+   
+    Dtypes: all.
+   
+    >>> mx.exp(mx.array([0.0, 1.0]))
+    array([1, 2.71828], dtype=float32)"""
 
 def expand_dims(a: array, /, axis: int | Sequence[int], *, stream: StreamOrDevice = None) -> array:
-    """The array with new axes of size 1."""
+    """The array with new axes of size 1.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.expand_dims(mx.ones(3), 0).shape
+    (1, 3)"""
 
 def explain(*args: Any, format: str = 'text', run: bool = False, **kwargs: Any) -> str:
     """How `eval(f(*args, **kwargs))` would run: its steps, with what the planner fused and rewrote.
@@ -776,493 +1289,1360 @@ def explain(*args: Any, format: str = 'text', run: bool = False, **kwargs: Any) 
     `html`, a page that needs nothing but itself; with `run` the steps run and are timed."""
 
 def expm1(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """`e^x - 1`, accurate near 0."""
+    """`e^x - 1`, accurate near 0.
+   
+    Dtypes: all.
+   
+    >>> mx.expm1(mx.array([0.0, 1.0]))
+    array([0, 1.71828], dtype=float32)"""
+
+def export_function(file_or_callback: str | Callable[..., Any], fun: Callable[..., Any], *args: Any, shapeless: bool = False, metadata: str | None = None, **kwargs: Any) -> None:
+    """Writes `fun`, recorded for the example arrays, to a file, or tells a callback of its parts.
+   
+    The arrays are given as `fun` takes them, or as one tuple and one dictionary; `fun` returns one
+    array, or a tuple or list of them. Other arrays that it uses are constants in the file. With
+    `shapeless` the function can be called with arrays of other sizes. Functions with transforms of
+    their own are stored as what they compute.
+   
+    A callback gets dictionaries with the key `type`, which is `inputs`, `keyword_inputs`,
+    `outputs`, `constants`, or, for each operation in order, `primitive`.
+   
+    Raises ValueError if an argument or a result is not an array, and RuntimeError if the file
+    cannot be written.
+   
+    >>> mx.export_function("f.lazulite", lambda x, y: mx.exp(x) + y, mx.zeros(3), y=mx.ones(3))
+    >>> mx.import_function("f.lazulite")(mx.zeros(3), y=mx.zeros(3))
+    (array([1, 1, 1], dtype=float32),)"""
 
 def export_to_dot(file: Any, *args: Any, **kwargs: Any) -> None:
     """Writes the graph of lazy arrays in the language of Graphviz to a path or an open file. Keywords
-    name arrays, and their graph is written, too."""
+    name arrays, and their graph is written, too.
+   
+    >>> import io
+    >>> file = io.StringIO()
+    >>> mx.export_to_dot(file, mx.zeros(3) + 1)
+    >>> file.getvalue().startswith("digraph")
+    True"""
+
+def exporter(file: str, fun: Callable[..., Any], *, shapeless: bool = False, metadata: str | None = None) -> FunctionExporter:
+    """An object that records a function for several forms of its arguments, and writes all to one
+    file.
+   
+    It is called with example arrays as `export_function` is, and used in a `with` block, at whose
+    end the file is written.
+   
+    >>> with mx.exporter("f.lazulite", lambda *xs: sum(xs)) as exporter:
+    ...     exporter(mx.array(1))
+    ...     exporter(mx.array(1), mx.array(2))
+    >>> f = mx.import_function("f.lazulite")
+    >>> f(mx.array(3)), f(mx.array(3), mx.array(4))
+    ((array(3, dtype=int32),), (array(7, dtype=int32),))"""
 
 def eye(n: int, m: int | None = None, k: int = 0, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
-    """Ones on the `k`-th diagonal of an `n` by `m` matrix."""
+    """Ones on the `k`-th diagonal of an `n` by `m` matrix.
+   
+    >>> mx.eye(2)
+    array([[1, 0],
+           [0, 1]], dtype=float32)"""
 
 def flatten(a: array, /, start_axis: int = 0, end_axis: int = ..., *, stream: StreamOrDevice = None) -> array:
-    """The array with several axes joined into one."""
+    """The array with several axes joined into one.
+   
+    Dtypes: all.
+   
+    >>> mx.flatten(mx.ones((2, 3, 4)), start_axis=1).shape
+    (2, 12)"""
 
 def flip(a: array, /, axis: None | int | Sequence[int] = None, *, stream: StreamOrDevice = None) -> array:
-    """The elements in reverse order along axes, or along all."""
+    """The elements in reverse order along axes, or along all.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.flip(mx.array([1, 2, 3]))
+    array([3, 2, 1], dtype=int32)"""
 
 def floor(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """The greatest integer not above `x`."""
+    """The greatest integer not above `x`.
+   
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.floor(mx.array([1.7, -1.2]))
+    array([1, -2], dtype=float32)"""
 
 def floor_divide(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
-    """Quotient rounded to the integer below; 0 for integers divided by 0."""
+    """Quotient rounded to the integer below; 0 for integers divided by 0.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.floor_divide(mx.array([7, -7]), 2)
+    array([3, -4], dtype=int32)"""
 
 def from_dlpack(x: Any, /, *, copy: bool | None = None) -> array:
-    """An array with a copy of another library's tensor."""
+    """An array with a copy of another library's tensor.
+   
+    Dtypes: all.
+   
+    >>> mx.from_dlpack(mx.ones(2))
+    array([1, 1], dtype=float32)"""
 
 def from_fp8(x: array, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
-    """The numbers that the 8 bits of `to_fp8` stand for."""
+    """The numbers that the 8 bits of `to_fp8` stand for.
+   
+    Dtypes: uint8; others raise ValueError.
+   
+    >>> mx.from_fp8(mx.to_fp8(mx.array([1.0, 3.3])))
+    array([1, 3.25], dtype=bfloat16)"""
 
 def full(shape: int | Sequence[int], vals: scalar | array, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
-    """A value, or values that broadcast, at every place of a shape."""
+    """A value, or values that broadcast, at every place of a shape.
+   
+    Dtypes: all.
+   
+    >>> mx.full((2, 2), 3.0)
+    array([[3, 3],
+           [3, 3]], dtype=float32)"""
 
 def full_like(a: array, vals: scalar | array, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
-    """A value at every place of an array's shape, of its dtype unless another is given."""
+    """A value at every place of an array's shape, of its dtype unless another is given.
+   
+    Dtypes: all.
+   
+    >>> mx.full_like(mx.array([1, 2]), 7)
+    array([7, 7], dtype=int32)"""
 
 def gather_mm(a: array, b: array, /, lhs_indices: array | None = None, rhs_indices: array | None = None, *, sorted_indices: bool = False, stream: StreamOrDevice = None) -> array:
-    """Products of the matrices that indices pick: `a[lhs_indices[i]] @ b[rhs_indices[i]]`."""
+    """Products of the matrices that indices pick: `a[lhs_indices[i]] @ b[rhs_indices[i]]`.
+   
+    Shapes: `a (..., m, k)`, `b (..., k, n)`, indices that broadcast to `I`; the result is `I + (m,
+    n)`; others raise ValueError.
+    Dtypes: floats, complex; others raise ValueError.
+   
+    >>> mx.gather_mm(mx.ones((1, 1, 2)), mx.stack([mx.eye(2), 2 * mx.eye(2)]),
+    ...     rhs_indices=mx.array([1, 0])).reshape(2, 2)
+    array([[2, 2],
+           [1, 1]], dtype=float32)"""
 
 def gather_qmm(x: array, w: array, /, scales: array, biases: array | None = None, lhs_indices: array | None = None, rhs_indices: array | None = None, transpose: bool = True, group_size: int | None = None, bits: int | None = None, mode: str = 'affine', global_scale: array | None = None, *, sorted_indices: bool = False, stream: StreamOrDevice = None) -> array:
     """Products of the matrices that indices pick: row `i` of the result's leading axes multiplies
-    `x[lhs_indices[i]]` with `w[rhs_indices[i]]` (its transpose, by default), which is packed."""
+    `x[lhs_indices[i]]` with `w[rhs_indices[i]]` (its transpose, by default), which is packed.
+   
+    Dtypes: bool, integers, float16 bfloat16 float32; others raise ValueError.
+   
+    >>> mx.gather_qmm(mx.ones((1, 1, 64)), *mx.quantize(mx.ones((2, 3, 64))),
+    ...     rhs_indices=mx.array([1])).shape
+    (1, 1, 3)"""
+
+def gather_qqmm(x: array, w: array, /, scales: array | None = None, lhs_indices: array | None = None, rhs_indices: array | None = None, group_size: int | None = None, bits: int | None = None, mode: str = 'nvfp4', global_scale_x: array | None = None, global_scale_w: array | None = None, *, sorted_indices: bool = False, stream: StreamOrDevice = None) -> array:
+    """`qqmm` of the matrices that indices pick: `x[lhs_indices[i]] @ w[rhs_indices[i]].T`.
+   
+    Indices count the leading axes of `x (..., m, k)` and `w (..., n, k)` as one; those that are not
+    given are all in order. They broadcast to a shape `I`, and the result has shape `I + (m, n)`.
+   
+    >>> w = mx.stack([mx.eye(32), 2 * mx.eye(32)])
+    >>> picked = mx.gather_qqmm(mx.ones((1, 32)), w, rhs_indices=mx.array([1, 0]), mode="mxfp8")
+    >>> picked[:, 0, 0]
+    array([2, 1], dtype=float32)"""
 
 def get_active_memory() -> int:
-    """Bytes in live buffers."""
+    """Bytes in live buffers.
+   
+    >>> mx.get_active_memory() >= 0
+    True"""
 
 def get_array_buffer_size(*args: Any) -> int:
-    """The bytes of the buffers behind evaluated arrays, each counted once."""
+    """The bytes of the buffers behind evaluated arrays, each counted once.
+   
+    >>> mx.get_array_buffer_size(mx.ones(4)) >= 16
+    False"""
 
 def get_cache_memory() -> int:
-    """Bytes kept for reuse."""
+    """Bytes kept for reuse.
+   
+    >>> mx.get_cache_memory() >= 0
+    True"""
 
 def get_memory_limit() -> int:
-    """Live bytes above which an allocation is refused."""
+    """Live bytes above which an allocation is refused.
+   
+    >>> mx.get_memory_limit() > 0
+    True"""
 
 def get_peak_memory() -> int:
-    """The most bytes that were live at once since the last reset."""
+    """The most bytes that were live at once since the last reset.
+   
+    >>> mx.get_peak_memory() >= 0
+    True"""
 
 def get_printoptions() -> PrintOptions:
-    """The print options in force."""
+    """The print options in force.
+   
+    >>> mx.get_printoptions().precision
+    -1"""
 
 def grad(fun: _F, argnums: int | Sequence[int] | None = None, argnames: str | Sequence[str] = ...) -> Callable[..., Any]:
-    """A function that returns the gradient of `fun`, whose first array result is differentiated."""
+    """A function that returns the gradient of `fun`, whose first array result is differentiated.
+   
+    >>> mx.grad(lambda x: (x**2).sum())(mx.array([1.0, 2.0]))
+    array([2, 4], dtype=float32)"""
 
 def greater(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
-    """True where `x > y`."""
+    """True where `x > y`.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.greater(mx.array([1, 3]), 2)
+    array([False, True], dtype=bool)"""
 
 def greater_equal(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
-    """True where `x >= y`."""
+    """True where `x >= y`.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.greater_equal(mx.array([1, 2]), 2)
+    array([False, True], dtype=bool)"""
 
 def hadamard_transform(a: array, scale: float | None = None, stream: StreamOrDevice = None) -> array:
-    """`scale * H a` over the last axis with a Hadamard matrix H; `1 / sqrt(n)` is the scale if None."""
+    """`scale * H a` over the last axis with a Hadamard matrix H; `1 / sqrt(n)` is the scale if None.
+   
+    Shapes: The last axis has `m * 2^k` elements, for m of 1, 12, 20 or 28; others raise ValueError.
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.hadamard_transform(mx.array([1.0, 0.0]), scale=1.0)
+    array([1, 1], dtype=float32)"""
 
 def hamming(M: int, *, stream: StreamOrDevice = None) -> array:
-    """The Hamming window, `0.54 - 0.46 cos(t)`."""
+    """The Hamming window, `0.54 - 0.46 cos(t)`.
+   
+    >>> mx.hamming(3)
+    array([0.08, 1, 0.08], dtype=float32)"""
 
 def hanning(M: int, *, stream: StreamOrDevice = None) -> array:
-    """The Hann window, `0.5 - 0.5 cos(t)`."""
+    """The Hann window, `0.5 - 0.5 cos(t)`.
+   
+    >>> mx.hanning(3)
+    array([0, 1, 0], dtype=float32)"""
 
 def identity(n: int, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
-    """The identity matrix."""
+    """The identity matrix.
+   
+    >>> mx.identity(2)
+    array([[1, 0],
+           [0, 1]], dtype=float32)"""
 
 def imag(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Imaginary part."""
+    """Imaginary part.
+   
+    Dtypes: all.
+   
+    >>> mx.imag(mx.array([1 + 2j]))
+    array([2], dtype=float32)"""
+
+def import_function(file: str, return_metadata: bool = False) -> Callable[..., Any] | tuple[Callable[..., Any], str]:
+    """The function in a file that `export_function` or an `exporter` wrote; with `return_metadata`
+    also the text that was saved with it.
+   
+    The function takes arrays as it was recorded for, one by one or as one tuple and one
+    dictionary, and returns a tuple of arrays. It can be differentiated, batched and compiled.
+   
+    Raises RuntimeError if the file cannot be read or is damaged; the function raises ValueError if
+    nothing was recorded for arrays of such shapes and dtypes.
+   
+    >>> mx.export_function("f.lazulite", mx.sin, mx.zeros(2), shapeless=True, metadata="a sine")
+    >>> f, text = mx.import_function("f.lazulite", return_metadata=True)
+    >>> mx.grad(lambda x: f(x)[0].sum())(mx.zeros(3)), text
+    (array([1, 1, 1], dtype=float32), 'a sine')"""
 
 def inner(a: array, b: array, /, *, stream: StreamOrDevice = None) -> array:
-    """The sum of products along both last axes."""
+    """The sum of products along both last axes.
+   
+    Dtypes: all.
+   
+    >>> mx.inner(mx.array([1, 2]), mx.array([3, 4]))
+    array(11, dtype=int32)"""
 
 def is_available(device: Device | DeviceType) -> bool:
-    """True if the device is there."""
+    """True if the device is there.
+   
+    >>> mx.is_available(mx.cpu)
+    True"""
 
 def isclose(a: array, b: array, /, rtol: float = 1e-05, atol: float = 1e-08, *, equal_nan: bool = False, stream: StreamOrDevice = None) -> array:
-    """True where `|a - b| <= atol + rtol * |b|`."""
+    """True where `|a - b| <= atol + rtol * |b|`.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.isclose(mx.array([1.0, 2.0]), mx.array([1.000001, 2.1]))
+    array([True, False], dtype=bool)"""
 
 def isdtype(dtype: Dtype, kind: Dtype | str | tuple[Dtype | str, ...]) -> bool:
     """True if the dtype is of the given kind: a dtype, one of the names 'bool', 'signed integer',
-    'unsigned integer', 'integral', 'real floating', 'complex floating', 'numeric', or a tuple."""
+    'unsigned integer', 'integral', 'real floating', 'complex floating', 'numeric', or a tuple.
+   
+    >>> mx.isdtype(mx.float16, "real floating")
+    True"""
 
 def isfinite(a: array, stream: StreamOrDevice = None) -> array:
-    """True where neither infinite nor NaN."""
+    """True where neither infinite nor NaN.
+   
+    Dtypes: all.
+   
+    >>> mx.isfinite(mx.array([1.0, mx.inf, mx.nan]))
+    array([True, False, False], dtype=bool)"""
 
 def isinf(a: array, stream: StreamOrDevice = None) -> array:
-    """True where infinite."""
+    """True where infinite.
+   
+    Dtypes: all.
+   
+    >>> mx.isinf(mx.array([1.0, -mx.inf]))
+    array([False, True], dtype=bool)"""
 
 def isnan(a: array, stream: StreamOrDevice = None) -> array:
-    """True where NaN."""
+    """True where NaN.
+   
+    Dtypes: all.
+   
+    >>> mx.isnan(mx.array([1.0, mx.nan]))
+    array([False, True], dtype=bool)"""
 
 def isneginf(a: array, stream: StreamOrDevice = None) -> array:
-    """True where negative infinity."""
+    """True where negative infinity.
+   
+    Dtypes: all.
+   
+    >>> mx.isneginf(mx.array([mx.inf, -mx.inf]))
+    array([False, True], dtype=bool)"""
 
 def isposinf(a: array, stream: StreamOrDevice = None) -> array:
-    """True where positive infinity."""
+    """True where positive infinity.
+   
+    Dtypes: all.
+   
+    >>> mx.isposinf(mx.array([mx.inf, -mx.inf]))
+    array([True, False], dtype=bool)"""
 
 def issubdtype(arg1: Dtype | DtypeCategory, arg2: Dtype | DtypeCategory) -> bool:
-    """True if the first dtype or category is the second one or lies within it."""
+    """True if the first dtype or category is the second one or lies within it.
+   
+    >>> mx.issubdtype(mx.float16, mx.floating)
+    True"""
 
 def jvp(fun: Callable[..., Any], primals: list[array], tangents: list[array]) -> tuple[list[array], list[array]]:
-    """The function's outputs, and the products of its Jacobian with the tangents."""
+    """The function's outputs, and the products of its Jacobian with the tangents.
+   
+    >>> mx.jvp(mx.sin, [mx.array(0.0)], [mx.array(2.0)])
+    ([array(0, dtype=float32)], [array(2, dtype=float32)])"""
 
 def kron(a: array, b: array, *, stream: StreamOrDevice = None) -> array:
-    """The Kronecker product."""
+    """The Kronecker product.
+   
+    Dtypes: all.
+   
+    >>> mx.kron(mx.array([1, 2]), mx.array([1, 1]))
+    array([1, 1, 2, 2], dtype=int32)"""
 
 def left_shift(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
-    """`x * 2^y`; 0 where `y` is not below the width."""
+    """`x * 2^y`; 0 where `y` is not below the width.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: bool, integers; others raise ValueError.
+   
+    >>> mx.left_shift(mx.array([1, 2]), 3)
+    array([8, 16], dtype=int32)"""
 
 def less(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
-    """True where `x < y`."""
+    """True where `x < y`.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.less(mx.array([1, 3]), 2)
+    array([True, False], dtype=bool)"""
 
 def less_equal(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
-    """True where `x <= y`."""
+    """True where `x <= y`.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.less_equal(mx.array([2, 3]), 2)
+    array([True, False], dtype=bool)"""
 
 def linspace(start: scalar, stop: scalar, num: int | None = ..., endpoint: bool = True, dtype: Dtype | None = None, stream: StreamOrDevice = None) -> array:
     """`num` evenly spaced values from `start` to `stop`, the latter included unless `endpoint` says
-    otherwise."""
+    otherwise.
+   
+    >>> mx.linspace(0, 1, 3)
+    array([0, 0.5, 1], dtype=float32)"""
 
-def load(file: File, /, format: str | None = None, return_metadata: bool = False, *, stream: StreamOrDevice = None) -> array | dict[str, array] | tuple[dict[str, array], dict[str, Any]]:
-    """The array or the arrays of a file, read when they are first needed."""
+def load(file: File, /, format: str | None = None, return_metadata: bool = False, *, keep_quantized: Any = False, stream: StreamOrDevice = None) -> array | dict[str, array] | tuple[dict[str, array], dict[str, Any]]:
+    """The array or the arrays of a file, read when they are first needed.
+   
+    The format (npy, npz, safetensors or GGUF) is told from the file. What cannot be read, or is none of
+    these, is a RuntimeError. Of GGUF's quantised types, Q4_0, Q4_1 and Q8_0 stay quantised and others
+    become float16; with `keep_quantized`, a parameter that MLX lacks, Q5_0, Q5_1 and Q2_K to Q6_K stay, too.
+   
+    >>> mx.save("x.npy", mx.ones(2))
+    >>> mx.load("x.npy")
+    array([1, 1], dtype=float32)"""
 
 def log(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Natural logarithm."""
+    """Natural logarithm.
+   
+    Dtypes: all.
+   
+    >>> mx.log(mx.array([1.0, 2.0]))
+    array([0, 0.693147], dtype=float32)"""
 
 def log10(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Logarithm to base 10."""
+    """Logarithm to base 10.
+   
+    Dtypes: all.
+   
+    >>> mx.log10(mx.array([1.0, 100.0]))
+    array([0, 2], dtype=float32)"""
 
 def log1p(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """`log(1 + x)`, accurate near 0."""
+    """`log(1 + x)`, accurate near 0.
+   
+    Dtypes: all.
+   
+    >>> mx.log1p(mx.array([0.0, 1.0]))
+    array([0, 0.693147], dtype=float32)"""
 
 def log2(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Logarithm to base 2."""
+    """Logarithm to base 2.
+   
+    Dtypes: all.
+   
+    >>> mx.log2(mx.array([1.0, 8.0]))
+    array([0, 3], dtype=float32)"""
 
 def logaddexp(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
-    """`log(e^x + e^y)` without overflow."""
+    """`log(e^x + e^y)` without overflow.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.logaddexp(mx.array([0.0]), mx.array([0.0]))
+    array([0.693147], dtype=float32)"""
 
 def logcumsumexp(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, stream: StreamOrDevice = None) -> array:
-    """Running `log(sum(exp(a)))` along an axis, or of the flattened array."""
+    """Running `log(sum(exp(a)))` along an axis, or of the flattened array.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.logcumsumexp(mx.array([0.0, 0.0]))
+    array([0, 0.693147], dtype=float32)"""
 
 def logical_and(a: array, b: array, /, *, stream: StreamOrDevice = None) -> array:
-    """True where both are non-zero."""
+    """True where both are non-zero.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.logical_and(mx.array([True, False]), mx.array([True, True]))
+    array([True, False], dtype=bool)"""
 
 def logical_not(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """True where `x` is zero."""
+    """True where `x` is zero.
+   
+    Dtypes: all.
+   
+    >>> mx.logical_not(mx.array([0, 2]))
+    array([True, False], dtype=bool)"""
 
 def logical_or(a: array, b: array, /, *, stream: StreamOrDevice = None) -> array:
-    """True where one is non-zero."""
+    """True where one is non-zero.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.logical_or(mx.array([True, False]), mx.array([False, False]))
+    array([True, False], dtype=bool)"""
 
 def logical_xor(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
-    """True where exactly one is non-zero."""
+    """True where exactly one is non-zero.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.logical_xor(mx.array([True, False]), mx.array([True, True]))
+    array([False, True], dtype=bool)"""
 
 def logsumexp(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
-    """`log(sum(exp(a)))` over axes, without overflow."""
+    """`log(sum(exp(a)))` over axes, without overflow.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.logsumexp(mx.array([1000.0, 1000.0]))
+    array(1000.69, dtype=float32)"""
 
 def matmul(a: array, b: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Matrix product; leading axes broadcast, a vector is a row on the left and a column on the right."""
+    """Matrix product; leading axes broadcast, a vector is a row on the left and a column on the right.
+   
+    Shapes: `a (..., m, k)`, `b (..., k, n)`, whose leading axes broadcast, the result `(..., m,
+    n)`; an operand of one axis is a row or a column; others raise ValueError.
+    Dtypes: all.
+   
+    >>> mx.matmul(mx.ones((2, 3)), mx.arange(3.0))
+    array([3, 3], dtype=float32)"""
 
 def matrix_norm(a: array, /, ord: None | int | float | str = None, axis: None | int | list[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
-    """The norm of vectors or matrices: of order 2 of all elements unless `ord` or `axis` say otherwise."""
+    """The norm of vectors or matrices: of order 2 of all elements unless `ord` or `axis` say otherwise.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.linalg.norm(mx.array([3.0, 4.0]))
+    array(5, dtype=float32)"""
 
 def matrix_transpose(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """The array with its last two axes exchanged."""
+    """The array with its last two axes exchanged.
+   
+    Dtypes: all.
+   
+    >>> mx.matrix_transpose(mx.ones((2, 3))).shape
+    (3, 2)"""
 
 def max(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
-    """Greatest element over axes; NaN if one is NaN."""
+    """Greatest element over axes; NaN if one is NaN.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.max(mx.array([[1, 5], [7, 3]]), axis=0)
+    array([7, 5], dtype=int32)"""
 
 def maximum(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
-    """The greater of two; NaN if one is NaN. On a tie the derivative goes to `y`."""
+    """The greater of two; NaN if one is NaN. On a tie the derivative goes to `y`.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.maximum(mx.array([1, 5]), 3)
+    array([3, 5], dtype=int32)"""
 
 def mean(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
-    """Mean over axes."""
+    """Mean over axes.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.mean(mx.array([[1, 2], [3, 6]]), axis=1)
+    array([1.5, 4.5], dtype=float32)"""
 
 def median(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
-    """Median over axes."""
+    """Median over axes.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.median(mx.array([3.0, 1.0, 2.0, 10.0]))
+    array(2.5, dtype=float32)"""
 
 def meshgrid(*arrays: Any, sparse: bool | None = ..., indexing: str | None = ..., stream: StreamOrDevice = None) -> tuple[array, ...]:
-    """Coordinate arrays of a grid, one for each vector."""
+    """Coordinate arrays of a grid, one for each vector.
+   
+    Dtypes: all.
+   
+    >>> mx.meshgrid(mx.array([1, 2]), mx.array([3, 4]))[0]
+    array([[1, 2],
+           [1, 2]], dtype=int32)"""
 
 def min(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
-    """Least element over axes; NaN if one is NaN."""
+    """Least element over axes; NaN if one is NaN.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.min(mx.array([[1, 5], [7, 3]]), axis=0)
+    array([1, 3], dtype=int32)"""
 
 def minimum(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
-    """The lesser of two; NaN if one is NaN. On a tie the derivative goes to `y`."""
+    """The lesser of two; NaN if one is NaN. On a tie the derivative goes to `y`.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.minimum(mx.array([1, 5]), 3)
+    array([1, 3], dtype=int32)"""
 
 def minmax(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> tuple[array, array]:
-    """Least and greatest element over axes."""
+    """Least and greatest element over axes.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.minmax(mx.array([3, 1, 2]))
+    (array(1, dtype=int32), array(3, dtype=int32))"""
 
 def moveaxis(a: array, /, source: int, destination: int, *, stream: StreamOrDevice = None) -> array:
-    """The array with an axis moved to another place."""
+    """The array with an axis moved to another place.
+   
+    Dtypes: all.
+   
+    >>> mx.moveaxis(mx.ones((2, 3, 4)), 0, -1).shape
+    (3, 4, 2)"""
 
 def multiply(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
-    """Product."""
+    """Product.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.multiply(mx.array([1, 2]), 1.5)
+    array([1.5, 3], dtype=float32)"""
 
 def nan_to_num(a: scalar | array, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None, *, stream: StreamOrDevice = None) -> array:
-    """NaN and infinities replaced by numbers; infinities by the greatest finite ones if not given."""
+    """NaN and infinities replaced by numbers; infinities by the greatest finite ones if not given.
+   
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.nan_to_num(mx.array([mx.nan, 1.0]))
+    array([0, 1], dtype=float32)"""
 
 def negative(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Negation; unsigned integers wrap."""
+    """Negation; unsigned integers wrap.
+   
+    Dtypes: integers, floats, complex; others raise ValueError.
+   
+    >>> mx.negative(mx.array([1, -2]))
+    array([-1, 2], dtype=int32)"""
 
 def new_stream(device: Device | DeviceType) -> Stream:
-    """A new stream on a device."""
+    """A new stream on a device.
+   
+    >>> mx.new_stream(mx.cpu).device
+    Device(cpu, 0)"""
 
 def new_thread_local_stream(device: Device | DeviceType) -> ThreadLocalStream:
-    """A new stream for use from many threads."""
+    """A new stream for use from many threads.
+   
+    >>> mx.new_thread_local_stream(mx.cpu).device
+    Device(cpu, 0)"""
 
 def new_thread_unsafe_stream(device: Device | DeviceType) -> Stream:
-    """A new stream on a device; here all streams may be used from every thread."""
+    """A new stream on a device; here all streams may be used from every thread.
+   
+    >>> mx.new_thread_unsafe_stream(mx.cpu).device
+    Device(cpu, 0)"""
 
 def nonzero(a: Any, /, *, stream: StreamOrDevice = None) -> Any:
-    """The places of the non-zero elements, one array for each axis. It evaluates its argument."""
+    """The places of the non-zero elements, one array for each axis. It evaluates its argument.
+   
+    >>> mx.nonzero(mx.array([0, 3, 0, 4]))
+    (array([1, 3], dtype=int32),)"""
 
 def not_equal(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
-    """True where different; NaN differs from itself."""
+    """True where different; NaN differs from itself.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.not_equal(mx.array([1, 2]), mx.array([1, 3]))
+    array([False, True], dtype=bool)"""
 
 def ones(shape: int | Sequence[int], dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
-    """Ones."""
+    """Ones.
+   
+    >>> mx.ones((2, 2), mx.int32)
+    array([[1, 1],
+           [1, 1]], dtype=int32)"""
 
 def ones_like(a: array, /, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
-    """Ones of an array's shape, and of its dtype unless another is given."""
+    """Ones of an array's shape, and of its dtype unless another is given.
+   
+    Dtypes: all.
+   
+    >>> mx.ones_like(mx.array([3.0]))
+    array([1], dtype=float32)"""
 
 def outer(a: array, b: array, /, *, stream: StreamOrDevice = None) -> array:
-    """All products of an element of one flattened array and one of the other."""
+    """All products of an element of one flattened array and one of the other.
+   
+    Dtypes: all.
+   
+    >>> mx.outer(mx.array([1, 2]), mx.array([3, 4]))
+    array([[3, 4],
+           [6, 8]], dtype=int32)"""
 
 def pad(a: array, pad_width: int | tuple[int, int] | list[tuple[int, int]], mode: Literal['constant', 'edge', 'reflect', 'symmetric'] = 'constant', constant_values: scalar | array | None = None, *, stream: StreamOrDevice = None) -> array:
-    """The array with elements put around it."""
+    """The array with elements put around it.
+   
+    Dtypes: all.
+   
+    >>> mx.pad(mx.array([1, 2]), (1, 2))
+    array([0, 1, 2, 0, 0], dtype=int32)"""
 
 def partition(a: array, /, kth: int, axis: None | int = ..., *, stream: StreamOrDevice = None) -> array:
     """The elements with the `kth` at its place in the order, lesser ones before and greater ones
-    behind it."""
+    behind it.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.partition(mx.array([3, 1, 2]), 1)[1]
+    array(2, dtype=int32)"""
 
 def permute_dims(a: array, /, axes: Sequence[int] | None = None, *, stream: StreamOrDevice = None) -> array:
-    """The array with its axes permuted; reversed if none are given."""
+    """The array with its axes permuted; reversed if none are given.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.transpose(mx.ones((2, 3, 4)), (2, 0, 1)).shape
+    (4, 2, 3)"""
 
 def positive(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """The array itself."""
+    """The array itself.
+   
+    Dtypes: all.
+   
+    >>> mx.positive(mx.array([-1]))
+    array([-1], dtype=int32)"""
 
 def pow(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
-    """`x` to the power `y`; a negative integer exponent of an integer gives 0 unless `x` is 1 or -1."""
+    """`x` to the power `y`; a negative integer exponent of an integer gives 0 unless `x` is 1 or -1.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.power(mx.array([2.0, 3.0]), 2)
+    array([4, 9], dtype=float32)"""
 
 def power(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
-    """`x` to the power `y`; a negative integer exponent of an integer gives 0 unless `x` is 1 or -1."""
+    """`x` to the power `y`; a negative integer exponent of an integer gives 0 unless `x` is 1 or -1.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.power(mx.array([2.0, 3.0]), 2)
+    array([4, 9], dtype=float32)"""
 
 def printoptions(precision: int = ...) -> _PrintOptionsContext:
-    """A context with other print options."""
+    """A context with other print options.
+   
+    >>> with mx.printoptions(precision=2):
+    ...     print(mx.array(3.14159))
+    array(3.14, dtype=float32)"""
 
 def prod(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
-    """Product over axes."""
+    """Product over axes.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.prod(mx.array([1, 2, 3]))
+    array(6, dtype=int32)"""
 
 def put_along_axis(a: array, /, indices: array, values: array, axis: int | None = None, *, stream: StreamOrDevice = None) -> array:
-    """The array with elements replaced at places of one axis."""
+    """The array with elements replaced at places of one axis.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.put_along_axis(mx.zeros((2, 2)), mx.array([[0], [1]]), mx.array(5.0), axis=1)
+    array([[5, 0],
+           [0, 5]], dtype=float32)"""
+
+def qqmm(x: array, w: array, scales: array | None = None, group_size: int | None = None, bits: int | None = None, mode: str = 'nvfp4', global_scale_x: array | None = None, global_scale_w: array | None = None, *, stream: StreamOrDevice = None) -> array:
+    """`x @ w.T` with both sides rounded to a format: `x`, which is quantised on the way, and `w`,
+    which is packed words with their scales, or is quantised on the way, too.
+   
+    Shapes: `x (..., m, k)` or `(k,)`, `w (..., n, k)`, the result `(..., m, n)`. Modes: `nvfp4`,
+    `mxfp4`, `mxfp8`. Dtypes: float16, bfloat16, float32. The global scales, for nvfp4, are the
+    largest magnitudes of both sides. Derivatives take the rounding for the identity.
+   
+    >>> w = mx.eye(32)
+    >>> mx.qqmm(mx.full((1, 32), 1.5), *mx.quantize(w, mode="mxfp8"), mode="mxfp8")[0, :2]
+    array([1.5, 1.5], dtype=float32)"""
 
 def quantize(w: array, /, group_size: int | None = None, bits: int | None = None, mode: str = 'affine', *, global_scale: array | None = None, stream: StreamOrDevice = None) -> tuple[array, array, array]:
-    """The packed matrix, its scales and, in affine mode, its biases."""
+    """The packed matrix, its scales and, in affine mode, its biases.
+   
+    Shapes: The last axis has whole groups; packed words `(..., k * bits / 32)` of uint32, scales
+    and biases `(..., k / group_size)`; others raise ValueError.
+    Dtypes: float16 bfloat16 float32; others raise ValueError.
+   
+    >>> [p.shape for p in mx.quantize(mx.ones((2, 64)))]
+    [(2, 8), (2, 1), (2, 1)]"""
 
 def quantized_matmul(x: array, w: array, /, scales: array, biases: array | None = None, transpose: bool = True, group_size: int | None = None, bits: int | None = None, mode: str = 'affine', *, stream: StreamOrDevice = None) -> array:
-    """The product of `x` with a packed matrix (its transpose, by default)."""
+    """The product of `x` with a packed matrix (its transpose, by default).
+   
+    Shapes: `x (..., m, k)`, `w` of `(..., n, k)` if `transpose`, else of `(..., k, n)`; others
+    raise ValueError.
+    Dtypes: bool, integers, float16 bfloat16 float32; others raise ValueError.
+   
+    >>> mx.quantized_matmul(mx.ones((1, 64)), *mx.quantize(mx.ones((2, 64))))
+    array([[64, 64]], dtype=float32)"""
 
 def radians(a: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
-    """Degrees to radians."""
+    """Degrees to radians.
+   
+    Dtypes: all.
+   
+    >>> mx.radians(mx.array([180.0]))
+    array([3.14159], dtype=float32)"""
 
 def real(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Real part."""
+    """Real part.
+   
+    Dtypes: all.
+   
+    >>> mx.real(mx.array([1 + 2j]))
+    array([1], dtype=float32)"""
 
 def reciprocal(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """`1 / x`."""
+    """`1 / x`.
+   
+    Dtypes: all.
+   
+    >>> mx.reciprocal(mx.array([2.0, 4.0]))
+    array([0.5, 0.25], dtype=float32)"""
 
 def remainder(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
-    """Remainder of floor division, with the sign of `y`; 0 for integers divided by 0."""
+    """Remainder of floor division, with the sign of `y`; 0 for integers divided by 0.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.remainder(mx.array([7, -7]), 3)
+    array([1, 2], dtype=int32)"""
 
 def repeat(array: array, repeats: int, axis: int | None = None, *, stream: StreamOrDevice = None) -> array:
-    """Each element repeated along an axis, or of the flattened array."""
+    """Each element repeated along an axis, or of the flattened array.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.repeat(mx.array([1, 2]), 2)
+    array([1, 1, 2, 2], dtype=int32)"""
 
 def reset_peak_memory() -> None:
-    """Sets the peak to the live bytes."""
+    """Sets the peak to the live bytes.
+   
+    >>> mx.reset_peak_memory()"""
 
 def reshape(a: array, /, shape: Sequence[int], *, stream: StreamOrDevice = None) -> array:
-    """The same elements in another shape, of which one size may be -1."""
+    """The same elements in another shape, of which one size may be -1.
+   
+    Dtypes: all.
+   
+    >>> mx.reshape(mx.arange(6), (2, -1))
+    array([[0, 1, 2],
+           [3, 4, 5]], dtype=int32)"""
 
 def result_type(*arrays_and_dtypes: Any) -> Dtype:
-    """The dtype to which arrays and dtypes are promoted together."""
+    """The dtype to which arrays and dtypes are promoted together.
+   
+    >>> mx.result_type(mx.array([1]), mx.float16)
+    mlx.core.float16"""
 
 def right_shift(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
-    """`x / 2^y` rounded down; the sign alone where `y` is not below the width."""
+    """`x / 2^y` rounded down; the sign alone where `y` is not below the width.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: bool, integers; others raise ValueError.
+   
+    >>> mx.right_shift(mx.array([8, 9]), 2)
+    array([2, 2], dtype=int32)"""
 
 def roll(a: array, shift: int | tuple[int], /, axis: None | int | tuple[int] = None, *, stream: StreamOrDevice = None) -> array:
-    """The elements moved along axes, around the end; without axes, of the flattened array."""
+    """The elements moved along axes, around the end; without axes, of the flattened array.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.roll(mx.array([1, 2, 3]), 1)
+    array([3, 1, 2], dtype=int32)"""
 
 def round(a: array, /, decimals: int = 0, stream: StreamOrDevice = None) -> array:
-    """Rounded to a number of decimals, halves to even."""
+    """Rounded to a number of decimals, halves to even.
+   
+    Dtypes: all.
+   
+    >>> mx.round(mx.array([0.5, 1.5, 2.37]), 1)
+    array([0.5, 1.5, 2.4], dtype=float32)"""
 
 def rsqrt(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """`1 / sqrt(x)`."""
+    """`1 / sqrt(x)`.
+   
+    Dtypes: all.
+   
+    >>> mx.rsqrt(mx.array([4.0]))
+    array([0.5], dtype=float32)"""
 
 def save(file: File, arr: array) -> None:
-    """Saves an array in the npy format."""
+    """Saves an array in the npy format.
+   
+    >>> mx.save("x.npy", mx.ones(2))"""
 
 def save_gguf(file: File, arrays: dict[str, array], metadata: dict[str, array | str | list[str]] | None = None) -> Any:
-    """Saves named arrays, and metadata, in the GGUF format."""
+    """Saves named arrays, and metadata, in the GGUF format.
+   
+    >>> mx.save_gguf("x.gguf", {"a": mx.ones(2)})"""
 
 def save_safetensors(file: File, arrays: dict[str, array], metadata: dict[str, str] | None = None) -> Any:
-    """Saves named arrays, and text metadata, in the safetensors format."""
+    """Saves named arrays, and text metadata, in the safetensors format.
+   
+    >>> mx.save_safetensors("x.safetensors", {"a": mx.ones(2)})"""
 
 def savez(file: File, *args: Any, **kwargs: Any) -> Any:
-    """Saves arrays in the npz format, under their keywords or as `arr_0`, `arr_1`, ..."""
+    """Saves arrays in the npz format, under their keywords or as `arr_0`, `arr_1`, ...
+   
+    >>> mx.savez("x.npz", a=mx.ones(2))"""
 
 def savez_compressed(file: File, *args: Any, **kwargs: Any) -> Any:
-    """As `savez`, compressed."""
+    """As `savez`, compressed.
+   
+    >>> mx.savez_compressed("x.npz", a=mx.ones(2))"""
 
 def searchsorted(sorted_sequence: array, values: array, /, side: str = 'left', *, stream: StreamOrDevice = None) -> array:
     """Where values could be put into a sorted vector: before equal elements, or behind them if `side`
-    is "right". `(n), (...) -> (...)`."""
+    is "right". `(n), (...) -> (...)`.
+   
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.searchsorted(mx.array([1, 3, 5]), mx.array([0, 3, 9]))
+    array([0, 1, 3], dtype=uint32)"""
 
 def segmented_mm(a: array, b: array, /, segments: array, *, stream: StreamOrDevice = None) -> array:
     """The product over each range of the inner axis, of which `segments` holds the ends:
-    `(m, k), (k, n), (..., 2) -> (..., m, n)`."""
+    `(m, k), (k, n), (..., 2) -> (..., m, n)`.
+   
+    Shapes: `a (m, k)`, `b (k, n)`, `segments (..., 2)`, the result `(..., m, n)`; others raise
+    ValueError.
+    Dtypes: all.
+   
+    >>> mx.segmented_mm(mx.ones((1, 4)), mx.ones((4, 1)), mx.array([[0, 1], [1, 4]],
+    ...     mx.uint32)).reshape(-1)
+    array([1, 3], dtype=float32)"""
 
 def set_cache_limit(limit: int) -> int:
-    """Sets the bytes above which freed buffers are not kept; returns the former limit."""
+    """Sets the bytes above which freed buffers are not kept; returns the former limit.
+   
+    >>> mx.set_cache_limit(2**30) >= 0
+    True"""
 
 def set_default_device(device: Device | DeviceType) -> None:
-    """Makes a device the one on which new work is placed."""
+    """Makes a device the one on which new work is placed.
+   
+    >>> mx.set_default_device(mx.cpu)"""
 
 def set_default_stream(stream: Stream) -> None:
-    """Makes a stream the default of its device."""
+    """Makes a stream the default of its device.
+   
+    >>> mx.set_default_stream(mx.default_stream(mx.cpu))"""
 
 def set_memory_limit(limit: int) -> int:
-    """Sets the live bytes above which an allocation is refused; returns the former limit."""
+    """Sets the live bytes above which an allocation is refused; returns the former limit.
+   
+    >>> mx.set_memory_limit(mx.get_memory_limit()) > 0
+    True"""
 
 def set_printoptions(precision: int = ...) -> None:
-    """Sets the print options: digits behind the point, or -1 for six significant digits."""
+    """Sets the print options: digits behind the point, or -1 for six significant digits.
+   
+    >>> mx.set_printoptions(precision=2)
+    >>> mx.array(3.14159)
+    array(3.14, dtype=float32)
+    >>> mx.set_printoptions(precision=-1)"""
 
 def set_wired_limit(limit: int) -> int:
     """Sets the bytes that may be kept resident, where the system knows such a limit; returns the
-    former one."""
+    former one.
+   
+    >>> mx.set_wired_limit(0) >= 0
+    True"""
 
 def sigmoid(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Logistic function, `1 / (1 + e^-x)`."""
+    """Logistic function, `1 / (1 + e^-x)`.
+   
+    Dtypes: all.
+   
+    >>> mx.sigmoid(mx.array([0.0, 2.0]))
+    array([0.5, 0.880797], dtype=float32)"""
 
 def sign(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """-1, 0 or 1 after the sign of `x`; `x / |x|` for complex numbers; NaN for NaN."""
+    """-1, 0 or 1 after the sign of `x`; `x / |x|` for complex numbers; NaN for NaN.
+   
+    Dtypes: all.
+   
+    >>> mx.sign(mx.array([-2.0, 0.0, 3.0]))
+    array([-1, 0, 1], dtype=float32)"""
 
 def sin(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Sine."""
+    """Sine.
+   
+    Dtypes: all.
+   
+    >>> mx.sin(mx.array([0.0, 1.0]))
+    array([0, 0.841471], dtype=float32)"""
 
 def sinh(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Hyperbolic sine, `(e^x - e^-x) / 2`."""
+    """Hyperbolic sine, `(e^x - e^-x) / 2`.
+   
+    Dtypes: all.
+   
+    >>> mx.sinh(mx.array([0.0, 1.0]))
+    array([0, 1.1752], dtype=float32)"""
 
 def slice(a: array, start_indices: array, axes: Sequence[int], slice_size: Sequence[int], *, stream: StreamOrDevice = None) -> array:
-    """A slice whose first place along some axes is an array."""
+    """A slice whose first place along some axes is an array.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.slice(mx.arange(5), mx.array([2]), (0,), (2,))
+    array([2, 3], dtype=int32)"""
 
 def slice_update(a: array, update: array, start_indices: array, axes: Sequence[int], *, stream: StreamOrDevice = None) -> array:
-    """The array with a slice replaced whose first place along some axes is an array."""
+    """The array with a slice replaced whose first place along some axes is an array.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.slice_update(mx.zeros(3), mx.ones(1), mx.array([1]), (0,))
+    array([0, 1, 0], dtype=float32)"""
 
 def softmax(a: array, /, axis: None | int | Sequence[int] = None, *, precise: bool = False, stream: StreamOrDevice = None) -> array:
-    """`exp(a) / sum(exp(a))` over axes, computed in float32 at least."""
+    """`exp(a) / sum(exp(a))` over axes, computed in float32 at least.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.softmax(mx.array([0.0, 0.0]))
+    array([0.5, 0.5], dtype=float32)"""
 
 def sort(a: array, /, axis: None | int = ..., *, stream: StreamOrDevice = None) -> array:
-    """The elements in ascending order along an axis, or of the flattened array."""
+    """The elements in ascending order along an axis, or of the flattened array.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.sort(mx.array([3, 1, 2]))
+    array([1, 2, 3], dtype=int32)"""
 
 def split(a: array, /, indices_or_sections: int | Sequence[int], axis: int = 0, *, stream: StreamOrDevice = None) -> array:
-    """Equal parts along an axis, or parts cut before the given places."""
+    """Equal parts along an axis, or parts cut before the given places.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> [p.shape for p in mx.split(mx.ones((4, 2)), 2)]
+    [(2, 2), (2, 2)]"""
 
 def sqrt(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Square root."""
+    """Square root.
+   
+    Dtypes: all.
+   
+    >>> mx.sqrt(mx.array([4.0, 2.0]))
+    array([2, 1.41421], dtype=float32)"""
 
 def square(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """`x * x`."""
+    """`x * x`.
+   
+    Dtypes: all.
+   
+    >>> mx.square(mx.array([3, -4]))
+    array([9, 16], dtype=int32)"""
 
 def squeeze(a: array, /, axis: None | int | Sequence[int] = None, *, stream: StreamOrDevice = None) -> array:
-    """The array without axes of size 1, or without those that are given."""
+    """The array without axes of size 1, or without those that are given.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.squeeze(mx.ones((1, 3, 1))).shape
+    (3,)"""
 
 def stack(arrays: list[array], axis: int | None = ..., *, stream: StreamOrDevice = None) -> array:
-    """Arrays of one shape joined along a new axis; flattened first if it is None."""
+    """Arrays of one shape joined along a new axis; flattened first if it is None.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.stack([mx.array([1, 2]), mx.array([3, 4])], axis=1)
+    array([[1, 3],
+           [2, 4]], dtype=int32)"""
 
 def std(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, ddof: int = 0, *, correction: int | None = None, stream: StreamOrDevice = None) -> array:
-    """Standard deviation over axes: the square root of `var`."""
+    """Standard deviation over axes: the square root of `var`.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.std(mx.array([1.0, 3.0]))
+    array(1, dtype=float32)"""
 
 def stop_gradient(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """The array, through which no derivative passes."""
+    """The array, through which no derivative passes.
+   
+    Dtypes: all.
+   
+    >>> mx.grad(lambda x: (mx.stop_gradient(x) * x).sum())(mx.array([3.0]))
+    array([3], dtype=float32)"""
 
 def stream(s: Stream | ThreadLocalStream | Device | DeviceType) -> StreamContext:
-    """A context in which work is placed on a stream or device."""
+    """A context in which work is placed on a stream or device.
+   
+    >>> with mx.stream(mx.cpu):
+    ...     print(mx.ones(2).sum())
+    array(2, dtype=float32)"""
 
 def subtract(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
-    """Difference."""
+    """Difference.
+   
+    Shapes broadcast; where they cannot, that is a ValueError.
+    Dtypes: all.
+   
+    >>> mx.subtract(mx.array([5, 2]), 3)
+    array([2, -1], dtype=int32)"""
 
 def sum(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
-    """Sum over axes."""
+    """Sum over axes.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.sum(mx.array([[1, 2], [3, 4]]), axis=0, keepdims=True)
+    array([[4, 6]], dtype=int32)"""
 
 def swapaxes(a: array, /, axis1: int, axis2: int, *, stream: StreamOrDevice = None) -> array:
-    """The array with two axes exchanged."""
+    """The array with two axes exchanged.
+   
+    Dtypes: all.
+   
+    >>> mx.swapaxes(mx.ones((2, 3, 4)), 0, 2).shape
+    (4, 3, 2)"""
 
 def synchronize(stream: StreamOrDevice = None) -> None:
-    """Waits until all work of a stream, or of the current one, has run."""
+    """Waits until all work of a stream, or of the current one, has run.
+   
+    >>> mx.synchronize()"""
 
 def take(a: array, /, indices: int | array, axis: int | None = None, *, stream: StreamOrDevice = None) -> array:
-    """Elements or parts at places of an axis, or of the flattened array."""
+    """Elements or parts at places of an axis, or of the flattened array.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.take(mx.array([10, 20, 30]), mx.array([2, 0]))
+    array([30, 10], dtype=int32)"""
 
 def take_along_axis(a: array, /, indices: array, axis: int | None = ..., *, stream: StreamOrDevice = None) -> array:
-    """Elements at places of one axis that an array of the result's shape gives."""
+    """Elements at places of one axis that an array of the result's shape gives.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.take_along_axis(mx.array([[3, 1], [2, 4]]), mx.array([[1], [0]]), axis=1)
+    array([[1],
+           [2]], dtype=int32)"""
 
 def tan(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Tangent."""
+    """Tangent.
+   
+    Dtypes: all.
+   
+    >>> mx.tan(mx.array([0.0, 1.0]))
+    array([0, 1.55741], dtype=float32)"""
 
 def tanh(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Hyperbolic tangent."""
+    """Hyperbolic tangent.
+   
+    Dtypes: all.
+   
+    >>> mx.tanh(mx.array([0.0, 1.0]))
+    array([0, 0.761594], dtype=float32)"""
 
 def tensordot(a: array, b: array, /, axes: int | list[Sequence[int]] = 2, *, stream: StreamOrDevice = None) -> array:
     """The sum of products over several axes: the last `axes` of `a` and the first of `b`, or two
-    lists of axes."""
+    lists of axes.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.tensordot(mx.ones((2, 3)), mx.ones((3, 4)), axes=1).shape
+    (2, 4)"""
 
 def tile(a: array, reps: int | Sequence[int], /, *, stream: StreamOrDevice = None) -> array:
-    """The array repeated as a whole along its axes."""
+    """The array repeated as a whole along its axes.
+   
+    Dtypes: all.
+   
+    >>> mx.tile(mx.array([1, 2]), 2)
+    array([1, 2, 1, 2], dtype=int32)"""
 
 def to_fp8(x: array, *, stream: StreamOrDevice = None) -> array:
-    """Floating numbers as 8 bits, of which 4 are the exponent and 3 the fraction (`uint8`)."""
+    """Floating numbers as 8 bits, of which 4 are the exponent and 3 the fraction (`uint8`).
+   
+    Dtypes: floats; others raise ValueError.
+   
+    >>> mx.to_fp8(mx.array([1.0, -1.0]))
+    array([56, 184], dtype=uint8)"""
 
 def topk(a: array, /, k: int, axis: None | int = ..., *, stream: StreamOrDevice = None) -> array:
-    """The `k` greatest elements along an axis."""
+    """The `k` greatest elements along an axis.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.sort(mx.topk(mx.array([3, 1, 2]), 2))
+    array([2, 3], dtype=int32)"""
 
 def trace(a: array, /, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
-    """The sum of a diagonal."""
+    """The sum of a diagonal.
+   
+    Dtypes: all.
+   
+    >>> mx.trace(mx.eye(3))
+    array(3, dtype=float32)"""
 
 def transpose(a: array, /, axes: Sequence[int] | None = None, *, stream: StreamOrDevice = None) -> array:
-    """The array with its axes permuted; reversed if none are given."""
+    """The array with its axes permuted; reversed if none are given.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.transpose(mx.ones((2, 3, 4)), (2, 0, 1)).shape
+    (4, 2, 3)"""
 
 def tri(n: int, m: int | None = None, k: int = 0, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
-    """Ones on and below the `k`-th diagonal."""
+    """Ones on and below the `k`-th diagonal.
+   
+    >>> mx.tri(2)
+    array([[1, 0],
+           [1, 1]], dtype=float32)"""
 
 def tril(x: array, k: int = 0, *, stream: StreamOrDevice = None) -> array:
-    """The array with zeros above the `k`-th diagonal."""
+    """The array with zeros above the `k`-th diagonal.
+   
+    Dtypes: all.
+   
+    >>> mx.tril(mx.ones((2, 2)))
+    array([[1, 0],
+           [1, 1]], dtype=float32)"""
 
 def triu(x: array, k: int = 0, *, stream: StreamOrDevice = None) -> array:
-    """The array with zeros below the `k`-th diagonal."""
+    """The array with zeros below the `k`-th diagonal.
+   
+    Dtypes: all.
+   
+    >>> mx.triu(mx.ones((2, 2)))
+    array([[1, 1],
+           [0, 1]], dtype=float32)"""
 
 def trunc(a: array, /, *, stream: StreamOrDevice = None) -> array:
-    """Rounded towards zero."""
+    """Rounded towards zero.
+   
+    Dtypes: bool, integers, floats; others raise ValueError.
+   
+    >>> mx.trunc(mx.array([1.7, -1.7]))
+    array([1, -1], dtype=float32)"""
 
 def unflatten(a: array, /, axis: int, shape: Sequence[int], *, stream: StreamOrDevice = None) -> array:
-    """The array with one axis cut into several."""
+    """The array with one axis cut into several.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.unflatten(mx.ones((6,)), 0, (2, -1)).shape
+    (2, 3)"""
 
 def unique(a: array, /, size: int, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False, fill_value: scalar | array | None = None, *, stream: StreamOrDevice = None) -> array | tuple[array, ...]:
     """The `size` least unique elements, in order, followed by `fill_value` (the least element, by
     default); with them, if asked for, the places of first occurrences, the place of each element
-    among the unique ones, and the counts."""
+    among the unique ones, and the counts.
+   
+    Dtypes: all.
+   
+    >>> mx.unique(mx.array([2, 1, 2]), 2)
+    array([1, 2], dtype=int32)"""
 
 def unstack(x: array, /, *, axis: int = 0, stream: StreamOrDevice = None) -> tuple[array, ...]:
-    """The parts of an array along its first axis, or another."""
+    """The parts of an array along its first axis, or another.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.unstack(mx.array([[1, 2], [3, 4]]))[1]
+    array([3, 4], dtype=int32)"""
 
 def value_and_grad(fun: _F, argnums: int | Sequence[int] | None = None, argnames: str | Sequence[str] = ...) -> Callable[..., tuple[Any, Any]]:
-    """A function that returns the value and the gradient of `fun`."""
+    """A function that returns the value and the gradient of `fun`.
+   
+    >>> mx.value_and_grad(lambda x: (x**2).sum())(mx.array([1.0, 2.0]))
+    (array(5, dtype=float32), array([2, 4], dtype=float32))"""
 
 def var(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, ddof: int = 0, *, correction: int | None = None, stream: StreamOrDevice = None) -> array:
-    """Variance over axes, divided by the number of elements less `ddof`."""
+    """Variance over axes, divided by the number of elements less `ddof`.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.var(mx.array([1.0, 3.0]), ddof=1)
+    array(2, dtype=float32)"""
 
 def vecdot(a: array, b: array, /, *, axis: int = ..., stream: StreamOrDevice = None) -> array:
-    """The sum of products of the first array's conjugate and the second along an axis."""
+    """The sum of products of the first array's conjugate and the second along an axis.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.vecdot(mx.array([1, 2]), mx.array([3, 4]))
+    array(11, dtype=int32)"""
 
 def view(a: scalar | array, dtype: Dtype, stream: StreamOrDevice = None) -> array:
-    """The same bytes as another dtype."""
+    """The same bytes as another dtype.
+   
+    Dtypes: all.
+   
+    >>> mx.view(mx.array([1.0]), mx.int32)
+    array([1065353216], dtype=int32)"""
 
 def vjp(fun: Callable[..., Any], primals: list[array], cotangents: list[array]) -> tuple[list[array], list[array]]:
-    """The function's outputs, and the products of the cotangents with its Jacobian."""
+    """The function's outputs, and the products of the cotangents with its Jacobian.
+   
+    >>> mx.vjp(mx.sin, [mx.array(0.0)], [mx.array(2.0)])
+    ([array(0, dtype=float32)], [array(2, dtype=float32)])"""
 
 def vmap(fun: _F, in_axes: Any = 0, out_axes: Any = 0) -> _F:
     """A function that applies `fun` to every example of a batch; `in_axes` and `out_axes` say where
-    the batch axes are, as trees that may end early, with None for what is the same for all."""
+    the batch axes are, as trees that may end early, with None for what is the same for all.
+   
+    >>> mx.vmap(lambda row: row.sum())(mx.ones((2, 3)))
+    array([3, 3], dtype=float32)"""
 
 def where(condition: scalar | array, x: scalar | array, y: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
-    """Elements of `x` where the condition is true, else of `y`."""
+    """Elements of `x` where the condition is true, else of `y`.
+   
+    Dtypes: all.
+   
+    >>> mx.where(mx.array([True, False]), 1, mx.array([5, 6]))
+    array([1, 6], dtype=int32)"""
 
 def zeros(shape: int | Sequence[int], dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
-    """Zeros."""
+    """Zeros.
+   
+    >>> mx.zeros((2, 2))
+    array([[0, 0],
+           [0, 0]], dtype=float32)"""
 
 def zeros_like(a: array, /, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
-    """Zeros of an array's shape, and of its dtype unless another is given."""
+    """Zeros of an array's shape, and of its dtype unless another is given.
+   
+    Dtypes: all.
+   
+    >>> mx.zeros_like(mx.array([3, 4]))
+    array([0, 0], dtype=int32)"""

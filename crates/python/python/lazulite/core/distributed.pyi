@@ -25,10 +25,18 @@ def all_min(x: array, *, group: Group | None = None, stream: StreamOrDevice = No
     """The least elements over the processes."""
 
 def all_sum(x: array, *, group: Group | None = None, stream: StreamOrDevice = None) -> array:
-    """The sum over the processes."""
+    """The sum over the processes.
+   
+    Dtypes: all.
+   
+    >>> mx.distributed.all_sum(mx.ones(2))
+    array([1, 1], dtype=float32)"""
 
 def init(strict: bool = False, backend: str = 'any', *, all_gather_factory: Callable[[int, int], Callable[[bytes, int], bytes]] | None = None) -> Group:
-    """The group of all processes; with `strict`, an error if there is no transport."""
+    """The group of all processes; with `strict`, an error if there is no transport.
+   
+    >>> mx.distributed.init().size()
+    1"""
 
 def is_available(backend: str = 'any') -> bool:
     """True if a transport between processes is there."""

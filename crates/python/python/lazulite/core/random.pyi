@@ -16,41 +16,89 @@ class _RandomState:
 state: _RandomState
 
 def bernoulli(p: scalar | array = 0.5, shape: Sequence[int] | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
-    """True with probability `p`."""
+    """True with probability `p`.
+   
+    >>> mx.random.bernoulli(1.0, (2,))
+    array([True, True], dtype=bool)"""
 
 def categorical(logits: array, axis: int = ..., shape: Sequence[int] | None = None, num_samples: int | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
-    """Places drawn with the probabilities `softmax(logits)` along an axis."""
+    """Places drawn with the probabilities `softmax(logits)` along an axis.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.random.categorical(mx.array([-mx.inf, 0.0]))
+    array(1, dtype=uint32)"""
 
 def gumbel(shape: Sequence[int] = ..., dtype: Dtype | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
-    """Gumbel numbers."""
+    """Gumbel numbers.
+   
+    >>> mx.random.gumbel((2,)).shape
+    (2,)"""
 
 def key(seed: int) -> array:
-    """The key of a number."""
+    """The key of a number.
+   
+    >>> mx.random.key(1)
+    array([0, 1], dtype=uint32)"""
 
 def laplace(shape: Sequence[int] = ..., dtype: Dtype | None = None, loc: float = 0.0, scale: float = 1.0, key: array | None = None, stream: StreamOrDevice = None) -> array:
-    """Laplace numbers."""
+    """Laplace numbers.
+   
+    >>> mx.random.laplace((2,)).shape
+    (2,)"""
 
 def multivariate_normal(mean: array, cov: array, shape: Sequence[int] = ..., dtype: Dtype | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
     """Numbers of the normal distribution with the given means `(..., n)` and covariances
-    `(..., n, n)`: `(*shape, n)`."""
+    `(..., n, n)`: `(*shape, n)`.
+   
+    Dtypes: all.
+   
+    >>> mx.random.multivariate_normal(mx.zeros(2), mx.eye(2), (5,)).shape
+    (5, 2)"""
 
 def normal(shape: Sequence[int] = ..., dtype: Dtype | None = None, loc: scalar | array | None = None, scale: scalar | array | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
-    """Normal numbers of mean `loc` and standard deviation `scale`."""
+    """Normal numbers of mean `loc` and standard deviation `scale`.
+   
+    >>> mx.random.normal((2, 3), key=mx.random.key(1)).dtype
+    mlx.core.float32"""
 
 def permutation(x: int | array, axis: int = 0, key: array | None = None, stream: StreamOrDevice = None) -> array:
-    """The parts of an array along an axis, or the numbers below `x`, in random order."""
+    """The parts of an array along an axis, or the numbers below `x`, in random order.
+   
+    Dtypes: all.
+    An axis out of range is an IndexError.
+   
+    >>> mx.sort(mx.random.permutation(4))
+    array([0, 1, 2, 3], dtype=uint32)"""
 
 def randint(low: scalar | array, high: scalar | array, shape: Sequence[int] | None = None, dtype: Dtype | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
-    """Integers of `[low, high)`."""
+    """Integers of `[low, high)`.
+   
+    >>> mx.random.randint(0, 10, (3,), key=mx.random.key(1)).dtype
+    mlx.core.int32"""
 
 def seed(seed: int) -> None:
-    """Sets the thread's key."""
+    """Sets the thread's key.
+   
+    >>> mx.random.seed(1)"""
 
 def split(key: array, num: int = 2, stream: StreamOrDevice = None) -> array:
-    """Independent keys made of one."""
+    """Independent keys made of one.
+   
+    >>> mx.random.split(mx.random.key(1)).shape
+    (2, 2)"""
 
 def truncated_normal(lower: scalar | array, upper: scalar | array, shape: Sequence[int] | None = None, dtype: Dtype | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
-    """Normal numbers cut off outside `[lower, upper]`."""
+    """Normal numbers cut off outside `[lower, upper]`.
+   
+    Dtypes: all.
+   
+    >>> mx.abs(mx.random.truncated_normal(-1, 1, (4,))).max() <= 1
+    array(True, dtype=bool)"""
 
 def uniform(low: scalar | array = 0, high: scalar | array = 1, shape: Sequence[int] = ..., dtype: Dtype | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
-    """Uniform numbers of `[low, high)`."""
+    """Uniform numbers of `[low, high)`.
+   
+    >>> mx.random.uniform(shape=(2,), key=mx.random.key(1)).shape
+    (2,)"""
