@@ -129,6 +129,7 @@ class Estimate:
     @property
     def steps(self) -> int:
         """The number of steps that compute or copy something."""
+
 class FunctionExporter:
     """Recordings of a function for several forms of its arguments, on their way to a file. It is made
     by `exporter`, called with example arrays, and writes the file when it is closed, which the end
