@@ -26,7 +26,7 @@ const MOST_MOVES: usize = 4;
 /// text. Arguments are taken by value: those that nobody else holds may be overwritten by results of
 /// the same size, so that a cache that is passed in and comes back stays where it is.
 ///
-/// As with [`super::compile`], what the function computes from anything but its arguments stays as it
+/// As with [`super::compile()`], what the function computes from anything but its arguments stays as it
 /// was when it was recorded: arrays that it captures, numbers that it reads.
 ///
 /// ```no_run
