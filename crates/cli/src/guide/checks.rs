@@ -91,7 +91,9 @@ pub fn first_call() -> Result<String> {
     let f = transform::compile(|x: Array| gelu_of(&(x + 0.123)));
     f(x)?.eval()?;
     let ms = start.elapsed().as_secs_f64() * 1e3;
-    check(ms < 100.0, format!("{ms:.2} ms for a new function's first call"))
+    // A GPU's kernels are compiled in this process, when they are first used on the machine.
+    let most = if device::current_stream().device == Device::CPU { 100.0 } else { 400.0 };
+    check(ms < most, format!("{ms:.2} ms for a new function's first call"))
 }
 
 pub fn retraces() -> Result<String> {
