@@ -15,6 +15,13 @@ pub fn normal(shape: &[usize], seed: u64) -> Result<Array> {
     Ok(x)
 }
 
+/// The transposition of a matrix, in memory.
+fn turned(x: &Array) -> Result<Array> {
+    let x = x.transpose(None)?.contiguous()?;
+    x.eval()?;
+    Ok(x)
+}
+
 fn pair(title: &'static str, slow: Spelling, fast: Spelling, tolerance: f64) -> Pair {
     Pair { title, slow, fast, tolerance }
 }
@@ -31,8 +38,8 @@ const SUM: f64 = 1e-5;
 
 pub fn layouts() -> Result<Vec<Pair>> {
     let (x, w) = (normal(&[256, 1024], 1)?, normal(&[1024, 1024], 2)?);
-    let wt = w.transpose(None)?.contiguous()?;
-    let xt = x.transpose(None)?.contiguous()?;
+    let wt = turned(&w)?;
+    let xt = turned(&x)?;
     Ok(vec![
         pair(
             "256 rows times a matrix",
@@ -51,7 +58,7 @@ pub fn layouts() -> Result<Vec<Pair>> {
 
 pub fn vector_matrix() -> Result<Vec<Pair>> {
     let (x, w) = (normal(&[4096], 1)?, normal(&[4096, 4096], 2)?);
-    let wt = w.transpose(None)?.contiguous()?;
+    let wt = turned(&w)?;
     Ok(vec![pair(
         "vector times matrix, 4096^2",
         spell!("x @ W", [x, wt], x.matmul(&wt)?),
@@ -62,7 +69,7 @@ pub fn vector_matrix() -> Result<Vec<Pair>> {
 
 pub fn matrix_vector() -> Result<Vec<Pair>> {
     let (x, w) = (normal(&[4096], 1)?, normal(&[4096, 4096], 2)?);
-    let wt = w.transpose(None)?.contiguous()?;
+    let wt = turned(&w)?;
     Ok(vec![pair(
         "matrix times vector, 4096^2",
         spell!("W.T @ x", [x, wt], wt.transpose(None)?.matmul(&x)?),
