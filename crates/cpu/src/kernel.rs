@@ -12,7 +12,7 @@ use crate::strided::{Target, internal, with_bits};
 ///
 /// # Safety
 /// Nobody else may use the output while the slice lives.
-#[allow(clippy::mut_from_ref)]
+#[expect(clippy::mut_from_ref, reason = "the caller has the buffer behind it alone")]
 unsafe fn zeroed(out: &Operand) -> Result<&mut [u8]> {
     with_bits!(out.dtype.size(), T => {
         let target = Target::<T>::new(out)?;
