@@ -4,7 +4,7 @@ use lazulite_core::op::conv::{Conv, conv_general};
 use lazulite_core::transform::vjp_arrays;
 use lazulite_core::{Array, Dtype};
 
-use super::{Draw, FLOATS, Report};
+use super::check::{Draw, FLOATS, Report};
 
 /// A case: input, kernel, groups, stride, padding, dilation of the kernel and of the input, flip.
 type Case = (&'static [usize], &'static [usize], usize, [usize; 4], bool);

@@ -1,0 +1,280 @@
+//! Products, dense and quantised, alone, joined and grouped, and attention.
+
+use lazulite_core::op::fast::scaled_dot_product_attention as attention;
+use lazulite_core::op::fast::{Frequencies, Mask, rms_norm, rope};
+use lazulite_core::op::quantized::{QuantFormat, QuantMode};
+use lazulite_core::transform::vjp_arrays;
+use lazulite_core::{Array, Device, Dtype, Result, eval};
+
+use super::check::{Draw, Report, on};
+
+pub fn checks(r: &mut Report, d: &mut Draw) {
+    for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16, Dtype::F64, Dtype::C64] {
+        // Sums of k products of half-precision results: one rounding at the end.
+        let (rtol, atol) = (1e-4, if dtype.is_half() { 0.05 } else { 1e-4 });
+        for (m, n, k) in
+            [(1, 64, 96), (3, 5, 7), (17, 33, 65), (128, 256, 192), (5, 8, 0), (2, 100, 1)]
+        {
+            let (a, b) = (d.array(dtype, &[m, k], -1.0, 1.0), d.array(dtype, &[k, n], -1.0, 1.0));
+            let (at, bt) = (d.array(dtype, &[k, m], -1.0, 1.0), d.array(dtype, &[n, k], -1.0, 1.0));
+            let c = d.array(dtype, &[n], -1.0, 1.0);
+            r.check(&format!("matmul {dtype} {m} {n} {k}"), rtol, atol, || {
+                Ok(vec![
+                    a.matmul(&b)?,
+                    at.t()?.matmul(&b)?,
+                    a.matmul(&bt.t()?)?,
+                    at.t()?.matmul(&bt.t()?)?,
+                    a.matmul(&b)?.add(&c)?.multiply(&c)?,
+                    a.matmul(&b)?.add(&c)?,
+                    c.add(&a.matmul(&bt.t()?)?)?,
+                    a.matmul(&b)?.multiply(&c)?.tanh()?,
+                ])
+            });
+        }
+        let (a, b) =
+            (d.array(dtype, &[3, 1, 9, 16], -1.0, 1.0), d.array(dtype, &[4, 16, 10], -1.0, 1.0));
+        r.check(&format!("matmul of batches {dtype}"), rtol, atol, || {
+            let heads =
+                a.transpose(Some(&[1, 2, 0, 3]))?.matmul(&a.transpose(Some(&[1, 2, 3, 0]))?)?;
+            Ok(vec![a.matmul(&b)?, heads, a.flip(None)?.matmul(&b)?])
+        });
+    }
+    for (mode, groups, widths) in [
+        (QuantMode::Affine, &[32usize, 64, 128][..], &[2usize, 3, 4, 5, 6, 8][..]),
+        (QuantMode::Mxfp4, &[32], &[4]),
+        (QuantMode::Nvfp4, &[16], &[4]),
+        (QuantMode::Mxfp8, &[32], &[8]),
+    ] {
+        for (&group, &bits) in groups.iter().flat_map(|g| widths.iter().map(move |b| (g, b))) {
+            let Ok(format) = QuantFormat::new(mode, Some(group), Some(bits)) else { continue };
+            for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
+                let w = d.array(dtype, &[96, 256], -1.0, 1.0);
+                let name = |what: &str| format!("{what} {mode:?} {group} {bits} {dtype}");
+                r.check(&name("quantize"), 0.0, 0.0, || w.quantize(format));
+                let parts = on(Device::CPU, || {
+                    let parts = w.quantize(format)?;
+                    eval::eval(&parts)?;
+                    Ok(parts)
+                });
+                let Ok(parts) = parts else { continue };
+                let biases = parts.get(2);
+                r.check(&name("dequantize"), 1e-6, 1e-6, || {
+                    Ok(vec![parts[0].dequantize(&parts[1], biases, format, Some(dtype))?])
+                });
+                for m in [1, 3, 8, 40] {
+                    let (x, y) =
+                        (d.array(dtype, &[m, 256], -1.0, 1.0), d.array(dtype, &[m, 96], -1.0, 1.0));
+                    let atol = if dtype.is_half() { 0.06 } else { 1e-4 };
+                    r.check(&name(&format!("quantized_matmul {m}")), 1e-3, atol, || {
+                        Ok(vec![
+                            x.quantized_matmul(&parts[0], &parts[1], biases, true, format)?,
+                            y.quantized_matmul(&parts[0], &parts[1], biases, false, format)?,
+                        ])
+                    });
+                }
+            }
+        }
+    }
+    grouped(r, d);
+    joined(r, d);
+    growing(r, d);
+    // Matrices that several blocks share, at the edges of their tiles.
+    for (bits, group) in [(4, 32), (4, 64), (4, 128), (8, 64)] {
+        let Ok(format) = QuantFormat::new(QuantMode::Affine, Some(group), Some(bits)) else {
+            continue;
+        };
+        for dtype in [Dtype::BF16, Dtype::F16] {
+            let w = d.array(dtype, &[200, 2048], -1.0, 1.0);
+            let parts = on(Device::CPU, || {
+                let parts = w.quantize(format)?;
+                eval::eval(&parts)?;
+                Ok(parts)
+            });
+            let Ok(parts) = parts else { continue };
+            for m in [1, 2, 4, 5, 16, 17, 33, 64, 100, 128, 130] {
+                let x = d.array(dtype, &[m, 2048], -1.0, 1.0);
+                // Sums of 2048 products with weights that round once more than on the processor.
+                r.check(
+                    &format!("quantized_matmul tiles {bits} {group} {dtype} {m}"),
+                    1e-2,
+                    0.1,
+                    || {
+                        let (scales, biases) = (&parts[1], parts.get(2));
+                        Ok(vec![x.quantized_matmul(&parts[0], scales, biases, true, format)?])
+                    },
+                );
+            }
+        }
+    }
+    for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
+        for (t, s, h, g, e) in [
+            (1, 300, 8, 2, 64),
+            (1, 3000, 4, 4, 128),
+            (33, 33, 4, 2, 64),
+            (70, 130, 2, 1, 80),
+            (5, 9, 2, 2, 256),
+            (129, 257, 4, 2, 128),
+            (200, 200, 2, 2, 64),
+            (300, 130, 2, 1, 96),
+            (64, 65, 2, 1, 256),
+            (17, 1000, 8, 1, 128),
+            (4, 777, 8, 2, 128),
+            (1, 9000, 32, 8, 128),
+            (3, 40, 6, 3, 72),
+        ] {
+            let q = d.array(dtype, &[2, h, t, e], -1.0, 1.0);
+            let (k, v) = (
+                d.array(dtype, &[2, g, s, e], -1.0, 1.0),
+                d.array(dtype, &[2, g, s, e], -1.0, 1.0),
+            );
+            let m = d.array(Dtype::Bool, &[t, s], 0.2, 1.0);
+            let bias = d.array(dtype, &[2, 1, t, s], -1.0, 1.0);
+            let sinks = d.array(dtype, &[h], -1.0, 1.0);
+            let scale = 1.0 / (e as f64).sqrt();
+            let atol = if dtype.is_half() { 4e-3 } else { 2e-5 };
+            r.check(&format!("attention {dtype} {t} {s} {h} {g} {e}"), 1e-3, atol, || {
+                Ok(vec![
+                    attention(&q, &k, &v, scale, Mask::None, None)?,
+                    attention(&q, &k, &v, scale, Mask::Causal, None)?,
+                    attention(&q, &k, &v, scale, Mask::Array(&m), None)?,
+                    attention(&q, &k, &v, scale, Mask::Array(&bias), Some(&sinks))?,
+                    attention(&q, &k, &v, -scale, Mask::Causal, Some(&sinks))?,
+                ])
+            });
+            // On the processor, the composition's gradients.
+            let c = d.array(dtype, &[2, h, t, e], -1.0, 1.0);
+            let name = format!("attention gradients {dtype} {t} {s} {h} {g} {e}");
+            // Half types: weights and their slopes round before the second products.
+            let atol = if dtype.is_half() { 2e-2 } else { 1e-4 };
+            r.check(&name, 2e-2, atol, || {
+                let mut out = Vec::new();
+                for mask in [Mask::None, Mask::Causal, Mask::Array(&m), Mask::Array(&bias)] {
+                    let sinks = matches!(mask, Mask::Causal | Mask::Array(_)).then_some(&sinks);
+                    let f =
+                        |x: &[Array]| Ok(vec![attention(&x[0], &x[1], &x[2], scale, mask, sinks)?]);
+                    let inputs = [q.clone(), k.clone(), v.clone()];
+                    out.extend(vjp_arrays(f, &inputs, |_| Ok(vec![c.clone()]))?.1);
+                }
+                Ok(out)
+            });
+            // Heads beside the elements of a position, as projections leave them.
+            let turned = |x: &Array| x.transpose(Some(&[0, 2, 1, 3]));
+            let beside = |x: &Array| -> Result<Array> {
+                let y = turned(x)?.multiply(&Array::scalar(0.5f32).astype(dtype)?)?;
+                y.eval()?;
+                turned(&y)
+            };
+            let name = format!("attention of turned heads {dtype} {t} {s} {h} {g} {e}");
+            r.check(&name, 1e-3, atol, || {
+                let (q, k, v) = (beside(&q)?, beside(&k)?, beside(&v)?);
+                Ok(vec![attention(&q, &k, &v, scale, Mask::Causal, None)?])
+            });
+        }
+        let x = d.array(dtype, &[2, 4, 9, 64], -1.0, 1.0);
+        let (zero, each) = (Array::scalar(5i32), Array::from_slice(&[3i32, 900], &[2]).unwrap());
+        let freqs = d.array(Dtype::F32, &[16], 1.0, 100.0);
+        r.check(&format!("rope {dtype}"), 2e-5, if dtype.is_half() { 8e-3 } else { 2e-5 }, || {
+            Ok(vec![
+                rope(&x, 64, false, Frequencies::Base(10000.0), 1.0, &zero)?,
+                rope(&x, 32, true, Frequencies::Base(500.0), 0.5, &each)?,
+                rope(&x, 32, false, Frequencies::Array(&freqs), 1.0, &zero)?,
+            ])
+        });
+    }
+}
+
+/// Softmaxes and norms over an axis that grows compile few kernels, whatever its length divides by.
+fn growing(r: &mut Report, d: &mut Draw) {
+    let made = || {
+        let stats = lazulite_cuda::backend::module_stats();
+        stats.compiled + stats.loaded
+    };
+    let mut after = Vec::new();
+    for n in 40..100 {
+        let x = d.array(Dtype::F32, &[9, 1, n], -1.0, 1.0);
+        r.check(&format!("growing rows {n}"), 1e-5, 1e-6, || {
+            let y = x.multiply(&Array::scalar(0.5f32))?.softmax(Some(&[-1]), true)?;
+            Ok(vec![y, x.exp()?.add(&x)?])
+        });
+        after.push(made());
+    }
+    // Two for each of the two programs at most: one for the first length, and one for all others.
+    let late = after.last().zip(after.get(16)).is_none_or(|(last, early)| last == early);
+    match late || r.filter.is_some() || r.part.1 > 1 {
+        true => r.passed += 1,
+        false => r.failed.push(format!("growing rows compile kernels: {after:?}")),
+    }
+}
+
+/// Products of one x, and what is done with their elements, in one launch.
+fn joined(r: &mut Report, d: &mut Draw) {
+    let Ok(format) = QuantFormat::new(QuantMode::Affine, Some(32), Some(4)) else { return };
+    for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
+        let mut matrix = |n: usize| {
+            let w = d.array(dtype, &[n, 288], -1.0, 1.0);
+            on(Device::CPU, || {
+                let parts = w.quantize(format)?;
+                eval::eval(&parts)?;
+                Ok(parts)
+            })
+        };
+        let (Ok(a), Ok(b), Ok(c)) = (matrix(200), matrix(72), matrix(200)) else { continue };
+        let bias = d.array(dtype, &[200], -1.0, 1.0);
+        let scale = d.array(dtype, &[288], 0.5, 1.5);
+        let atol = if dtype.is_half() { 0.1 } else { 1e-4 };
+        for m in [1, 2, 3, 4, 9, 16] {
+            let x = d.array(dtype, &[1, m, 288], -1.0, 1.0);
+            let residual = d.array(dtype, &[1, m, 200], -1.0, 1.0);
+            let by = |w: &[Array]| x.quantized_matmul(&w[0], &w[1], w.get(2), true, format);
+            r.check(&format!("joined products {dtype} {m}"), 1e-3, atol, || {
+                Ok(vec![by(&a)?, by(&b)?.exp()?, by(&c)?.add(&bias)?])
+            });
+            r.check(&format!("gated product {dtype} {m}"), 1e-2, 8.0 * atol, || {
+                let gate = by(&a)?;
+                Ok(vec![gate.multiply(&gate.sigmoid()?)?.multiply(&by(&c)?)?])
+            });
+            r.check(&format!("norm before products {dtype} {m}"), 1e-3, 4.0 * atol, || {
+                let y = rms_norm(&x, Some(&scale), 1e-5)?;
+                let by = |w: &[Array]| y.quantized_matmul(&w[0], &w[1], w.get(2), true, format);
+                Ok(vec![by(&a)?, by(&b)?.add(&Array::scalar(1i8))?, y.clone()])
+            });
+            r.check(&format!("product onto a residual {dtype} {m}"), 1e-3, atol, || {
+                Ok(vec![residual.add(&by(&a)?)?, by(&c)?.multiply(&Array::scalar(2i8))?])
+            });
+        }
+    }
+}
+
+/// Products with the matrices that indices pick.
+fn grouped(r: &mut Report, d: &mut Draw) {
+    let (lhs, rhs) = (d.indices(&[9], 4), d.indices(&[9], 5));
+    for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
+        let atol = if dtype.is_half() { 0.06 } else { 1e-4 };
+        for m in [1, 3, 20] {
+            let x = d.array(dtype, &[4, m, 128], -1.0, 1.0);
+            let b = d.array(dtype, &[5, 128, 40], -1.0, 1.0);
+            r.check(&format!("gather_mm {dtype} {m}"), 1e-3, atol, || {
+                Ok(vec![x.gather_mm(&b, Some(&lhs), Some(&rhs))?])
+            });
+            for (bits, group) in [(4, 32), (8, 64), (6, 32)] {
+                let format = QuantFormat::new(QuantMode::Affine, Some(group), Some(bits));
+                let Ok(format) = format else { continue };
+                for transpose in [true, false] {
+                    let shape = if transpose { [5, 64, 128] } else { [5, 128, 64] };
+                    let w = d.array(dtype, &shape, -1.0, 1.0);
+                    let parts = on(Device::CPU, || {
+                        let parts = w.quantize(format)?;
+                        eval::eval(&parts)?;
+                        Ok(parts)
+                    });
+                    let Ok(p) = parts else { continue };
+                    let name = format!("gather_qmm {dtype} {m} {bits} {transpose}");
+                    r.check(&name, 1e-3, atol, || {
+                        let (l, r) = (Some(&lhs), Some(&rhs));
+                        Ok(vec![x.gather_qmm(&p[0], &p[1], p.get(2), l, r, transpose, format)?])
+                    });
+                }
+            }
+        }
+    }
+}
