@@ -276,6 +276,33 @@ fn sums_that_several_blocks_share_compile() {
     }
 }
 
+/// Kernels of warpgroup products, which exist for one architecture alone.
+fn check_warpgroups(source: &str, defines: &str) {
+    let text = crate::module::defined(defines, source);
+    let made = compile(&text, "sm_90a", Rounding::Contracted);
+    let log = made.unwrap_or_else(|e| panic!("{defines}: {e}")).log;
+    assert!(log.contains(" 0 bytes spill stores"), "{defines}: {log}");
+    // The compiler says so where it makes products wait for each other.
+    assert!(!log.contains("serialized"), "{defines}: {log}");
+}
+
+#[test]
+fn convolutions_by_warpgroups_compile_without_spills() {
+    if !compiler() {
+        return;
+    }
+    for defines in [
+        "T=bf16;WGS=2;BN=128;STAGES=4;FORWARD",
+        "T=f16;WGS=2;BN=128;STAGES=4;HALF;FORWARD;TURNED",
+        "T=bf16;WGS=1;BN=64;STAGES=4;FORWARD",
+        "T=bf16;WGS=3;BN=128;STAGES=3;MH=2;WEIGHT",
+        "T=f16;WGS=2;BN=128;STAGES=4;HALF;MH=2;WEIGHT",
+        "T=bf16;WGS=1;BN=64;STAGES=6;MH=1;WEIGHT",
+    ] {
+        check_warpgroups(crate::conv90::SOURCE, defines);
+    }
+}
+
 #[test]
 fn attention_by_warpgroups_compiles_without_spills() {
     if !compiler() {
@@ -288,12 +315,7 @@ fn attention_by_warpgroups_compiles_without_spills() {
         "T=bf16;D=96;E=80;FLAGS=9",
     ] {
         for source in [crate::flash::SOURCE_90, crate::attention_grad::SOURCE_90] {
-            let text = crate::module::defined(defines, source);
-            let made = compile(&text, "sm_90a", Rounding::Contracted);
-            let log = made.unwrap_or_else(|e| panic!("{defines}: {e}")).log;
-            assert!(log.contains(" 0 bytes spill stores"), "{defines}: {log}");
-            // The compiler says so where it makes products wait for each other.
-            assert!(!log.contains("serialized"), "{defines}: {log}");
+            check_warpgroups(source, defines);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Convolutions as products. For 16-bit elements whose channels come in eights the patches under the
-//! kernel are gathered on their way to the matrix units; for others they are written out, as many at
-//! a time as a limit allows, and multiplied as matrices.
+//! kernel are gathered on their way to the matrix units (`conv90.rs` where there are warpgroup
+//! products); for others they are written out, as many at a time as a limit allows, and multiplied
+//! as matrices.
 
 use lazulite_core::Result;
 use lazulite_core::backend::Operand;
@@ -12,7 +13,7 @@ use crate::indexing::{THREADS, blocks};
 use crate::module::Rounding;
 use crate::print::storage;
 use crate::stream::Launch;
-use crate::{copy, driver, matmul};
+use crate::{conv90, copy, driver, matmul};
 
 pub(crate) const SOURCE: &str = concat!(include_str!("mma.cuh"), include_str!("conv.cu"));
 
@@ -85,6 +86,9 @@ pub(crate) fn conv(
         // SAFETY: the output's block holds all its elements.
         return unsafe { driver::fill_zero(to, bytes, launch.queue.raw()) };
     }
+    if conv90::conv(launch, op, [&inputs[0], &inputs[1]], out)? {
+        return Ok(());
+    }
     let x = copy::as_contiguous(launch, &inputs[0])?;
     let w = copy::as_contiguous(launch, &inputs[1])?;
     let sizes = sizes(op, &x, &w, out);
@@ -129,16 +133,22 @@ fn tiled(
     let grid = [down as u32, across as u32, splits as u32];
     // SAFETY: the kernel has these parameters, and reads inside the operands whose sizes it has.
     unsafe { args.launch(kernel, grid, [256, 1, 1], SHARED, launch.queue)? };
-    if splits > 1 {
-        let defines = format!("{defines};JOIN");
-        let kernel = modules.kernel(SOURCE, "join_splits", &defines, Rounding::Separate)?;
-        let mut args = Args::new();
-        args.word(parts_at).word(to).size(out.layout.len()).size(splits);
-        let grid = blocks(out.layout.len());
-        // SAFETY: the kernel has these parameters; the parts have room for all splits.
-        unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue)? };
+    match splits {
+        1 => Ok(()),
+        _ => join(launch, parts_at, out, splits),
     }
-    Ok(())
+}
+
+/// `out` is the sum of `splits` arrays of its shape in float32 at `parts`, in order.
+pub(crate) fn join(launch: &Launch<'_>, parts: u64, out: &Operand, splits: usize) -> Result<()> {
+    let defines = format!("T={};JOIN", storage(out.dtype));
+    let modules = &launch.gpu.modules;
+    let kernel = modules.kernel(SOURCE, "join_splits", &defines, Rounding::Separate)?;
+    let mut args = Args::new();
+    args.word(parts).word(launch.write(out)?).size(out.layout.len()).size(splits);
+    let grid = blocks(out.layout.len());
+    // SAFETY: the kernel has these parameters; the parts have room for all splits.
+    unsafe { args.launch(kernel, grid, [THREADS as u32, 1, 1], 0, launch.queue) }
 }
 
 fn written_out(

@@ -397,6 +397,47 @@ pub(crate) fn tensor_map(
     Ok(map.opaque)
 }
 
+/// The map of a contiguous array of four axes (channels, w, h, examples), from which the copy engine brings
+/// the elements under one tap of a kernel for `pixels` places: 64 channels of two bytes each, with the
+/// swizzle of 128 bytes. `corners` are those of the first patch, from the input's first element, and
+/// of the last, from its last element; patches are `steps` apart (w first in all).
+///
+/// # Errors
+/// Kind `Kernel` if the driver refuses the sizes.
+pub(crate) fn patch_map(
+    at: CUdeviceptr,
+    sizes: [u64; 4],
+    corners: [[i32; 2]; 2],
+    steps: [u32; 2],
+    pixels: u32,
+) -> Result<[u64; 16]> {
+    let mut map = sys::CUtensorMap { opaque: [0; 16] };
+    let line = sizes[0] * 2;
+    let strides = [line, line * sizes[1], line * sizes[1] * sizes[2]];
+    // SAFETY: the pointers are to locals of the sizes that the rank says.
+    let code = unsafe {
+        sys::cuTensorMapEncodeIm2col(
+            &mut map,
+            sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_UINT16,
+            4,
+            at as *mut c_void,
+            sizes.as_ptr(),
+            strides.as_ptr(),
+            corners[0].as_ptr(),
+            corners[1].as_ptr(),
+            TILE_COLUMNS,
+            pixels,
+            [1, steps[0], steps[1], 1].as_ptr(),
+            sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
+            sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+            sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+            sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+        )
+    };
+    check(code, "patch map")?;
+    Ok(map.opaque)
+}
+
 /// Waits for all work of the device, and fills a block with ones.
 pub(crate) fn fill_ones(at: CUdeviceptr, bytes: usize) -> Result<()> {
     // SAFETY: a context is current.

@@ -17,11 +17,6 @@ struct G { i64 v[64]; };
 __forceinline__ void take_turn(int w) { asm volatile("bar.sync %0, 256;" :: "r"(w + 1) : "memory"); }
 __forceinline__ void let_go(int w) { asm volatile("bar.arrive %0, 256;" :: "r"(w + 1) : "memory"); }
 
-// x (64, 128) = or += q part, k part transposed: both contiguous along the summed axis.
-__forceinline__ void product_qk(float* x, u64 a, u64 b, int add) {
-  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\nwgmma.mma_async.sync.aligned.m64n128k16.f32." KIND "." KIND " " LIST64 ", %64, %65, p, 1, 1, 0, 0;\n}"
-               : F16(x, 0), F16(x, 16), F16(x, 32), F16(x, 48) : "l"(a), "l"(b), "r"(add));
-}
 // acc (64, EC * 64) += weights v part: weights in registers, v contiguous along its columns.
 __forceinline__ void product_pv(float* acc, const u32* a, u64 b) {
 #if EC == 2
@@ -149,7 +144,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) flash90(const __grid_consta
 #define QK(n) { \
     const u64 kd = describe(ks + (n) % STAGES * DC * BN * 128, 16); \
     _Pragma("unroll") for (int d = 0; d < DC * 4; d++) \
-      product_qk(x, qd + d / 4 * (64 * 128 / 16) + d % 4 * 2, kd + d / 4 * (BN * 128 / 16) + d % 4 * 2, d); }
+      product_shared<BN, 0, 0>(x, qd + d / 4 * (64 * 128 / 16) + d % 4 * 2, kd + d / 4 * (BN * 128 / 16) + d % 4 * 2, d); }
 #define PV(n) { \
     const u64 vd = describe(vs + (n) % STAGES * EC * BN * 128, BN * 128); \
     _Pragma("unroll") for (int n = 0; n < BN / 16; n++) product_pv(acc, p + 4 * n, vd + n * (2048 / 16)); }

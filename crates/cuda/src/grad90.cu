@@ -14,16 +14,11 @@ struct G { i64 v[64]; };
 #define PART 8192
 #define LOG2E 1.4426950408889634f
 
-// x (64, 64) = or += a b^T for 16 columns: both contiguous along them.
-__forceinline__ void product_left_16(float* x, u64 a, u64 b, int add) {
-  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\nwgmma.mma_async.sync.aligned.m64n64k16.f32." KIND "." KIND " " LIST32 ", %32, %33, p, 1, 1, 0, 0;\n}"
-               : F16(x, 0), F16(x, 16) : "l"(a), "l"(b), "r"(add));
-}
-// The same over C parts of 64 columns.
+// x (64, 64) = a b^T over C parts of 64 columns, along which both are contiguous.
 template <int C> __forceinline__ void product_left(float* x, u64 a, u64 b) {
 #pragma unroll
   for (int d = 0; d < C * 4; d++)
-    product_left_16(x, a + d / 4 * (PART / 16) + d % 4 * 2, b + d / 4 * (PART / 16) + d % 4 * 2, d);
+    product_shared<64, 0, 0>(x, a + d / 4 * (PART / 16) + d % 4 * 2, b + d / 4 * (PART / 16) + d % 4 * 2, d);
 }
 // acc (64, C * 64) += p b: p (64, 64) in registers, b contiguous along its columns.
 template <int C> __forceinline__ void product_right(float* acc, const u32* p, u64 b) {

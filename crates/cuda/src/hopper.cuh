@@ -33,3 +33,14 @@ template <int N> __forceinline__ void product_wait() { asm volatile("wgmma.wait_
 #define LIST32 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}"
 #define LIST64 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31," \
   "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}"
+
+// x (64, N) = or += a b for 16 elements of the summed axis: tiles are contiguous along it, or transposed (TA, TB)
+// along their own.
+template <int N, int TA, int TB> __forceinline__ void product_shared(float* x, u64 a, u64 b, int add) {
+  if constexpr (N == 128)
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\nwgmma.mma_async.sync.aligned.m64n128k16.f32." KIND "." KIND " " LIST64 ", %64, %65, p, 1, 1, %67, %68;\n}"
+                 : F16(x, 0), F16(x, 16), F16(x, 32), F16(x, 48) : "l"(a), "l"(b), "r"(add), "n"(TA), "n"(TB));
+  else
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\nwgmma.mma_async.sync.aligned.m64n64k16.f32." KIND "." KIND " " LIST32 ", %32, %33, p, 1, 1, %35, %36;\n}"
+                 : F16(x, 0), F16(x, 16) : "l"(a), "l"(b), "r"(add), "n"(TA), "n"(TB));
+}

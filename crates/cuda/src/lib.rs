@@ -17,6 +17,7 @@ pub mod backend;
 #[cfg(test)]
 mod compile_tests;
 mod conv;
+mod conv90;
 mod copy;
 mod device;
 mod driver;
