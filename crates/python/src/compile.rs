@@ -18,7 +18,7 @@ use lazulite::device::current_stream;
 use lazulite::op::{Aval, random};
 use lazulite::transform::{Traced, trace};
 use lazulite::{Array, Stream};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -29,6 +29,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 static DISABLED: AtomicBool = AtomicBool::new(false);
+
+/// Held while a function is traced, and while one reads and replaces its `inputs` and `outputs`: a trace
+/// puts blank arrays into the user's objects, which no other thread may take for values.
+static TURN: ReentrantMutex<()> = ReentrantMutex::new(());
+
+/// Waits for [`TURN`]. Other threads run Python code meanwhile: the one that holds it may have to.
+fn turn(py: Python<'_>) -> ReentrantMutexGuard<'static, ()> {
+    loop {
+        if let Some(guard) = TURN.try_lock() {
+            return guard;
+        }
+        py.detach(|| drop(TURN.lock()));
+    }
+}
 
 /// Traces kept for one function; beyond it the oldest goes.
 const MOST_TRACES: usize = 128;
@@ -98,7 +112,7 @@ fn describe(
         tuple.iter().try_for_each(|item| describe(&item, strict, shapeless, form, arrays))?;
     } else if let Ok(dict) = tree.cast::<PyDict>() {
         form.push(Part::Dict(dict.len()));
-        for (key, item) in dict {
+        for (key, item) in trees::settled(dict)? {
             describe(&key, strict, shapeless, form, arrays)?;
             describe(&item, strict, shapeless, form, arrays)?;
         }
@@ -178,7 +192,8 @@ impl Reach {
         if let Ok(dict) = obj.cast::<PyDict>() {
             // Modules are dictionaries, and have no more than those and their members: to ask them
             // for what functions have would go through their own `__getattr__` each time.
-            dict.iter().try_for_each(|(_, item)| self.follow(&item, depth + 1))?;
+            let mut items = trees::settled(dict)?.into_iter();
+            items.try_for_each(|(_, item)| self.follow(&item, depth + 1))?;
         } else if self.callable(obj, depth)? {
             return Ok(());
         }
@@ -292,7 +307,12 @@ impl CompiledFunction {
         let same = now.len() == entry.reached.len()
             && now.iter().zip(&entry.reached).all(|(a, b)| a.same(b));
         if !same {
-            self.entries.lock().retain(|e| !Arc::ptr_eq(e, &entry));
+            // What goes may run the user's code, which must find the list free.
+            let mut entries = self.entries.lock();
+            let at = entries.iter().position(|e| Arc::ptr_eq(e, &entry));
+            let gone = at.map(|at| entries.remove(at));
+            drop(entries);
+            drop(gone);
             return Ok(None);
         }
         Ok(Some(entry))
@@ -369,10 +389,10 @@ impl CompiledFunction {
         let mut entries = self.entries.lock();
         let function = std::ptr::from_ref(self).addr() as u64;
         lazulite::observe::traced(start, function, entries.len());
-        if entries.len() >= MOST_TRACES {
-            entries.remove(0);
-        }
+        let oldest = (entries.len() >= MOST_TRACES).then(|| entries.remove(0));
         entries.push(entry.clone());
+        drop(entries);
+        drop(oldest);
         Ok(entry)
     }
 }
@@ -393,13 +413,21 @@ impl CompiledFunction {
         let (mut form, mut arrays) = (Vec::new(), Vec::new());
         describe(&tree, true, self.shapeless, &mut form, &mut arrays)?;
         let arguments = arrays.len();
+        let _turn = (self.inputs.is_some() || self.outputs.is_some()).then(|| turn(py));
         if let Some(inputs) = &self.inputs {
             describe(inputs.bind(py), false, self.shapeless, &mut form, &mut arrays)?;
         }
         arrays.push(random::state()?);
         let entry = match self.find(py, &form, current_stream())? {
             Some(entry) => entry,
-            None => self.trace(py, &tree, form, &arrays, arguments)?,
+            None => {
+                let _turn = turn(py);
+                // Another thread may have traced it while this one waited.
+                match self.find(py, &form, current_stream())? {
+                    Some(entry) => entry,
+                    None => self.trace(py, &tree, form, &arrays, arguments)?,
+                }
+            }
         };
         let mut made = entry.traced.call(&arrays)?.into_iter();
         let own: Vec<Array> = made.by_ref().take(entry.results).collect();
@@ -424,6 +452,10 @@ wrapper!(CompiledFunction);
 /// A compiled version of `fun`: traced once for each form, shape and dtype of its arguments, and
 /// replayed afterwards. `inputs` and `outputs` are trees whose arrays the function reads and
 /// replaces; with `shapeless`, one trace serves all sizes.
+///
+/// Shapes: those of `fun`; each form of arguments is traced once.
+/// Dtypes: those of `fun`.
+/// An argument that is neither a tree of arrays nor a constant is a ValueError.
 ///
 /// >>> mx.compile(lambda x: x * mx.sigmoid(x))(mx.array([0.0, 2.0]))
 /// array([0, 1.76159], dtype=float32)

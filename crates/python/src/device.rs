@@ -185,6 +185,8 @@ fn default_device() -> PyDevice {
 
 /// Makes a device the one on which new work is placed.
 ///
+/// What is no device is a TypeError, a device that is not here a ValueError.
+///
 /// >>> mx.set_default_device(mx.cpu)
 #[pyfunction]
 fn set_default_device(device: DeviceLike) -> Answer<()> {
@@ -200,6 +202,8 @@ fn set_default_device(device: DeviceLike) -> Answer<()> {
 
 /// The stream on which the device's new work is placed.
 ///
+/// What is no device is a TypeError.
+///
 /// >>> mx.default_stream(mx.cpu)
 /// Stream(Device(cpu, 0), 0)
 #[pyfunction]
@@ -210,6 +214,8 @@ fn default_stream(device: DeviceLike) -> Answer<PyStream> {
 }
 
 /// Makes a stream the default of its device.
+///
+/// What is no stream is a TypeError.
 ///
 /// >>> mx.set_default_stream(mx.default_stream(mx.cpu))
 #[pyfunction]
@@ -224,6 +230,8 @@ fn set_default_stream(stream: PyStream) {
 
 /// A new stream on a device.
 ///
+/// What is no device is a TypeError, a device that is not here a RuntimeError.
+///
 /// >>> mx.new_stream(mx.cpu).device
 /// Device(cpu, 0)
 #[pyfunction]
@@ -232,6 +240,8 @@ fn new_stream(device: DeviceLike) -> Answer<PyStream> {
 }
 
 /// A new stream on a device; here all streams may be used from every thread.
+///
+/// What is no device is a TypeError, a device that is not here a RuntimeError.
 ///
 /// >>> mx.new_thread_unsafe_stream(mx.cpu).device
 /// Device(cpu, 0)
@@ -242,6 +252,8 @@ fn new_thread_stream(device: DeviceLike) -> Answer<PyStream> {
 }
 
 /// A new stream for use from many threads.
+///
+/// What is no device is a TypeError, a device that is not here a RuntimeError.
 ///
 /// >>> mx.new_thread_local_stream(mx.cpu).device
 /// Device(cpu, 0)
@@ -259,6 +271,8 @@ fn clear_streams() {
 }
 
 /// Waits until all work of a stream, or of the current one, has run.
+///
+/// What is no stream is a TypeError.
 ///
 /// >>> mx.synchronize()
 #[pyfunction]
@@ -299,6 +313,8 @@ impl StreamContext {
 
 /// A context in which work is placed on a stream or device.
 ///
+/// What is no device is a TypeError, a device that is not here a RuntimeError.
+///
 /// >>> with mx.stream(mx.cpu):
 /// ...     print(mx.ones(2).sum())
 /// array(2, dtype=float32)
@@ -309,6 +325,8 @@ fn stream(s: StreamLike) -> Answer<StreamContext> {
 
 /// True if the device is there.
 ///
+/// What is no device is a TypeError.
+///
 /// >>> mx.is_available(mx.cpu)
 /// True
 #[pyfunction]
@@ -317,6 +335,8 @@ fn is_available(device: DeviceLike) -> bool {
 }
 
 /// How many devices of a type there are.
+///
+/// What is no type of device is a TypeError.
 ///
 /// >>> mx.device_count(mx.cpu)
 /// 1
@@ -327,6 +347,8 @@ fn device_count(device_type: PyDeviceType) -> u32 {
 }
 
 /// Facts about a device.
+///
+/// What is no device is a TypeError.
 ///
 /// >>> sorted(mx.device_info(mx.cpu))[:1] != []
 /// True

@@ -117,6 +117,8 @@ enum Kind {
 
 /// True if the first dtype or category is the second one or lies within it.
 ///
+/// What is neither a dtype nor a category is a TypeError.
+///
 /// >>> mx.issubdtype(mx.float16, mx.floating)
 /// True
 #[pyfunction]
@@ -131,6 +133,8 @@ fn issubdtype(arg1: Kind, arg2: Kind) -> bool {
 
 /// True if the dtype is of the given kind: a dtype, one of the names 'bool', 'signed integer',
 /// 'unsigned integer', 'integral', 'real floating', 'complex floating', 'numeric', or a tuple.
+///
+/// What is no dtype is a TypeError, a kind that is not known a ValueError.
 ///
 /// >>> mx.isdtype(mx.float16, "real floating")
 /// True
@@ -178,6 +182,8 @@ impl ArrayOrDtype<'_> {
 
 /// The dtype to which arrays and dtypes are promoted together.
 ///
+/// What is neither an array nor a dtype is a TypeError.
+///
 /// >>> mx.result_type(mx.array([1]), mx.float16)
 /// mlx.core.float16
 #[pyfunction]
@@ -189,6 +195,8 @@ fn result_type(arrays_and_dtypes: Vec<ArrayOrDtype<'_>>) -> Answer<PyDtype> {
 }
 
 /// True if promotion never loses the values of the first dtype in the second.
+///
+/// What is neither an array nor a dtype is a TypeError.
 ///
 /// >>> mx.can_cast(mx.int16, mx.float32)
 /// True

@@ -128,6 +128,10 @@ fn closed() -> Fault {
 /// Raises ValueError if an argument or a result is not an array, and RuntimeError if the file
 /// cannot be written.
 ///
+/// Shapes: those of the arrays with which it is recorded; any sizes if `shapeless`.
+/// Dtypes: those of the arrays with which it is recorded.
+/// What cannot be recorded is a ValueError, a file that cannot be written a RuntimeError.
+///
 /// >>> mx.export_function("f.lazulite", lambda x, y: mx.exp(x) + y, mx.zeros(3), y=mx.ones(3))
 /// >>> mx.import_function("f.lazulite")(mx.zeros(3), y=mx.zeros(3))
 /// (array([1, 1, 1], dtype=float32),)
@@ -304,6 +308,10 @@ impl FunctionExporter {
 /// It is called with example arrays as `export_function` is, and used in a `with` block, at whose
 /// end the file is written.
 ///
+/// Shapes: those of the arrays with which it is recorded; any sizes if `shapeless`.
+/// Dtypes: those of the arrays with which it is recorded.
+/// What cannot be recorded is a ValueError, a file that cannot be written a RuntimeError.
+///
 /// >>> with mx.exporter("f.lazulite", lambda *xs: sum(xs)) as exporter:
 /// ...     exporter(mx.array(1))
 /// ...     exporter(mx.array(1), mx.array(2))
@@ -348,6 +356,11 @@ impl ImportedFunction {
 ///
 /// Raises RuntimeError if the file cannot be read or is damaged; the function raises ValueError if
 /// nothing was recorded for arrays of such shapes and dtypes.
+///
+/// Shapes: those that were recorded.
+/// Dtypes: those that were recorded.
+/// A file that is missing or damaged is a RuntimeError, a call that was not recorded a
+/// ValueError.
 ///
 /// >>> mx.export_function("f.lazulite", mx.sin, mx.zeros(2), shapeless=True, metadata="a sine")
 /// >>> f, text = mx.import_function("f.lazulite", return_metadata=True)

@@ -13,7 +13,9 @@ use pyo3::types::{PyDict, PyTuple};
 
 /// `x / sqrt(mean(x^2) + eps) * weight` along the last axis, computed in float32 at least.
 ///
+/// Shapes: `x (..., n)`, which the result has; parameters `(n)`.
 /// Dtypes: floats; others raise ValueError.
+/// Other parameters are a ValueError.
 ///
 /// >>> mx.fast.rms_norm(mx.array([3.0, 4.0]), None, 1e-5)
 /// array([0.848528, 1.13137], dtype=float32)
@@ -26,7 +28,9 @@ fn rms_norm(x: Arr, weight: Option<Arr>, eps: f64, stream: On) -> Answer<PyArray
 
 /// `(x - mean(x)) / sqrt(var(x) + eps) * weight + bias` along the last axis.
 ///
+/// Shapes: `x (..., n)`, which the result has; parameters `(n)`.
 /// Dtypes: floats; others raise ValueError.
+/// Other parameters are a ValueError.
 ///
 /// >>> mx.fast.layer_norm(mx.array([1.0, 3.0]), None, None, 1e-5)
 /// array([-0.999995, 0.999995], dtype=float32)
@@ -126,7 +130,9 @@ fn scaled_dot_product_attention(
 
 /// `logsumexp(logits) - logits[target]` along the last axis, computed and returned in float32.
 ///
+/// Shapes: `logits (..., n)`, `targets (...) -> (...)`.
 /// Dtypes: all.
+/// Other shapes and targets that are no integers are a ValueError.
 ///
 /// >>> mx.fast.cross_entropy(mx.zeros((1, 4)), mx.array([2]))
 /// array([1.38629], dtype=float32)
@@ -139,7 +145,10 @@ fn cross_entropy(logits: Arr, targets: Arr, stream: On) -> Answer<PyArray> {
 /// A linear attention whose state forgets (`gamma`) and corrects itself (`beta`), step by step: the
 /// outputs `(b, t, g, e)` and the last state `(b, g, e, d)`.
 ///
+/// Shapes: `q, k (b, t, h, d)`, `v (b, t, g, e)`, `gamma (b, t, g)` or `(b, t, g, d)`, `beta (b,
+/// t, g)`, the state `(b, g, e, d)`.
 /// Dtypes: floats; others raise ValueError.
+/// Other shapes are a ValueError.
 ///
 /// >>> [a.shape for a in mx.fast.gated_delta_update(*[mx.ones((1, 3, 2, 4))] * 3, mx.ones((1, 3,
 /// ...     2)), mx.ones((1, 3, 2)))]
@@ -188,6 +197,9 @@ impl MetalKernel {
 
 /// A kernel for Apple's graphics. Programs may make one anywhere; calling it needs such a device,
 /// which this library does not support, and is a `RuntimeError`.
+///
+/// Shapes: those that the caller names.
+/// Dtypes: those that the caller names.
 #[pyfunction]
 #[pyo3(signature = (
     name, input_names, output_names, source, header = "", ensure_row_contiguous = true,

@@ -25,32 +25,40 @@ macro_rules! along_an_axis {
 along_an_axis! {
     /// Fourier transform along an axis, cut or filled with zeros to `n` elements.
     ///
+    /// Shapes: that of `a`, with `n` elements along the axis.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
+    /// No elements and a norm that is not known are a ValueError.
     ///
     /// >>> mx.fft.fft(mx.array([1.0, 0.0, 0.0, 0.0]))
     /// array([1+0j, 1+0j, 1+0j, 1+0j], dtype=complex64)
     fft;
     /// The inverse of `fft`.
     ///
+    /// Shapes: that of `a`, with `n` elements along the axis.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
+    /// No elements and a norm that is not known are a ValueError.
     ///
     /// >>> mx.fft.ifft(mx.ones(2))
     /// array([1+0j, 0+0j], dtype=complex64)
     ifft;
     /// The first `n / 2 + 1` frequencies of a real signal.
     ///
+    /// Shapes: that of `a`, with `n / 2 + 1` elements along the axis.
     /// Dtypes: bool, integers, floats; others raise ValueError.
     /// An axis out of range is an IndexError.
+    /// No elements and a norm that is not known are a ValueError.
     ///
     /// >>> mx.fft.rfft(mx.ones(4)).shape
     /// (3,)
     rfft;
     /// The inverse of `rfft`: a real signal of `n` elements.
     ///
+    /// Shapes: that of `a`, with `n` elements along the axis, `2 (m - 1)` for m unless given.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
+    /// No elements and a norm that is not known are a ValueError.
     ///
     /// >>> mx.fft.irfft(mx.ones(3))
     /// array([1, 0, 0, 0], dtype=float32)
@@ -77,8 +85,10 @@ macro_rules! over_axes {
 over_axes! {
     /// Fourier transform over axes, all by default, of the lengths `s`.
     ///
+    /// Shapes: that of `a`, with the sizes `s` on the axes.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
+    /// Other numbers of lengths than of axes are a ValueError.
     ///
     /// >>> mx.fft.fftn(mx.ones((2, 2)))
     /// array([[4+0j, 0+0j],
@@ -86,8 +96,10 @@ over_axes! {
     fftn;
     /// The inverse of `fftn`.
     ///
+    /// Shapes: that of `a`, with the sizes `s` on the axes.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
+    /// Other numbers of lengths than of axes are a ValueError.
     ///
     /// >>> mx.fft.ifftn(mx.ones((2, 2)))
     /// array([[1+0j, 0+0j],
@@ -95,16 +107,22 @@ over_axes! {
     ifftn;
     /// `rfft` over the last axis, then `fft` over the others.
     ///
+    /// Shapes: that of `a`, with the sizes `s` on the axes, of which the last one becomes `s / 2 +
+    /// 1`.
     /// Dtypes: bool, integers, floats; others raise ValueError.
     /// An axis out of range is an IndexError.
+    /// Other numbers of lengths than of axes are a ValueError.
     ///
     /// >>> mx.fft.rfftn(mx.ones((2, 4))).shape
     /// (2, 3)
     rfftn;
     /// The inverse of `rfftn`.
     ///
+    /// Shapes: that of `a`, with the sizes `s` on the axes, `2 (m - 1)` for m on the last one unless
+    /// given.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
+    /// Other numbers of lengths than of axes are a ValueError.
     ///
     /// >>> mx.fft.irfftn(mx.ones((2, 3))).shape
     /// (2, 4)
@@ -136,8 +154,10 @@ const LAST_TWO: [i64; 2] = [-2, -1];
 over_two_axes! {
     /// Fourier transform over two axes.
     ///
+    /// Shapes: that of `a`, with the sizes `s` on the axes.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
+    /// Other numbers of lengths than of axes are a ValueError.
     ///
     /// >>> mx.fft.fft2(mx.ones((2, 2)))
     /// array([[4+0j, 0+0j],
@@ -145,8 +165,10 @@ over_two_axes! {
     fft2: fftn;
     /// The inverse of `fft2`.
     ///
+    /// Shapes: that of `a`, with the sizes `s` on the axes.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
+    /// Other numbers of lengths than of axes are a ValueError.
     ///
     /// >>> mx.fft.ifft2(mx.ones((2, 2)))
     /// array([[1+0j, 0+0j],
@@ -154,16 +176,22 @@ over_two_axes! {
     ifft2: ifftn;
     /// `rfft` over the last of two axes, then `fft` over the other.
     ///
+    /// Shapes: that of `a`, with the sizes `s` on the axes, of which the last one becomes `s / 2 +
+    /// 1`.
     /// Dtypes: bool, integers, floats; others raise ValueError.
     /// An axis out of range is an IndexError.
+    /// Other numbers of lengths than of axes are a ValueError.
     ///
     /// >>> mx.fft.rfft2(mx.ones((2, 4))).shape
     /// (2, 3)
     rfft2: rfftn;
     /// The inverse of `rfft2`.
     ///
+    /// Shapes: that of `a`, with the sizes `s` on the axes, `2 (m - 1)` for m on the last one unless
+    /// given.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
+    /// Other numbers of lengths than of axes are a ValueError.
     ///
     /// >>> mx.fft.irfft2(mx.ones((2, 3))).shape
     /// (2, 4)
@@ -176,6 +204,10 @@ fn lengths(op: &str, s: Option<Sizes>) -> Answer<Option<Vec<usize>>> {
 
 /// The frequencies of `fft` of `n` samples that are `d` apart.
 ///
+/// Shapes: `(n)`.
+/// Dtypes: float32.
+/// A negative number is an OverflowError.
+///
 /// >>> mx.fft.fftfreq(4)
 /// array([0, 0.25, -0.5, -0.25], dtype=float32)
 #[pyfunction]
@@ -185,6 +217,10 @@ fn fftfreq(n: usize, d: f64, stream: On) -> Answer<PyArray> {
 }
 
 /// The frequencies of `rfft` of `n` samples that are `d` apart.
+///
+/// Shapes: `(n / 2 + 1)`.
+/// Dtypes: float32.
+/// A negative number is an OverflowError.
 ///
 /// >>> mx.fft.rfftfreq(4)
 /// array([0, 0.25, 0.5], dtype=float32)
@@ -196,6 +232,7 @@ fn rfftfreq(n: usize, d: f64, stream: On) -> Answer<PyArray> {
 
 /// The array rolled so that the frequency 0 is in the middle of axes, all by default.
 ///
+/// Shapes: any; the result has that of `a`.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
 ///
@@ -209,6 +246,7 @@ fn fftshift(a: Arr, axes: Option<Axes>, stream: On) -> Answer<PyArray> {
 
 /// The inverse of `fftshift`.
 ///
+/// Shapes: any; the result has that of `a`.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
 ///
@@ -222,7 +260,9 @@ fn ifftshift(a: Arr, axes: Option<Axes>, stream: On) -> Answer<PyArray> {
 
 /// The Fourier transforms of overlapping frames of a signal: `(..., n) -> (..., f, t)`.
 ///
+/// Shapes: `(..., n) -> (..., n_fft / 2 + 1, frames)`, `n_fft` frequencies for complex signals.
 /// Dtypes: all.
+/// A signal too short to be padded and a window of another length are a ValueError.
 ///
 /// >>> mx.fft.stft(mx.ones(32), n_fft=16).shape
 /// (9, 9)
@@ -268,7 +308,9 @@ fn stft(
 
 /// The inverse of `stft`: the signal of `length` elements.
 ///
+/// Shapes: `(..., f, frames) -> (..., length)`.
 /// Dtypes: all.
+/// Other numbers of frequencies are a ValueError.
 ///
 /// >>> mx.fft.istft(mx.fft.stft(mx.ones(32), n_fft=16), length=32).shape
 /// (32,)

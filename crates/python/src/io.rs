@@ -35,6 +35,9 @@ fn input(file: &Bound<'_, PyAny>) -> Answer<Input> {
 /// these, is a RuntimeError. Of GGUF's quantised types, Q4_0, Q4_1 and Q8_0 stay quantised and others
 /// become float16; with `keep_quantized`, a parameter that MLX lacks, Q5_0, Q5_1 and Q2_K to Q6_K stay, too.
 ///
+/// Shapes: those of the file.
+/// Dtypes: those of the file.
+///
 /// >>> mx.save("x.npy", mx.ones(2))
 /// >>> mx.load("x.npy")
 /// array([1, 1], dtype=float32)
@@ -50,12 +53,12 @@ fn load(
     keep_quantized: bool,
     stream: On,
 ) -> Answer<Py<PyAny>> {
-    let contents = Contents::open(&input(file)?)?;
     if let Some(format) = format
         && !["npy", "npz", "safetensors", "gguf"].contains(&format)
     {
-        return Err(value_error(format!("[load] unknown file format {format}")));
+        return Err(value_error(format!("[load] unknown file format {format:?}")));
     }
+    let contents = Contents::open(&input(file)?)?;
     let arrays = on(stream, || match &contents {
         Contents::Gguf(file) if keep_quantized => {
             let tensors = file.quantised_tensors()?;
@@ -160,7 +163,7 @@ fn save_to(
         return Ok(py.detach(|| write(&path))?);
     }
     if !file.hasattr(intern!(py, "write"))? {
-        return Err(type_error(format!("expected a path or a file, got {}", type_name(file))));
+        return Err(value_error(format!("expected a path or a file, got {}", type_name(file))));
     }
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -175,6 +178,10 @@ fn save_to(
 }
 
 /// Saves an array in the npy format.
+///
+/// Shapes: any.
+/// Dtypes: all.
+/// A file that cannot be written is a RuntimeError, what is no array a TypeError.
 ///
 /// >>> mx.save("x.npy", mx.ones(2))
 #[pyfunction]
@@ -209,6 +216,10 @@ fn archive(
 
 /// Saves arrays in the npz format, under their keywords or as `arr_0`, `arr_1`, ...
 ///
+/// Shapes: any.
+/// Dtypes: all.
+/// A file that cannot be written is a RuntimeError, what is no array a TypeError.
+///
 /// >>> mx.savez("x.npz", a=mx.ones(2))
 #[pyfunction]
 #[pyo3(signature = (file, *args, **kwargs))]
@@ -222,6 +233,10 @@ fn savez(
 
 /// As `savez`, compressed.
 ///
+/// Shapes: any.
+/// Dtypes: all.
+/// A file that cannot be written is a RuntimeError, what is no array a TypeError.
+///
 /// >>> mx.savez_compressed("x.npz", a=mx.ones(2))
 #[pyfunction]
 #[pyo3(signature = (file, *args, **kwargs))]
@@ -234,6 +249,10 @@ fn savez_compressed(
 }
 
 /// Saves named arrays, and text metadata, in the safetensors format.
+///
+/// Shapes: any.
+/// Dtypes: all.
+/// A file that cannot be written is a RuntimeError, what is no array a TypeError.
 ///
 /// >>> mx.save_safetensors("x.safetensors", {"a": mx.ones(2)})
 #[pyfunction]
@@ -249,6 +268,10 @@ fn save_safetensors(
 }
 
 /// Saves named arrays, and metadata, in the GGUF format.
+///
+/// Shapes: any.
+/// Dtypes: float32, float16, bfloat16, int8, int16, int32; others raise ValueError.
+/// A file that cannot be written is a RuntimeError, what is no array a TypeError.
 ///
 /// >>> mx.save_gguf("x.gguf", {"a": mx.ones(2)})
 #[pyfunction]

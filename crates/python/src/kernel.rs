@@ -108,6 +108,9 @@ impl CudaKernel {
 /// It is compiled when a result is computed, on an NVIDIA device; elsewhere that is a
 /// `RuntimeError`. `custom_function` gives it derivatives.
 ///
+/// Shapes: those that the caller names.
+/// Dtypes: those that the caller names.
+///
 /// >>> double = mx.fast.cuda_kernel(
 /// ...     name="double_it", input_names=["x"], output_names=["y"],
 /// ...     source="auto i = cooperative_groups::this_grid().thread_rank(); y[i] = 2 * x[i];")
@@ -161,6 +164,9 @@ fn scalar(value: &Bound<'_, PyAny>) -> Answer<Literal> {
 /// It gets the addresses of the inputs, then those of the outputs, then the scalars (bool, 32-bit
 /// int or float). `grid` counts threads, as for `cuda_kernel`. It runs when a result is computed, on
 /// an NVIDIA device; elsewhere that is a `RuntimeError`.
+///
+/// Shapes: those that the caller names.
+/// Dtypes: those that the caller names.
 #[pyfunction]
 #[pyo3(signature = (
     *, name, compiled_source, inputs, output_shapes, output_dtypes, scalars, grid, threadgroup,

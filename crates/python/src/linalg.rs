@@ -26,6 +26,7 @@ impl Order {
 
 /// The norm of vectors or matrices: of order 2 of all elements unless `ord` or `axis` say otherwise.
 ///
+/// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
 ///
@@ -71,21 +72,28 @@ macro_rules! of_a_matrix {
 of_a_matrix! {
     /// The determinant: `(..., n, n) -> (...)`.
     ///
+    /// Shapes: `(..., n, n) -> (...)`.
     /// Dtypes: all.
+    /// Others than square matrices are a ValueError.
     ///
     /// >>> mx.linalg.det(mx.array([[2.0, 0.0], [0.0, 4.0]]))
     /// array(8, dtype=float32)
     det;
     /// The eigenvalues, in no order that one may rely on: `(..., n, n) -> (..., n)`.
     ///
+    /// Shapes: `(..., n, n) -> (..., n)`.
     /// Dtypes: all.
+    /// Others than square matrices are a ValueError.
     ///
     /// >>> mx.linalg.eigvals(mx.array([[2.0, 0.0], [0.0, 1.0]])).shape
     /// (2,)
     eigvals;
     /// The inverse: `(..., n, n) -> (..., n, n)`.
     ///
+    /// Shapes: `(..., n, n) -> (..., n, n)`.
     /// Dtypes: floats, complex; others raise ValueError.
+    /// Others than square matrices are a ValueError. A singular matrix is a RuntimeError when it is
+    /// evaluated.
     ///
     /// >>> mx.linalg.inv(mx.array([[2.0, 0.0], [0.0, 4.0]]))
     /// array([[0.5, 0],
@@ -93,7 +101,9 @@ of_a_matrix! {
     inv;
     /// The Moore-Penrose inverse: `(..., m, n) -> (..., n, m)`.
     ///
+    /// Shapes: `(..., m, n) -> (..., n, m)`.
     /// Dtypes: all.
+    /// Fewer than two axes are a ValueError.
     ///
     /// >>> mx.linalg.pinv(mx.array([[2.0, 0.0]]))
     /// array([[0.5],
@@ -114,7 +124,10 @@ macro_rules! of_a_triangle {
 of_a_triangle! {
     /// The lower (or upper) triangular L with `a = L L^H` of a positive definite matrix.
     ///
+    /// Shapes: `(..., n, n) -> (..., n, n)`.
     /// Dtypes: floats, complex; others raise ValueError.
+    /// Others than square matrices are a ValueError. A matrix that is not positive definite is a
+    /// RuntimeError when it is evaluated.
     ///
     /// >>> mx.linalg.cholesky(mx.array([[4.0, 0.0], [0.0, 9.0]]))
     /// array([[2, 0],
@@ -122,7 +135,9 @@ of_a_triangle! {
     cholesky;
     /// The inverse of the matrix whose Cholesky factor is `a`.
     ///
+    /// Shapes: `(..., n, n) -> (..., n, n)`.
     /// Dtypes: floats, complex; others raise ValueError.
+    /// Others than square matrices are a ValueError.
     ///
     /// >>> mx.linalg.cholesky_inv(mx.array([[2.0, 0.0], [0.0, 1.0]]))
     /// array([[0.25, 0],
@@ -130,7 +145,9 @@ of_a_triangle! {
     cholesky_inv;
     /// The inverse of a lower (or upper) triangular matrix.
     ///
+    /// Shapes: `(..., n, n) -> (..., n, n)`.
     /// Dtypes: all.
+    /// Others than square matrices are a ValueError.
     ///
     /// >>> mx.linalg.tri_inv(mx.array([[2.0, 0.0], [0.0, 4.0]]))
     /// array([[0.5, 0],
@@ -154,28 +171,36 @@ macro_rules! in_two_parts {
 in_two_parts! {
     /// Eigenvalues, in no order that one may rely on, and eigenvectors as columns.
     ///
+    /// Shapes: `(..., n, n) -> (..., n), (..., n, n)`.
     /// Dtypes: all.
+    /// Others than square matrices are a ValueError.
     ///
     /// >>> mx.linalg.eig(mx.array([[2.0, 0.0], [0.0, 1.0]]))[0].dtype
     /// mlx.core.complex64
     eig;
     /// The factors of `lu` in one matrix, and for each step the row with which it swapped its own.
     ///
+    /// Shapes: `(..., m, n) -> (..., m, n), (..., k)` with k = min(m, n).
     /// Dtypes: all.
+    /// Fewer than two axes are a ValueError.
     ///
     /// >>> [a.shape for a in mx.linalg.lu_factor(mx.eye(3))]
     /// [(3, 3), (3,)]
     lu_factor;
     /// Q with orthonormal columns and upper triangular R with `a = Q R`.
     ///
+    /// Shapes: `(..., m, n) -> (..., m, k), (..., k, n)` with k = min(m, n).
     /// Dtypes: all.
+    /// Fewer than two axes are a ValueError.
     ///
     /// >>> [a.shape for a in mx.linalg.qr(mx.ones((3, 2)))]
     /// [(3, 2), (2, 2)]
     qr;
     /// The sign of the determinant and the logarithm of its size.
     ///
+    /// Shapes: `(..., n, n) -> (...)`.
     /// Dtypes: all.
+    /// Others than square matrices are a ValueError.
     ///
     /// >>> mx.linalg.slogdet(mx.array([[2.0, 0.0], [0.0, -4.0]]))
     /// (array(-1, dtype=float32), array(2.07944, dtype=float32))
@@ -184,7 +209,9 @@ in_two_parts! {
 
 /// An order of rows P, and L and U with `a = L[P] U`.
 ///
+/// Shapes: `(..., m, n) -> (..., m), (..., m, k), (..., k, n)` with k = min(m, n).
 /// Dtypes: all.
+/// Fewer than two axes are a ValueError.
 ///
 /// >>> [a.shape for a in mx.linalg.lu(mx.eye(3))]
 /// [(3,), (3, 3), (3, 3)]
@@ -199,7 +226,9 @@ fn lu(a: Arr, stream: On) -> Answer<(PyArray, PyArray, PyArray)> {
 
 /// U, s and V^H with `a = U diag(s) V^H`, s in decreasing order; s alone without `compute_uv`.
 ///
+/// Shapes: `(..., m, n) -> (..., m, m), (..., k), (..., n, n)` with k = min(m, n).
 /// Dtypes: all.
+/// Fewer than two axes are a ValueError.
 ///
 /// >>> mx.linalg.svd(mx.array([[3.0, 0.0], [0.0, 2.0]]), compute_uv=False)
 /// array([3, 2], dtype=float32)
@@ -218,7 +247,9 @@ fn svd(py: Python<'_>, a: Arr, compute_uv: bool, stream: On) -> Answer<Py<PyAny>
 /// Eigenvalues in increasing order, and eigenvectors as columns, of a Hermitian matrix, of which
 /// one triangle is read.
 ///
+/// Shapes: `(..., n, n) -> (..., n), (..., n, n)`.
 /// Dtypes: all.
+/// Others than square matrices are a ValueError.
 ///
 /// >>> mx.linalg.eigh(mx.array([[2.0, 0.0], [0.0, 1.0]]))[0]
 /// array([1, 2], dtype=float32)
@@ -234,7 +265,9 @@ fn eigh(a: Arr, UPLO: &str, stream: On) -> Answer<(PyArray, PyArray)> {
 
 /// The eigenvalues of `eigh` alone.
 ///
+/// Shapes: `(..., n, n) -> (..., n)`.
 /// Dtypes: all.
+/// Others than square matrices are a ValueError.
 ///
 /// >>> mx.linalg.eigvalsh(mx.array([[2.0, 0.0], [0.0, 1.0]]))
 /// array([1, 2], dtype=float32)

@@ -1,7 +1,7 @@
 //! Memory counters and limits, of the default device.
 
 use crate::device::device_info;
-use crate::errors::Answer;
+use crate::errors::{Answer, value_error};
 use crate::functions::add_functions;
 use crate::trees;
 use lazulite::backend::{self, Limit, MemoryStats};
@@ -78,6 +78,8 @@ fn get_memory_limit() -> Answer<usize> {
 
 /// Sets the live bytes above which an allocation is refused; returns the former limit.
 ///
+/// A negative number is an OverflowError.
+///
 /// >>> mx.set_memory_limit(mx.get_memory_limit()) > 0
 /// True
 #[pyfunction]
@@ -86,6 +88,8 @@ fn set_memory_limit(limit: usize) -> Answer<usize> {
 }
 
 /// Sets the bytes above which freed buffers are not kept; returns the former limit.
+///
+/// A negative number is an OverflowError.
 ///
 /// >>> mx.set_cache_limit(2**30) >= 0
 /// True
@@ -97,6 +101,8 @@ fn set_cache_limit(limit: usize) -> Answer<usize> {
 /// Sets the bytes that may be kept resident, where the system knows such a limit; returns the
 /// former one.
 ///
+/// A negative number is an OverflowError.
+///
 /// >>> mx.set_wired_limit(0) >= 0
 /// True
 #[pyfunction]
@@ -104,20 +110,25 @@ fn set_wired_limit(limit: usize) -> Answer<usize> {
     set_limit(Limit::Wired, limit)
 }
 
-/// The bytes of the buffers behind evaluated arrays, each counted once.
+/// The bytes of the buffers behind evaluated arrays, each counted once. An array that is not evaluated
+/// is a ValueError.
 ///
-/// >>> mx.get_array_buffer_size(mx.ones(4)) >= 16
-/// False
+/// >>> x = mx.arange(4)
+/// >>> mx.eval(x)
+/// >>> mx.get_array_buffer_size(x) >= 16
+/// True
 #[pyfunction]
 #[pyo3(signature = (*args))]
 fn get_array_buffer_size(args: &Bound<'_, PyTuple>) -> Answer<usize> {
     let mut seen: Vec<lazulite::backend::Buffer> = Vec::new();
     for array in trees::flatten(args.as_any())? {
-        if array.is_evaluated() {
-            let (buffer, _) = array.buffer()?;
-            if !seen.iter().any(|b| b.same(&buffer)) {
-                seen.push(buffer);
-            }
+        if !array.is_evaluated() {
+            let why = "[get_array_buffer_size] an array is not evaluated; call mx.eval on it first";
+            return Err(value_error(why));
+        }
+        let (buffer, _) = array.buffer()?;
+        if !seen.iter().any(|b| b.same(&buffer)) {
+            seen.push(buffer);
         }
     }
     Ok(seen.iter().map(|b| b.memory().size()).sum())

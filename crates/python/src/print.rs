@@ -169,6 +169,8 @@ fn get_printoptions() -> PrintOptions {
 
 /// Sets the print options: digits behind the point, or -1 for six significant digits.
 ///
+/// A precision that is no integer is a TypeError.
+///
 /// >>> mx.set_printoptions(precision=2)
 /// >>> mx.array(3.14159)
 /// array(3.14, dtype=float32)
@@ -180,6 +182,8 @@ fn set_printoptions(precision: i32) {
 }
 
 /// A context with other print options.
+///
+/// A precision that is no integer is a TypeError.
 ///
 /// >>> with mx.printoptions(precision=2):
 /// ...     print(mx.array(3.14159))

@@ -58,6 +58,8 @@ fn optional(shape: Option<Sizes>) -> Answer<Option<Vec<usize>>> {
 
 /// Sets the thread's key.
 ///
+/// What is no integer is a TypeError.
+///
 /// >>> mx.random.seed(1)
 #[pyfunction]
 fn seed(seed: u64) -> Answer<()> {
@@ -65,6 +67,10 @@ fn seed(seed: u64) -> Answer<()> {
 }
 
 /// The key of a number.
+///
+/// Shapes: `(2)`.
+/// Dtypes: uint32.
+/// What is no integer is a TypeError, a negative one an OverflowError.
 ///
 /// >>> mx.random.key(1)
 /// array([0, 1], dtype=uint32)
@@ -75,6 +81,10 @@ fn key(seed: u64) -> Answer<PyArray> {
 
 /// Independent keys made of one.
 ///
+/// Shapes: `(num, 2)`.
+/// Dtypes: uint32.
+/// What is no key is a ValueError.
+///
 /// >>> mx.random.split(mx.random.key(1)).shape
 /// (2, 2)
 #[pyfunction]
@@ -84,6 +94,10 @@ fn split(key: Arr, num: usize, stream: On) -> Answer<PyArray> {
 }
 
 /// Uniform numbers of `[low, high)`.
+///
+/// Shapes: the one that is asked for.
+/// Dtypes: floats, float32 unless one is asked for.
+/// A type that is no float and bounds that do not broadcast to the shape are a ValueError.
 ///
 /// >>> mx.random.uniform(shape=(2,), key=mx.random.key(1)).shape
 /// (2,)
@@ -116,6 +130,10 @@ fn uniform(
 
 /// Normal numbers of mean `loc` and standard deviation `scale`.
 ///
+/// Shapes: the one that is asked for.
+/// Dtypes: floats and complex64, float32 unless one is asked for.
+/// A negative size, a key that is none and a type that is no float are a ValueError.
+///
 /// >>> mx.random.normal((2, 3), key=mx.random.key(1)).dtype
 /// mlx.core.float32
 #[pyfunction]
@@ -145,6 +163,10 @@ fn normal(
 
 /// Integers of `[low, high)`.
 ///
+/// Shapes: `shape`, or that of the bounds broadcast together.
+/// Dtypes: integers, int32 unless one is asked for.
+/// A type that is no integer and shapes that do not broadcast are a ValueError.
+///
 /// >>> mx.random.randint(0, 10, (3,), key=mx.random.key(1)).dtype
 /// mlx.core.int32
 #[pyfunction]
@@ -166,6 +188,10 @@ fn randint(
 }
 
 /// True with probability `p`.
+///
+/// Shapes: `shape`, or that of `p`.
+/// Dtypes: bool; `p` is a float.
+/// A `p` that does not broadcast to the shape is a ValueError.
 ///
 /// >>> mx.random.bernoulli(1.0, (2,))
 /// array([True, True], dtype=bool)
@@ -192,7 +218,9 @@ fn bernoulli(
 
 /// Normal numbers cut off outside `[lower, upper]`.
 ///
+/// Shapes: `shape`, or that of both limits broadcast together.
 /// Dtypes: all.
+/// Shapes that do not broadcast are a ValueError.
 ///
 /// >>> mx.abs(mx.random.truncated_normal(-1, 1, (4,))).max() <= 1
 /// array(True, dtype=bool)
@@ -218,6 +246,10 @@ fn truncated_normal(
 
 /// Gumbel numbers.
 ///
+/// Shapes: the one that is asked for.
+/// Dtypes: floats, float32 unless one is asked for.
+/// A negative size, a key that is none and a type that is no float are a ValueError.
+///
 /// >>> mx.random.gumbel((2,)).shape
 /// (2,)
 #[pyfunction]
@@ -236,6 +268,10 @@ fn gumbel(
 }
 
 /// Laplace numbers.
+///
+/// Shapes: the one that is asked for.
+/// Dtypes: floats, float32 unless one is asked for.
+/// A negative size, a key that is none and a type that is no float are a ValueError.
 ///
 /// >>> mx.random.laplace((2,)).shape
 /// (2,)
@@ -259,6 +295,8 @@ fn laplace(
 
 /// Places drawn with the probabilities `softmax(logits)` along an axis.
 ///
+/// Shapes: `logits (..., n)` with the axis n left out; `shape`, or `num_samples` more as the last
+/// axis.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
 ///
@@ -297,6 +335,7 @@ fn categorical(
 
 /// The parts of an array along an axis, or the numbers below `x`, in random order.
 ///
+/// Shapes: that of `x`, or `(x)` for a number.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
 ///
@@ -318,7 +357,9 @@ fn permutation(x: Operand, axis: i64, key: Option<Arr>, stream: On) -> Answer<Py
 /// Numbers of the normal distribution with the given means `(..., n)` and covariances
 /// `(..., n, n)`: `(*shape, n)`.
 ///
+/// Shapes: `mean (..., n)`, `cov (..., n, n) -> (*shape, n)`.
 /// Dtypes: all.
+/// Other shapes are a ValueError.
 ///
 /// >>> mx.random.multivariate_normal(mx.zeros(2), mx.eye(2), (5,)).shape
 /// (5, 2)

@@ -19,6 +19,9 @@ type Engine<T> = lazulite::Result<T>;
 
 /// Computes the arrays of trees, and waits for them. Other leaves are ignored.
 ///
+/// Errors in the data (an index out of range, a singular matrix, too little memory) are raised
+/// here: IndexError, RuntimeError, MemoryError.
+///
 /// >>> mx.eval(mx.ones(3) + 1)
 #[pyfunction]
 #[pyo3(signature = (*args))]
@@ -27,6 +30,9 @@ fn eval(py: Python<'_>, args: &Bound<'_, PyTuple>) -> Answer<()> {
 }
 
 /// Starts to compute the arrays of trees, and does not wait for them.
+///
+/// Errors in the data (an index out of range, a singular matrix, too little memory) are raised
+/// here: IndexError, RuntimeError, MemoryError.
 ///
 /// >>> mx.async_eval(mx.ones(3) + 1)
 #[pyfunction]
@@ -38,6 +44,8 @@ fn async_eval(py: Python<'_>, args: &Bound<'_, PyTuple>) -> Answer<()> {
 
 /// Writes the graph of lazy arrays in the language of Graphviz to a path or an open file. Keywords
 /// name arrays, and their graph is written, too.
+///
+/// What is not an array is a ValueError, a file that cannot be written an OSError.
 ///
 /// >>> import io
 /// >>> file = io.StringIO()
@@ -52,7 +60,7 @@ fn export_to_dot(
     args: &Bound<'_, PyTuple>,
     kwargs: Option<&Bound<'_, PyDict>>,
 ) -> Answer<()> {
-    let mut outputs = trees::flatten(args)?;
+    let mut outputs = trees::flatten_strict(args)?;
     let mut names = Vec::new();
     for (name, array) in kwargs.into_iter().flatten() {
         let array = Arr::of(&array)?.0;
@@ -283,6 +291,10 @@ fn loss_of(result: &Bound<'_, PyAny>) -> Answer<Array> {
 
 /// A function that returns the gradient of `fun`, whose first array result is differentiated.
 ///
+/// Shapes: each gradient has that of its argument; the function returns one number.
+/// Dtypes: gradients have those of their arguments, floats or complex.
+/// Another result, an argument that is missing and one that is no array are a ValueError.
+///
 /// >>> mx.grad(lambda x: (x**2).sum())(mx.array([1.0, 2.0]))
 /// array([2, 4], dtype=float32)
 #[pyfunction]
@@ -295,6 +307,10 @@ fn grad(fun: Py<PyAny>, argnums: Option<Numbers>, argnames: Option<Names>) -> An
 }
 
 /// A function that returns the value and the gradient of `fun`.
+///
+/// Shapes: each gradient has that of its argument; the function returns one number.
+/// Dtypes: gradients have those of their arguments, floats or complex.
+/// Another result, an argument that is missing and one that is no array are a ValueError.
 ///
 /// >>> mx.value_and_grad(lambda x: (x**2).sum())(mx.array([1.0, 2.0]))
 /// (array(5, dtype=float32), array([2, 4], dtype=float32))
@@ -328,6 +344,10 @@ fn several(arrays: Vec<Arr>) -> Vec<Array> {
 
 /// The function's outputs, and the products of the cotangents with its Jacobian.
 ///
+/// Shapes: a cotangent for each output, of its shape; the results have those of the primals.
+/// Dtypes: those of the outputs and of the primals.
+/// Other shapes and numbers of cotangents are a ValueError.
+///
 /// >>> mx.vjp(mx.sin, [mx.array(0.0)], [mx.array(2.0)])
 /// ([array(0, dtype=float32)], [array(2, dtype=float32)])
 #[pyfunction]
@@ -347,6 +367,10 @@ fn vjp<'py>(
 }
 
 /// The function's outputs, and the products of its Jacobian with the tangents.
+///
+/// Shapes: a tangent for each primal, of its shape; the results have those of the outputs.
+/// Dtypes: those of the primals and of the outputs.
+/// Other shapes and numbers of tangents are a ValueError.
 ///
 /// >>> mx.jvp(mx.sin, [mx.array(0.0)], [mx.array(2.0)])
 /// ([array(0, dtype=float32)], [array(2, dtype=float32)])
@@ -471,6 +495,10 @@ impl Given {
 /// A function that applies `fun` to every example of a batch; `in_axes` and `out_axes` say where
 /// the batch axes are, as trees that may end early, with None for what is the same for all.
 ///
+/// Shapes: the axes of `in_axes` have one size; the outputs have it at `out_axes`.
+/// Dtypes: those of `fun`.
+/// Different sizes are a ValueError, an axis out of range is an IndexError.
+///
 /// >>> mx.vmap(lambda row: row.sum())(mx.ones((2, 3)))
 /// array([3, 3], dtype=float32)
 #[pyfunction]
@@ -540,6 +568,10 @@ pub fn call_tree<'py>(
 
 /// `fun`, of which only inputs and outputs are kept for its derivative.
 ///
+/// Shapes: those of `fun`.
+/// Dtypes: those of `fun`.
+/// What `fun` raises is passed on; what cannot be called is a TypeError then.
+///
 /// >>> mx.grad(mx.checkpoint(lambda x: mx.exp(x).sum()))(mx.zeros(2))
 /// array([1, 1], dtype=float32)
 #[pyfunction]
@@ -574,8 +606,12 @@ fn single(args: Bound<'_, PyAny>) -> Answer<Bound<'_, PyAny>> {
 #[pymethods]
 impl CustomFunction {
     #[new]
-    fn new(f: Py<PyAny>) -> CustomFunction {
-        CustomFunction { fun: f, rules: Default::default() }
+    fn new(f: &Bound<'_, PyAny>) -> Answer<CustomFunction> {
+        if !f.is_callable() {
+            let got = type_name(f);
+            return Err(type_error(format!("custom_function() expects a function, got {got}")));
+        }
+        Ok(CustomFunction { fun: f.clone().unbind(), rules: Default::default() })
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

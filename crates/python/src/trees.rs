@@ -9,6 +9,12 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
+/// The dictionary as it is now. Without Python's lock other threads may add and remove keys while it is
+/// walked, which ends the walk in a panic: then it is a copy.
+pub fn settled<'py>(dict: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
+    if cfg!(Py_GIL_DISABLED) { dict.copy() } else { Ok(dict.clone()) }
+}
+
 /// Calls `f` with every leaf, in order.
 pub fn visit<'py>(
     tree: &Bound<'py, PyAny>,
@@ -19,7 +25,7 @@ pub fn visit<'py>(
     } else if let Ok(tuple) = tree.cast::<PyTuple>() {
         tuple.iter().try_for_each(|item| visit(&item, f))
     } else if let Ok(dict) = tree.cast::<PyDict>() {
-        dict.iter().try_for_each(|(_, item)| visit(&item, f))
+        settled(dict)?.iter().try_for_each(|(_, item)| visit(&item, f))
     } else if tree.is_instance_of::<RandomState>() {
         visit(&tree.get_item(0)?, f)
     } else {
@@ -70,7 +76,7 @@ pub fn map<'py>(
         Ok(items.into_any())
     } else if let Ok(dict) = tree.cast::<PyDict>() {
         let copy = PyDict::new(py);
-        for (key, item) in dict {
+        for (key, item) in settled(dict)? {
             copy.set_item(key, map(&item, f)?)?;
         }
         Ok(copy.into_any())
@@ -108,7 +114,7 @@ pub fn fill<'py>(
             }
         }
     } else if let Ok(dict) = tree.cast::<PyDict>() {
-        let items: Vec<_> = dict.iter().collect();
+        let items: Vec<_> = settled(dict)?.iter().collect();
         for (key, item) in items {
             if let Some(item) = refill(&item, next)? {
                 dict.set_item(key, item)?;

@@ -5,9 +5,11 @@ with the real MLX, and writes the pickled results to standard output. The tests 
 expressions in their own process.
 """
 
+import importlib
 import pickle
 import struct
 import sys
+import tempfile
 
 import numpy as np
 
@@ -63,14 +65,18 @@ def tell(mx, value):
 
 def evaluate(mx, expression):
     """The result of an expression (or of statements that set `result`), or its exception."""
-    names = {"mx": mx, "np": np, **inputs(mx)}
-    try:
-        if "result" in expression:
-            exec(expression, names)
-            return tell(mx, names["result"])
-        return tell(mx, eval(expression, names))
-    except Exception as error:
-        return ("error", [c.__name__ for c in type(error).__mro__], str(error))
+    package = mx.__name__.split(".")[0]
+    short = {"nn": "nn", "optim": "optimizers", "utils": "utils"}
+    modules = {k: importlib.import_module(f"{package}.{m}") for k, m in short.items()}
+    names = {"mx": mx, "np": np, **modules, **inputs(mx)}
+    with tempfile.TemporaryDirectory() as names["tmp"]:
+        try:
+            if "result" in expression or ";" in expression:
+                exec(expression, names)
+                return tell(mx, names.get("result"))
+            return tell(mx, eval(expression, names))
+        except Exception as error:
+            return ("error", [c.__name__ for c in type(error).__mro__], str(error))
 
 
 def main():

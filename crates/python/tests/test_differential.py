@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import differential_names
 import lazulite.core as mx
 import numpy as np
 import peer
@@ -209,7 +210,7 @@ def expressions():
             yield from (e.strip() for e in line.split(" | "))
 
 
-ALL = list(dict.fromkeys(expressions()))
+ALL = list(dict.fromkeys([*expressions(), *differential_names.expressions()]))
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,11 @@ impl Array {
         if self.ndim() == 0 {
             return self.reshape(&[1]);
         }
-        // Out-of-range ends are clipped, as NumPy's and MLX's slices are.
+        // A first axis before the array's and a last one behind them are clipped, as in MLX.
         let n = self.ndim() as i64;
-        let clip = |a: i64| (if a < 0 { a + n } else { a }).clamp(0, n - 1) as usize;
-        let (start, end) = (clip(start), clip(end));
+        let from_end = |a: i64| if a < 0 { a + n } else { a };
+        let start = from_end(start).max(0) as usize;
+        let end = from_end(end).clamp(0, n - 1) as usize;
         if start > end {
             let message = format!("axis {start}, the first to merge, is behind axis {end}");
             return Err(Error::argument("flatten", message));

@@ -87,6 +87,10 @@ fn modulus(z: C64) -> f64 {
 
 fn exp(z: C64) -> C64 {
     let scale = z.re.exp();
+    // An angle that is not a number has no part in nothing.
+    if scale == 0.0 {
+        return C64::new(0.0, 0.0);
+    }
     // A real argument stays real, also where e^x is infinite.
     let (sin, cos) = z.im.sin_cos();
     C64::new(scale * cos, if z.im == 0.0 { z.im } else { scale * sin })

@@ -63,7 +63,9 @@ impl Default for CrossEntropy<'_> {
 }
 
 impl CrossEntropy<'_> {
-    /// `-sum(p log_softmax(logits))` along the axis, for target probabilities `p`.
+    /// `-sum(p log_softmax(logits))` along the axis, for target probabilities `p`. As in MLX it is computed
+    /// as `logsumexp(z) - sum(p z)` with `z = logits - max(logits)`, which for targets that do not sum to 1
+    /// is something else.
     ///
     /// # Shapes
     /// Targets are classes with the shape of the logits without the axis, or probabilities with
@@ -88,14 +90,16 @@ impl CrossEntropy<'_> {
                 format!("targets of {:?} for logits of {:?}", targets.shape(), logits.shape());
             return Err(Error::shape(OP, &[targets.shape(), logits.shape()], message));
         }
-        let total = logits.logsumexp(Some(&axes), true)?;
         // Scores of the log-probabilities: of the targets, and on average.
         let (hit, average) = if probabilities {
-            let log = logits.subtract(&total)?;
-            (log.multiply(targets)?.sum(Some(&axes), false)?, log.mean(Some(&axes), false)?)
+            let greatest = logits.max(Some(&axes), true)?.stop_gradient()?;
+            let below = logits.subtract(&greatest)?;
+            let total = below.logsumexp(Some(&axes), false)?;
+            let hit = below.multiply(targets)?.sum(Some(&axes), false)?;
+            (hit.subtract(&total)?, below.mean(Some(&axes), false)?.subtract(&total)?)
         } else {
             // The logits themselves are read at the targets only.
-            let total = total.squeeze(Some(&axes))?;
+            let total = logits.logsumexp(Some(&axes), false)?;
             let chosen = logits.take_along_axis(&targets.expand_dims(&axes)?, Some(axes[0]))?;
             let average = logits.mean(Some(&axes), false)?.subtract(&total)?;
             (chosen.squeeze(Some(&axes))?.subtract(&total)?, average)

@@ -341,3 +341,13 @@ fn clipping_equals_mlx() -> Result<()> {
     let joined = [clipped["weight"].flatten(0, -1)?, norm.reshape(&[1])?];
     check(vec![("clip_grad_norm", Array::concatenate(&joined, 0)?)], 5e-6)
 }
+
+/// `logsumexp(z) - sum(p z)` with z = (-1, 0), as MLX computes it.
+#[test]
+fn cross_entropy_of_targets_that_do_not_sum_to_one() -> Result<()> {
+    let logits = Array::from_slice(&[1.0f32, 2.0], &[1, 2])?;
+    let targets = Array::from_slice(&[0.5f32, 0.9], &[1, 2])?;
+    let loss: f32 = nn::cross_entropy(&logits, &targets, Reduction::Sum)?.item()?;
+    assert!((loss - 0.813_261_7).abs() < 1e-6, "{loss}");
+    Ok(())
+}

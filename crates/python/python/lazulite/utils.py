@@ -30,6 +30,9 @@ def _rebuild(sequence, items: list):
 def tree_map(fn: Callable, tree: Any, *rest: Any, is_leaf: Optional[Callable] = None) -> Any:
     """Apply ``fn`` to every leaf and return a tree of the results.
 
+    Shapes: any; the arrays are not looked at.
+    Dtypes: any.
+
     Args:
         fn: Called with a leaf of ``tree`` and what stands at the same path in each of ``rest``.
         tree: The tree whose structure the result has.
@@ -57,7 +60,7 @@ def tree_map(fn: Callable, tree: Any, *rest: Any, is_leaf: Optional[Callable] = 
     if isinstance(tree, dict):
         return {
             k: tree_map(fn, child, *(r[k] for r in rest), is_leaf=is_leaf)
-            for k, child in tree.items()
+            for k, child in list(tree.items())
         }
     return fn(tree, *rest)
 
@@ -70,6 +73,10 @@ def tree_map_with_path(
     path: Optional[Any] = None,
 ) -> Any:
     """Like :func:`tree_map`, with the leaf's path as the first argument of ``fn``.
+
+    Shapes: any; the arrays are not looked at.
+    Dtypes: any.
+    What is no function is a TypeError, trees that do not fit are a KeyError or IndexError.
 
     Args:
         fn: Called with the path, the leaf, and what stands there in each of ``rest``.
@@ -101,7 +108,7 @@ def tree_map_with_path(
             k: tree_map_with_path(
                 fn, child, *(r[k] for r in rest), is_leaf=is_leaf, path=f"{prefix}{k}"
             )
-            for k, child in tree.items()
+            for k, child in list(tree.items())
         }
     return fn(path, tree, *rest)
 
@@ -113,7 +120,7 @@ def _collect_leaves(tree: Any, path: str, is_leaf: Optional[Callable], add: Call
                 _collect_leaves(child, f"{path}.{i}", is_leaf, add)
             return
         if isinstance(tree, dict):
-            for k, child in tree.items():
+            for k, child in list(tree.items()):
                 _collect_leaves(child, f"{path}.{k}", is_leaf, add)
             return
     # Every path was built with a leading dot.
@@ -127,6 +134,9 @@ def tree_flatten(
     destination: Optional[Union[List[Tuple[str, Any]], Dict[str, Any]]] = None,
 ) -> Union[List[Tuple[str, Any]], Dict[str, Any]]:
     """List the leaves of ``tree`` with their paths, depth first.
+
+    Shapes: any; the arrays are not looked at.
+    Dtypes: any.
 
     Args:
         tree: The tree to flatten. Empty containers leave no trace.
@@ -161,6 +171,10 @@ def tree_flatten(
 def tree_unflatten(tree: Union[List[Tuple[str, Any]], Dict[str, Any]]) -> Any:
     """Build the tree of which ``tree`` lists paths and leaves: the inverse of
     :func:`tree_flatten`.
+
+    Shapes: any; the arrays are not looked at.
+    Dtypes: any.
+    What is no list of pairs is a TypeError.
 
     A level whose keys are all whole numbers becomes a list, in which a missing index holds an
     empty dict; any other level becomes a dict. An empty listing gives an empty list.
@@ -199,6 +213,10 @@ def tree_unflatten(tree: Union[List[Tuple[str, Any]], Dict[str, Any]]) -> Any:
 def tree_reduce(fn, tree, initializer=None, is_leaf=None):
     """Fold the leaves of ``tree``, depth first, into one value.
 
+    Shapes: any; the arrays are not looked at.
+    Dtypes: any.
+    What is no function is a TypeError, trees that do not fit are a KeyError or IndexError.
+
     Args:
         fn: Called with the value so far and the next leaf.
         tree: The tree to fold.
@@ -224,6 +242,9 @@ def _is_empty(tree: Any) -> bool:
 
 def tree_merge(tree_a, tree_b, merge_fn=None):
     """Lay one tree over the other.
+
+    Shapes: any; the arrays are not looked at.
+    Dtypes: any.
 
     None and empty containers are holes, which the other tree fills. The shorter of two lists is
     taken to end in holes.

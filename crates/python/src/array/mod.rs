@@ -171,6 +171,11 @@ impl PyArray {
         Ok((rebuild, args.into_pyobject(py)?))
     }
 
+    /// What `__setstate__` takes.
+    fn __getstate__(&self) -> (PyArray,) {
+        (PyArray::from(self.array()),)
+    }
+
     /// Takes the array of a state, a tuple that begins with an array.
     fn __setstate__(&self, state: &Bound<'_, PyTuple>) -> Answer<()> {
         self.set(state.get_item(0)?.cast::<PyArray>()?.get().array());

@@ -77,6 +77,11 @@ impl PyArray {
             let name = type_name(other);
             return Err(type_error(format!("unsupported operand for in-place {what}: {name}")));
         };
+        if what == "division" && !self.array().dtype().is_inexact() {
+            let dtype = self.array().dtype();
+            let text = format!("in-place division: {dtype} cannot hold the quotient; use a / b");
+            return Err(value_error(text));
+        }
         self.set(array);
         Ok(())
     }

@@ -176,6 +176,7 @@ transposed_convolutions! {
 
 /// Convolution along any number of axes, with every option.
 ///
+/// Shapes: `input (n, ..., c)`, `weight (o, ..., c / groups) -> (n, ..., o)`.
 /// Dtypes: bool, integers, floats; others raise ValueError.
 ///
 /// >>> mx.conv_general(mx.ones((1, 5, 1)), mx.ones((1, 3, 1)), stride=2, padding=1).reshape(-1)
@@ -227,7 +228,10 @@ fn conv_general(
 
 /// The discrete convolution of two vectors.
 ///
+/// Shapes: `(n), (m) -> (n + m - 1)`, with `mode` `"same"` of the longer one's size, with
+/// `"valid"` of n - m + 1.
 /// Dtypes: bool, integers, floats; others raise ValueError.
+/// Others than vectors with elements are a ValueError.
 ///
 /// >>> mx.convolve(mx.array([1.0, 2.0, 3.0]), mx.array([1.0, 1.0]))
 /// array([1, 3, 5, 3], dtype=float32)

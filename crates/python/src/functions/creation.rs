@@ -16,6 +16,10 @@ fn or_float(dtype: Option<PyDtype>) -> Dtype {
 
 /// Zeros.
 ///
+/// Shapes: the one that is asked for.
+/// Dtypes: any, float32 unless one is asked for.
+/// A negative size is a ValueError, what is no dtype a TypeError.
+///
 /// >>> mx.zeros((2, 2))
 /// array([[0, 0],
 ///        [0, 0]], dtype=float32)
@@ -28,6 +32,10 @@ fn zeros(shape: Sizes, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
 
 /// Ones.
 ///
+/// Shapes: the one that is asked for.
+/// Dtypes: any, float32 unless one is asked for.
+/// A negative size is a ValueError, what is no dtype a TypeError.
+///
 /// >>> mx.ones((2, 2), mx.int32)
 /// array([[1, 1],
 ///        [1, 1]], dtype=int32)
@@ -39,6 +47,10 @@ fn ones(shape: Sizes, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
 }
 
 /// An array whose values do not matter; here, zeros.
+///
+/// Shapes: the one that is asked for.
+/// Dtypes: any, float32 unless one is asked for.
+/// A negative size is a ValueError, what is no dtype a TypeError.
 ///
 /// >>> mx.empty((2, 3)).shape
 /// (2, 3)
@@ -56,7 +68,9 @@ fn constant_like(a: &Array, value: f64, dtype: Option<PyDtype>) -> lazulite::Res
 
 /// Zeros of an array's shape, and of its dtype unless another is given.
 ///
+/// Shapes: any; the result has that of `a`.
 /// Dtypes: all.
+/// What is not an array is a TypeError.
 ///
 /// >>> mx.zeros_like(mx.array([3, 4]))
 /// array([0, 0], dtype=int32)
@@ -68,7 +82,9 @@ fn zeros_like(a: Arr, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
 
 /// Ones of an array's shape, and of its dtype unless another is given.
 ///
+/// Shapes: any; the result has that of `a`.
 /// Dtypes: all.
+/// What is not an array is a TypeError.
 ///
 /// >>> mx.ones_like(mx.array([3.0]))
 /// array([1], dtype=float32)
@@ -80,7 +96,9 @@ fn ones_like(a: Arr, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
 
 /// An array of an array's shape whose values do not matter; here, zeros.
 ///
+/// Shapes: any; the result has that of `a`.
 /// Dtypes: all.
+/// What is not an array is a TypeError.
 ///
 /// >>> mx.empty_like(mx.ones((2, 3))).dtype
 /// mlx.core.float32
@@ -102,7 +120,9 @@ fn values(vals: Operand, dtype: Option<Dtype>) -> lazulite::Result<Array> {
 
 /// A value, or values that broadcast, at every place of a shape.
 ///
+/// Shapes: the one that is asked for.
 /// Dtypes: all.
+/// A negative size and values that do not broadcast to the shape are a ValueError.
 ///
 /// >>> mx.full((2, 2), 3.0)
 /// array([[3, 3],
@@ -116,7 +136,9 @@ fn full(shape: Sizes, vals: Operand, dtype: Option<PyDtype>, stream: On) -> Answ
 
 /// A value at every place of an array's shape, of its dtype unless another is given.
 ///
+/// Shapes: any; the result has that of `a`.
 /// Dtypes: all.
+/// Values that do not broadcast to it are a ValueError.
 ///
 /// >>> mx.full_like(mx.array([1, 2]), 7)
 /// array([7, 7], dtype=int32)
@@ -129,6 +151,10 @@ fn full_like(a: Arr, vals: Operand, dtype: Option<PyDtype>, stream: On) -> Answe
 
 /// Ones on the `k`-th diagonal of an `n` by `m` matrix.
 ///
+/// Shapes: `(n, m)`, m being n unless given.
+/// Dtypes: any, float32 unless one is asked for.
+/// A negative size is an OverflowError.
+///
 /// >>> mx.eye(2)
 /// array([[1, 0],
 ///        [0, 1]], dtype=float32)
@@ -139,6 +165,10 @@ fn eye(n: usize, m: Option<usize>, k: i64, dtype: Option<PyDtype>, stream: On) -
 }
 
 /// The identity matrix.
+///
+/// Shapes: `(n, n)`.
+/// Dtypes: any, float32 unless one is asked for.
+/// A negative size is an OverflowError.
 ///
 /// >>> mx.identity(2)
 /// array([[1, 0],
@@ -151,6 +181,10 @@ fn identity(n: usize, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
 
 /// Ones on and below the `k`-th diagonal.
 ///
+/// Shapes: `(n, m)`, m being n unless given.
+/// Dtypes: any, float32 unless one is asked for.
+/// A negative size is an OverflowError.
+///
 /// >>> mx.tri(2)
 /// array([[1, 0],
 ///        [1, 1]], dtype=float32)
@@ -162,7 +196,9 @@ fn tri(n: usize, m: Option<usize>, k: i64, dtype: Option<PyDtype>, stream: On) -
 
 /// The array with zeros above the `k`-th diagonal.
 ///
+/// Shapes: `(..., m, n)`, which the result has.
 /// Dtypes: all.
+/// Fewer than two axes are a ValueError.
 ///
 /// >>> mx.tril(mx.ones((2, 2)))
 /// array([[1, 0],
@@ -175,7 +211,9 @@ fn tril(x: Arr, k: i64, stream: On) -> Answer<PyArray> {
 
 /// The array with zeros below the `k`-th diagonal.
 ///
+/// Shapes: `(..., m, n)`, which the result has.
 /// Dtypes: all.
+/// Fewer than two axes are a ValueError.
 ///
 /// >>> mx.triu(mx.ones((2, 2)))
 /// array([[1, 1],
@@ -188,7 +226,9 @@ fn triu(x: Arr, k: i64, stream: On) -> Answer<PyArray> {
 
 /// The diagonal of a matrix, or the matrix with this diagonal.
 ///
+/// Shapes: `(n) -> (n + |k|, n + |k|)`, `(m, n) -> (l)` with the length l of the diagonal.
 /// Dtypes: all.
+/// Other numbers of axes are a ValueError.
 ///
 /// >>> mx.diag(mx.array([1, 2]))
 /// array([[1, 0],
@@ -201,7 +241,9 @@ fn diag(a: Arr, k: i64, stream: On) -> Answer<PyArray> {
 
 /// The diagonals of the matrices on two axes, as the last axis.
 ///
+/// Shapes: the two axes are left out, and the length of the diagonal is the last axis.
 /// Dtypes: all.
+/// An axis out of range is an IndexError; twice the same axis is a ValueError.
 ///
 /// >>> mx.diagonal(mx.arange(4).reshape(2, 2))
 /// array([0, 3], dtype=int32)
@@ -223,6 +265,10 @@ fn bound(py: Python<'_>, value: Operand) -> Answer<Scalar> {
 }
 
 /// Evenly spaced values: `arange(stop)`, `arange(start, stop)` or `arange(start, stop, step)`.
+///
+/// Shapes: `(n)`, the number of steps before `stop`.
+/// Dtypes: that of the bounds (int32 or float32 for Python's numbers), unless one is asked for.
+/// Bounds that are not finite and a step of 0 are a ValueError.
 ///
 /// >>> mx.arange(1, 7, 2)
 /// array([1, 3, 5], dtype=int32)
@@ -267,6 +313,10 @@ fn arange(
 /// `num` evenly spaced values from `start` to `stop`, the latter included unless `endpoint` says
 /// otherwise.
 ///
+/// Shapes: `(num)`.
+/// Dtypes: any, float32 unless one is asked for.
+/// A negative number is a ValueError.
+///
 /// >>> mx.linspace(0, 1, 3)
 /// array([0, 0.5, 1], dtype=float32)
 #[pyfunction]
@@ -292,7 +342,9 @@ fn linspace(
 
 /// The value as an array; an array of the asked dtype is returned as it is.
 ///
+/// Shapes: that of the nested sequence or the array.
 /// Dtypes: all.
+/// Ragged sequences and what holds no numbers are a ValueError.
 ///
 /// >>> mx.asarray([1, 2])
 /// array([1, 2], dtype=int32)
@@ -307,7 +359,10 @@ fn asarray(a: &Bound<'_, PyAny>, dtype: Option<PyDtype>, copy: Option<bool>) -> 
 
 /// An array with a copy of another library's tensor.
 ///
+/// Shapes: that of the other array.
 /// Dtypes: all.
+/// What has no `__dlpack__` is an AttributeError, memory of another device a BufferError or
+/// ValueError.
 ///
 /// >>> mx.from_dlpack(mx.ones(2))
 /// array([1, 1], dtype=float32)
@@ -330,6 +385,10 @@ fn window(m: i64, stream: On, w: impl Fn(f64) -> f64) -> Answer<PyArray> {
 
 /// The Bartlett window, a triangle.
 ///
+/// Shapes: `(M)`.
+/// Dtypes: float32.
+/// What is no integer is a TypeError.
+///
 /// >>> mx.bartlett(3)
 /// array([0, 1, 0], dtype=float32)
 #[pyfunction]
@@ -340,6 +399,10 @@ fn bartlett(M: i64, stream: On) -> Answer<PyArray> {
 }
 
 /// The Blackman window, `0.42 - 0.5 cos(t) + 0.08 cos(2t)`.
+///
+/// Shapes: `(M)`.
+/// Dtypes: float32.
+/// What is no integer is a TypeError.
 ///
 /// >>> mx.blackman(3)
 /// array([-1.38778e-17, 1, -1.38778e-17], dtype=float32)
@@ -352,6 +415,10 @@ fn blackman(M: i64, stream: On) -> Answer<PyArray> {
 
 /// The Hamming window, `0.54 - 0.46 cos(t)`.
 ///
+/// Shapes: `(M)`.
+/// Dtypes: float32.
+/// What is no integer is a TypeError.
+///
 /// >>> mx.hamming(3)
 /// array([0.08, 1, 0.08], dtype=float32)
 #[pyfunction]
@@ -362,6 +429,10 @@ fn hamming(M: i64, stream: On) -> Answer<PyArray> {
 }
 
 /// The Hann window, `0.5 - 0.5 cos(t)`.
+///
+/// Shapes: `(M)`.
+/// Dtypes: float32.
+/// What is no integer is a TypeError.
 ///
 /// >>> mx.hanning(3)
 /// array([0, 1, 0], dtype=float32)

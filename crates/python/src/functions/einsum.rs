@@ -12,7 +12,10 @@ use pyo3::types::PyTuple;
 
 /// Sums of products that letters describe: `einsum("ik,kj->ij", a, b)` is the matrix product.
 ///
+/// Shapes: a letter of an operand names an axis; those of the result are kept, others summed over.
+/// Dtypes: all.
 /// Sizes under one letter that differ, and letters that do not fit the operands, are a ValueError.
+///
 /// >>> mx.einsum("ij,j->i", mx.ones((2, 3)), mx.arange(3.0))
 /// array([3, 3], dtype=float32)
 #[pyfunction]
@@ -23,6 +26,10 @@ fn contract(subscripts: &str, operands: Vec<Arr>, stream: On) -> Answer<PyArray>
 }
 
 /// The order in which `einsum` contracts its operands, and a report of what it costs.
+///
+/// Shapes: as in `einsum`.
+/// Dtypes: all.
+/// Subscripts that do not fit the operands are a ValueError.
 ///
 /// >>> mx.einsum_path("ij,jk->ik", mx.ones((2, 3)), mx.ones((3, 4)))[0]
 /// [(0, 1)]

@@ -24,6 +24,10 @@ macro_rules! unary_functions {
             use pyo3::prelude::*;
             $(
                 $(#[$doc])*
+                #[doc = concat!(
+                    "\nShapes: any; the result has that of `a`.\n",
+                    "What is neither an array nor a number is a ValueError.",
+                )]
                 #[doc = example!($name)]
                 #[pyfunction]
                 #[pyo3(signature = (a, /, *, stream = None))]
@@ -100,7 +104,9 @@ for_each_binary!(binary_functions);
 
 /// Complex conjugate.
 ///
+/// Shapes: any; the result has that of `a`.
 /// Dtypes: all.
+/// What is neither an array nor a number is a ValueError.
 ///
 /// >>> mx.conjugate(mx.array([1 + 2j]))
 /// array([1-2j], dtype=complex64)
@@ -112,6 +118,7 @@ fn conjugate(a: Operand, stream: On) -> Answer<PyArray> {
 
 /// Every bit inverted; for bool, the opposite.
 ///
+/// Shapes: any; the result has that of `a`.
 /// Dtypes: bool, integers; others raise ValueError.
 ///
 /// >>> mx.bitwise_invert(mx.array([0, 1]))
@@ -139,35 +146,45 @@ macro_rules! tests_of_floats {
 tests_of_floats! {
     /// True where neither infinite nor NaN.
     ///
+    /// Shapes: any; the result has that of `a`.
     /// Dtypes: all.
+    /// What is neither an array nor a number is a ValueError.
     ///
     /// >>> mx.isfinite(mx.array([1.0, mx.inf, mx.nan]))
     /// array([True, False, False], dtype=bool)
     isfinite
     /// True where infinite.
     ///
+    /// Shapes: any; the result has that of `a`.
     /// Dtypes: all.
+    /// What is neither an array nor a number is a ValueError.
     ///
     /// >>> mx.isinf(mx.array([1.0, -mx.inf]))
     /// array([False, True], dtype=bool)
     isinf
     /// True where NaN.
     ///
+    /// Shapes: any; the result has that of `a`.
     /// Dtypes: all.
+    /// What is neither an array nor a number is a ValueError.
     ///
     /// >>> mx.isnan(mx.array([1.0, mx.nan]))
     /// array([False, True], dtype=bool)
     isnan
     /// True where negative infinity.
     ///
+    /// Shapes: any; the result has that of `a`.
     /// Dtypes: all.
+    /// What is neither an array nor a number is a ValueError.
     ///
     /// >>> mx.isneginf(mx.array([mx.inf, -mx.inf]))
     /// array([False, True], dtype=bool)
     isneginf
     /// True where positive infinity.
     ///
+    /// Shapes: any; the result has that of `a`.
     /// Dtypes: all.
+    /// What is neither an array nor a number is a ValueError.
     ///
     /// >>> mx.isposinf(mx.array([mx.inf, -mx.inf]))
     /// array([True, False], dtype=bool)
@@ -190,27 +207,34 @@ macro_rules! conversions {
 conversions! {
     /// Radians to degrees.
     ///
+    /// Shapes: any; the result has that of `a`.
     /// Dtypes: all.
+    /// What is neither an array nor a number is a ValueError.
     ///
     /// >>> mx.degrees(mx.array([mx.pi]))
     /// array([180], dtype=float32)
     degrees: |a| a.degrees();
     /// Degrees to radians.
     ///
+    /// Shapes: any; the result has that of `a`.
     /// Dtypes: all.
+    /// What is neither an array nor a number is a ValueError.
     ///
     /// >>> mx.radians(mx.array([180.0]))
     /// array([3.14159], dtype=float32)
     radians: |a| a.radians();
     /// The array itself.
     ///
+    /// Shapes: any; the result has that of `a`.
     /// Dtypes: all.
+    /// What is neither an array nor a number is a ValueError.
     ///
     /// >>> mx.positive(mx.array([-1]))
     /// array([-1], dtype=int32)
     positive: |a| Ok(a);
     /// Rounded towards zero.
     ///
+    /// Shapes: any; the result has that of `a`.
     /// Dtypes: bool, integers, floats; others raise ValueError.
     ///
     /// >>> mx.trunc(mx.array([1.7, -1.7]))
@@ -227,7 +251,9 @@ conversions! {
 
 /// Rounded to a number of decimals, halves to even.
 ///
+/// Shapes: any; the result has that of `a`.
 /// Dtypes: all.
+/// What is neither an array nor a number is a ValueError.
 ///
 /// >>> mx.round(mx.array([0.5, 1.5, 2.37]), 1)
 /// array([0.5, 1.5, 2.4], dtype=float32)
@@ -239,7 +265,9 @@ fn round(a: Operand, decimals: i32, stream: On) -> Answer<PyArray> {
 
 /// NaN and infinities replaced by numbers; infinities by the greatest finite ones if not given.
 ///
+/// Shapes: any; the result has that of `a`.
 /// Dtypes: bool, integers, floats; others raise ValueError.
+/// What is neither an array nor a number is a ValueError.
 ///
 /// >>> mx.nan_to_num(mx.array([mx.nan, 1.0]))
 /// array([0, 1], dtype=float32)
@@ -290,7 +318,9 @@ fn logical_xor(a: Operand, b: Operand, stream: On) -> Answer<PyArray> {
 
 /// Elements of `x` where the condition is true, else of `y`.
 ///
+/// Shapes: those of the three operands broadcast together.
 /// Dtypes: all.
+/// Shapes that do not broadcast are a ValueError.
 ///
 /// >>> mx.where(mx.array([True, False]), 1, mx.array([5, 6]))
 /// array([1, 6], dtype=int32)
@@ -305,7 +335,9 @@ fn where_(condition: Operand, x: Operand, y: Operand, stream: On) -> Answer<PyAr
 
 /// Elements limited to the range from `a_min` to `a_max`, of which one may be None.
 ///
+/// Shapes: those of `a` and of both limits broadcast together.
 /// Dtypes: all.
+/// Two missing limits and shapes that do not broadcast are a ValueError.
 ///
 /// >>> mx.clip(mx.array([-2, 0, 5]), -1, 3)
 /// array([-1, 0, 3], dtype=int32)
@@ -387,7 +419,9 @@ fn allclose(
 
 /// The array converted to another dtype.
 ///
+/// Shapes: any; the result has that of `a`.
 /// Dtypes: all.
+/// What is not an array or not a dtype is a TypeError.
 ///
 /// >>> mx.astype(mx.array([1.7, -1.7]), mx.int32)
 /// array([1, -1], dtype=int32)
@@ -399,7 +433,9 @@ fn astype(a: Arr, dtype: crate::dtype::PyDtype, stream: On) -> Answer<PyArray> {
 
 /// The array, through which no derivative passes.
 ///
+/// Shapes: any; the result has that of `a`.
 /// Dtypes: all.
+/// What is not an array is a TypeError.
 ///
 /// >>> mx.grad(lambda x: (mx.stop_gradient(x) * x).sum())(mx.array([3.0]))
 /// array([3], dtype=float32)

@@ -39,7 +39,9 @@ fn addmm(c: Arr, a: Arr, b: Arr, alpha: f64, beta: f64, stream: On) -> Answer<Py
 
 /// The sum of products along both last axes.
 ///
+/// Shapes: `(..., k), (..., k)`: the other axes of `a`, then those of `b`.
 /// Dtypes: all.
+/// Last axes of different sizes are a ValueError.
 ///
 /// >>> mx.inner(mx.array([1, 2]), mx.array([3, 4]))
 /// array(11, dtype=int32)
@@ -51,7 +53,9 @@ fn inner(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
 
 /// All products of an element of one flattened array and one of the other.
 ///
+/// Shapes: `(m), (n) -> (m, n)`; others are flattened first.
 /// Dtypes: all.
+/// What is not an array is a TypeError.
 ///
 /// >>> mx.outer(mx.array([1, 2]), mx.array([3, 4]))
 /// array([[3, 4],
@@ -64,7 +68,9 @@ fn outer(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
 
 /// The Kronecker product.
 ///
+/// Shapes: the sizes of each axis multiplied; the operand of fewer axes gets axes of 1 in front.
 /// Dtypes: all.
+/// What is not an array is a TypeError.
 ///
 /// >>> mx.kron(mx.array([1, 2]), mx.array([1, 1]))
 /// array([1, 1, 2, 2], dtype=int32)
@@ -76,8 +82,10 @@ fn kron(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
 
 /// The sum of products of the first array's conjugate and the second along an axis.
 ///
+/// Shapes: those of both without the axis, broadcast.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
+/// Axes of different sizes are a ValueError.
 ///
 /// >>> mx.vecdot(mx.array([1, 2]), mx.array([3, 4]))
 /// array(11, dtype=int32)
@@ -90,8 +98,10 @@ fn vecdot(a: Arr, b: Arr, axis: i64, stream: On) -> Answer<PyArray> {
 /// The sum of products over several axes: the last `axes` of `a` and the first of `b`, or two
 /// lists of axes.
 ///
+/// Shapes: the axes that are not summed over, of `a`, then of `b`.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
+/// Axes of different sizes are a ValueError.
 ///
 /// >>> mx.tensordot(mx.ones((2, 3)), mx.ones((3, 4)), axes=1).shape
 /// (2, 4)

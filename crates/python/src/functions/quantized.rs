@@ -47,6 +47,8 @@ fn quantize<'py>(
 
 /// The matrix that a packed matrix stands for.
 ///
+/// Shapes: packed `(..., n, k * bits / 32)`, scales and biases `(..., n, k / group_size) -> (...,
+/// n, k)`.
 /// Dtypes: float16 bfloat16 float32; others raise ValueError.
 ///
 /// >>> mx.dequantize(*mx.quantize(mx.ones((1, 64))))[0, :2]
@@ -109,6 +111,8 @@ fn quantized_matmul(
 /// Products of the matrices that indices pick: row `i` of the result's leading axes multiplies
 /// `x[lhs_indices[i]]` with `w[rhs_indices[i]]` (its transpose, by default), which is packed.
 ///
+/// Shapes: `x (..., m, k)`, packed matrices `(e, n, k * bits / 32)` if `transpose`; the indices
+/// broadcast: `(*indices, m, n)`.
 /// Dtypes: bool, integers, float16 bfloat16 float32; others raise ValueError.
 ///
 /// >>> mx.gather_qmm(mx.ones((1, 1, 64)), *mx.quantize(mx.ones((2, 3, 64))),
@@ -178,9 +182,12 @@ fn globals<'a>(
 /// `x @ w.T` with both sides rounded to a format: `x`, which is quantised on the way, and `w`,
 /// which is packed words with their scales, or is quantised on the way, too.
 ///
-/// Shapes: `x (..., m, k)` or `(k,)`, `w (..., n, k)`, the result `(..., m, n)`. Modes: `nvfp4`,
-/// `mxfp4`, `mxfp8`. Dtypes: float16, bfloat16, float32. The global scales, for nvfp4, are the
-/// largest magnitudes of both sides. Derivatives take the rounding for the identity.
+/// Modes are `nvfp4`, `mxfp4` and `mxfp8`. The global scales, for nvfp4, are the largest magnitudes
+/// of both sides. Derivatives take the rounding for the identity.
+///
+/// Shapes: `x (..., m, k)` or `(k,)`, `w (..., n, k)`, the result `(..., m, n)`.
+/// Dtypes: float16 bfloat16 float32; others raise ValueError.
+/// Last axes that differ or have no whole groups are a ValueError.
 ///
 /// >>> w = mx.eye(32)
 /// >>> mx.qqmm(mx.full((1, 32), 1.5), *mx.quantize(w, mode="mxfp8"), mode="mxfp8")[0, :2]
@@ -212,6 +219,9 @@ fn qqmm(
 ///
 /// Indices count the leading axes of `x (..., m, k)` and `w (..., n, k)` as one; those that are not
 /// given are all in order. They broadcast to a shape `I`, and the result has shape `I + (m, n)`.
+///
+/// Dtypes: float16 bfloat16 float32; others raise ValueError.
+/// Shapes and types that do not fit, and last axes without whole groups, are a ValueError.
 ///
 /// >>> w = mx.stack([mx.eye(32), 2 * mx.eye(32)])
 /// >>> picked = mx.gather_qqmm(mx.ones((1, 32)), w, rhs_indices=mx.array([1, 0]), mode="mxfp8")
@@ -284,6 +294,7 @@ fn gather_mm(
 
 /// Floating numbers as 8 bits, of which 4 are the exponent and 3 the fraction (`uint8`).
 ///
+/// Shapes: any; the result has that of `x`.
 /// Dtypes: floats; others raise ValueError.
 ///
 /// >>> mx.to_fp8(mx.array([1.0, -1.0]))
@@ -296,6 +307,7 @@ fn to_fp8(x: Arr, stream: On) -> Answer<PyArray> {
 
 /// The numbers that the 8 bits of `to_fp8` stand for.
 ///
+/// Shapes: any; the result has that of `x`.
 /// Dtypes: uint8; others raise ValueError.
 ///
 /// >>> mx.from_fp8(mx.to_fp8(mx.array([1.0, 3.3])))

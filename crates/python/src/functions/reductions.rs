@@ -5,7 +5,7 @@ use crate::array::{PyArray, flat_axis, wrap};
 use crate::convert::{Arr, Axes};
 use crate::device::{On, on};
 use crate::dtype::PyDtype;
-use crate::errors::Answer;
+use crate::errors::{Answer, value_error};
 use lazulite::{Array, Dtype};
 use pyo3::prelude::*;
 
@@ -22,6 +22,7 @@ macro_rules! reductions {
 reductions! {
     /// True iff all elements along axes are non-zero.
     ///
+    /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
     ///
@@ -30,6 +31,7 @@ reductions! {
     all;
     /// True iff an element along axes is non-zero.
     ///
+    /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
     ///
@@ -38,6 +40,7 @@ reductions! {
     any;
     /// `log(sum(exp(a)))` over axes, without overflow.
     ///
+    /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
     ///
@@ -46,14 +49,17 @@ reductions! {
     logsumexp;
     /// Greatest element over axes; NaN if one is NaN.
     ///
+    /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
+    /// No elements to choose from are a ValueError.
     ///
     /// >>> mx.max(mx.array([[1, 5], [7, 3]]), axis=0)
     /// array([7, 5], dtype=int32)
     max;
     /// Mean over axes.
     ///
+    /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
     ///
@@ -62,22 +68,27 @@ reductions! {
     mean;
     /// Median over axes.
     ///
+    /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
+    /// No elements to choose from are a ValueError.
     ///
     /// >>> mx.median(mx.array([3.0, 1.0, 2.0, 10.0]))
     /// array(2.5, dtype=float32)
     median;
     /// Least element over axes; NaN if one is NaN.
     ///
+    /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
+    /// No elements to choose from are a ValueError.
     ///
     /// >>> mx.min(mx.array([[1, 5], [7, 3]]), axis=0)
     /// array([1, 3], dtype=int32)
     min;
     /// Product over axes.
     ///
+    /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
     ///
@@ -86,6 +97,7 @@ reductions! {
     prod;
     /// Sum over axes.
     ///
+    /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
     ///
@@ -117,6 +129,7 @@ macro_rules! moments {
 moments! {
     /// Variance over axes, divided by the number of elements less `ddof`.
     ///
+    /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
     ///
@@ -125,6 +138,7 @@ moments! {
     variance "var": var;
     /// Standard deviation over axes: the square root of `var`.
     ///
+    /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
     ///
@@ -146,16 +160,20 @@ macro_rules! places {
 places! {
     /// The place of the greatest element along an axis, or in the flattened array.
     ///
+    /// Shapes: any; the axis is left out, or has size 1 if `keepdims`.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
+    /// No elements to choose from are a ValueError.
     ///
     /// >>> mx.argmax(mx.array([[1, 5, 2], [7, 3, 4]]), axis=1)
     /// array([1, 0], dtype=uint32)
     argmax;
     /// The place of the least element along an axis, or in the flattened array.
     ///
+    /// Shapes: any; the axis is left out, or has size 1 if `keepdims`.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
+    /// No elements to choose from are a ValueError.
     ///
     /// >>> mx.argmin(mx.array([3, 1, 2]))
     /// array(1, dtype=uint32)
@@ -164,8 +182,10 @@ places! {
 
 /// Least and greatest element over axes.
 ///
+/// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
+/// No elements to choose from are a ValueError.
 ///
 /// >>> mx.minmax(mx.array([3, 1, 2]))
 /// (array(1, dtype=int32), array(3, dtype=int32))
@@ -180,6 +200,7 @@ fn minmax(a: Arr, axis: Option<Axes>, keepdims: bool, stream: On) -> Answer<(PyA
 
 /// The number of non-zero elements over axes.
 ///
+/// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
 ///
@@ -196,6 +217,7 @@ fn count_nonzero(a: Arr, axis: Option<Axes>, keepdims: bool, stream: On) -> Answ
 
 /// `exp(a) / sum(exp(a))` over axes, computed in float32 at least.
 ///
+/// Shapes: any; the result has that of `a`.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
 ///
@@ -229,6 +251,7 @@ macro_rules! scans {
 scans! {
     /// Running maximum along an axis, or of the flattened array.
     ///
+    /// Shapes: any; the result has that of `a`.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
     ///
@@ -237,6 +260,7 @@ scans! {
     cummax;
     /// Running minimum along an axis, or of the flattened array.
     ///
+    /// Shapes: any; the result has that of `a`.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
     ///
@@ -245,6 +269,7 @@ scans! {
     cummin;
     /// Running `log(sum(exp(a)))` along an axis, or of the flattened array.
     ///
+    /// Shapes: any; the result has that of `a`.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
     ///
@@ -279,6 +304,7 @@ macro_rules! typed_scans {
 typed_scans! {
     /// Running product along an axis, or of the flattened array.
     ///
+    /// Shapes: any; the result has that of `a`.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
     ///
@@ -287,6 +313,7 @@ typed_scans! {
     cumprod;
     /// Running sum along an axis, or of the flattened array.
     ///
+    /// Shapes: any; the result has that of `a`.
     /// Dtypes: all.
     /// An axis out of range is an IndexError.
     ///
@@ -297,14 +324,18 @@ typed_scans! {
 
 /// Differences of neighbours along an axis, taken `n` times.
 ///
+/// Shapes: the axis loses `n` elements.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
+/// A negative `n` is a ValueError.
 ///
 /// >>> mx.diff(mx.array([1, 4, 9]))
 /// array([3, 5], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, /, n = 1, axis = -1, *, stream = None))]
-fn diff(a: Arr, n: usize, axis: i64, stream: On) -> Answer<PyArray> {
+fn diff(a: Arr, n: i64, axis: i64, stream: On) -> Answer<PyArray> {
+    let n = usize::try_from(n)
+        .map_err(|_| value_error(format!("[diff] n must not be negative, got {n}")))?;
     on(stream, || wrap(a.0.diff(n, axis)))
 }
 

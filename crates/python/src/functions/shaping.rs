@@ -27,7 +27,9 @@ fn py(arrays: Vec<Array>) -> Vec<PyArray> {
 
 /// The same elements in another shape, of which one size may be -1.
 ///
+/// Shapes: any of as many elements, of which one size may be -1.
 /// Dtypes: all.
+/// Sizes that do not fit are a ValueError.
 ///
 /// >>> mx.reshape(mx.arange(6), (2, -1))
 /// array([[0, 1, 2],
@@ -40,8 +42,10 @@ fn reshape(a: Arr, shape: Axes, stream: On) -> Answer<PyArray> {
 
 /// The array with its axes permuted; reversed if none are given.
 ///
+/// Shapes: the sizes go with their axes.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
+/// An axis twice is a ValueError.
 ///
 /// >>> mx.transpose(mx.ones((2, 3, 4)), (2, 0, 1)).shape
 /// (4, 2, 3)
@@ -53,7 +57,9 @@ fn transpose(a: Arr, axes: Option<Axes>, stream: On) -> Answer<PyArray> {
 
 /// The array with its last two axes exchanged.
 ///
+/// Shapes: `(..., m, n) -> (..., n, m)`.
 /// Dtypes: all.
+/// Fewer than two axes are an IndexError, which is a ValueError, too.
 ///
 /// >>> mx.matrix_transpose(mx.ones((2, 3))).shape
 /// (3, 2)
@@ -65,7 +71,9 @@ fn matrix_transpose(a: Arr, stream: On) -> Answer<PyArray> {
 
 /// The array with two axes exchanged.
 ///
+/// Shapes: the sizes go with their axes.
 /// Dtypes: all.
+/// An axis out of range is an IndexError.
 ///
 /// >>> mx.swapaxes(mx.ones((2, 3, 4)), 0, 2).shape
 /// (4, 3, 2)
@@ -77,7 +85,9 @@ fn swapaxes(a: Arr, axis1: i64, axis2: i64, stream: On) -> Answer<PyArray> {
 
 /// The array with an axis moved to another place.
 ///
+/// Shapes: the sizes go with their axes.
 /// Dtypes: all.
+/// An axis out of range is an IndexError.
 ///
 /// >>> mx.moveaxis(mx.ones((2, 3, 4)), 0, -1).shape
 /// (3, 4, 2)
@@ -89,6 +99,7 @@ fn moveaxis(a: Arr, source: i64, destination: i64, stream: On) -> Answer<PyArray
 
 /// The array with new axes of size 1.
 ///
+/// Shapes: axes of size 1 are put in.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
 ///
@@ -102,8 +113,10 @@ fn expand_dims(a: Arr, axis: Axes, stream: On) -> Answer<PyArray> {
 
 /// The array without axes of size 1, or without those that are given.
 ///
+/// Shapes: axes of size 1 are left out.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
+/// An axis of another size is a ValueError.
 ///
 /// >>> mx.squeeze(mx.ones((1, 3, 1))).shape
 /// (3,)
@@ -115,7 +128,9 @@ fn squeeze(a: Arr, axis: Option<Axes>, stream: On) -> Answer<PyArray> {
 
 /// The array with several axes joined into one.
 ///
+/// Shapes: the axes from `start_axis` to `end_axis` become one.
 /// Dtypes: all.
+/// A first axis behind the last one is a ValueError.
 ///
 /// >>> mx.flatten(mx.ones((2, 3, 4)), start_axis=1).shape
 /// (2, 12)
@@ -127,8 +142,10 @@ fn flatten(a: Arr, start_axis: i64, end_axis: i64, stream: On) -> Answer<PyArray
 
 /// The array with one axis cut into several.
 ///
+/// Shapes: the axis is replaced by `shape`, of which one size may be -1.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
+/// Sizes that do not fit are a ValueError.
 ///
 /// >>> mx.unflatten(mx.ones((6,)), 0, (2, -1)).shape
 /// (2, 3)
@@ -140,7 +157,9 @@ fn unflatten(a: Arr, axis: i64, shape: Axes, stream: On) -> Answer<PyArray> {
 
 /// The array seen in a larger shape, with elements repeated but not copied.
 ///
+/// Shapes: the one that is asked for.
 /// Dtypes: all.
+/// Where `a` does not broadcast to it, that is a ValueError.
 ///
 /// >>> mx.broadcast_to(mx.array([1, 2]), (2, 2))
 /// array([[1, 2],
@@ -154,7 +173,9 @@ fn broadcast_to(a: Operand, shape: Sizes, stream: On) -> Answer<PyArray> {
 
 /// The arrays broadcast to one shape.
 ///
+/// Shapes: all the one to which they broadcast together.
 /// Dtypes: all.
+/// Shapes that do not broadcast are a ValueError.
 ///
 /// >>> [a.shape for a in mx.broadcast_arrays(mx.ones((2, 1)), mx.ones(3))]
 /// [(2, 3), (2, 3)]
@@ -167,6 +188,10 @@ fn broadcast_arrays(arrays: Vec<Arr>, stream: On) -> Answer<Vec<PyArray>> {
 }
 
 /// The shape to which shapes broadcast together.
+///
+/// Shapes: the one to which all broadcast.
+/// Dtypes: none are needed.
+/// Shapes that do not broadcast are a ValueError.
 ///
 /// >>> mx.broadcast_shapes((2, 1), (3,))
 /// (2, 3)
@@ -199,21 +224,27 @@ macro_rules! at_least {
 at_least! {
     /// The arrays with at least one axis.
     ///
+    /// Shapes: sizes of 1 are added until there is one axis.
     /// Dtypes: all.
+    /// What is not an array is a TypeError.
     ///
     /// >>> mx.atleast_1d(mx.array(3))
     /// array([3], dtype=int32)
     atleast_1d;
     /// The arrays with at least two axes.
     ///
+    /// Shapes: sizes of 1 are added until there are two axes.
     /// Dtypes: all.
+    /// What is not an array is a TypeError.
     ///
     /// >>> mx.atleast_2d(mx.array([1, 2]))
     /// array([[1, 2]], dtype=int32)
     atleast_2d;
     /// The arrays with at least three axes.
     ///
+    /// Shapes: sizes of 1 are added until there are three axes.
     /// Dtypes: all.
+    /// What is not an array is a TypeError.
     ///
     /// >>> mx.atleast_3d(mx.array(1)).shape
     /// (1, 1, 1)
@@ -225,6 +256,7 @@ at_least! {
 /// Sizes agree on all axes but one; the dtypes are promoted.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
+/// No arrays, and shapes that differ elsewhere, are a ValueError.
 ///
 /// >>> mx.concatenate([mx.array([1, 2]), mx.array([3])])
 /// array([1, 2, 3], dtype=int32)
@@ -244,7 +276,9 @@ fn concatenate(arrays: &Bound<'_, PyAny>, axis: Option<i64>, stream: On) -> Answ
 
 /// Arrays of one shape joined along a new axis; flattened first if it is None.
 ///
+/// Shapes: those of the arrays with the new axis, which has their number.
 /// Dtypes: all.
+/// No arrays and arrays of other shapes are a ValueError.
 /// An axis out of range is an IndexError.
 ///
 /// >>> mx.stack([mx.array([1, 2]), mx.array([3, 4])], axis=1)
@@ -266,6 +300,7 @@ fn stack(arrays: &Bound<'_, PyAny>, axis: Option<i64>, stream: On) -> Answer<PyA
 
 /// The parts of an array along its first axis, or another.
 ///
+/// Shapes: an array without the axis for each of its places.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
 ///
@@ -298,8 +333,10 @@ pub fn split_array(
 
 /// Equal parts along an axis, or parts cut before the given places.
 ///
+/// Shapes: the axis in equal sections, or cut at the indices.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
+/// An axis that cannot be cut equally is a ValueError.
 ///
 /// >>> [p.shape for p in mx.split(mx.ones((4, 2)), 2)]
 /// [(2, 2), (2, 2)]
@@ -316,8 +353,10 @@ fn split(
 
 /// Each element repeated along an axis, or of the flattened array.
 ///
+/// Shapes: the axis times `repeats`; flattened first without one.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
+/// A negative number is an OverflowError.
 ///
 /// >>> mx.repeat(mx.array([1, 2]), 2)
 /// array([1, 1, 2, 2], dtype=int32)
@@ -329,7 +368,9 @@ fn repeat(array: Arr, repeats: usize, axis: Option<i64>, stream: On) -> Answer<P
 
 /// The array repeated as a whole along its axes.
 ///
+/// Shapes: each size times its repetitions, which are for the last axes.
 /// Dtypes: all.
+/// Negative repetitions are a ValueError.
 ///
 /// >>> mx.tile(mx.array([1, 2]), 2)
 /// array([1, 2, 1, 2], dtype=int32)
@@ -342,6 +383,7 @@ fn tile(a: Arr, reps: Sizes, stream: On) -> Answer<PyArray> {
 
 /// The elements in reverse order along axes, or along all.
 ///
+/// Shapes: any; the result has that of `a`.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
 ///
@@ -355,8 +397,10 @@ fn flip(a: Arr, axis: Option<Axes>, stream: On) -> Answer<PyArray> {
 
 /// The elements moved along axes, around the end; without axes, of the flattened array.
 ///
+/// Shapes: any; the result has that of `a`.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
+/// Other numbers of shifts than of axes are a ValueError.
 ///
 /// >>> mx.roll(mx.array([1, 2, 3]), 1)
 /// array([3, 1, 2], dtype=int32)
@@ -372,7 +416,10 @@ fn roll(a: Arr, shift: Axes, axis: Option<Axes>, stream: On) -> Answer<PyArray> 
 
 /// The array with elements put around it.
 ///
+/// Shapes: each axis grows by its two widths.
 /// Dtypes: all.
+/// A mode that is not known, and widths that are not one for all or two for each axis, are a
+/// ValueError or TypeError.
 ///
 /// >>> mx.pad(mx.array([1, 2]), (1, 2))
 /// array([0, 1, 2, 0, 0], dtype=int32)
@@ -428,7 +475,9 @@ fn pad_widths(widths: &Bound<'_, PyAny>) -> Answer<Vec<(usize, usize)>> {
 
 /// The array in row-major memory, so that its strides are those of its shape.
 ///
+/// Shapes: any; the result has that of `a`.
 /// Dtypes: all.
+/// What is not an array is a TypeError.
 ///
 /// >>> mx.contiguous(mx.arange(6).reshape(2, 3).T).shape
 /// (3, 2)
@@ -441,7 +490,9 @@ fn contiguous(a: Arr, allow_col_major: bool, stream: On) -> Answer<PyArray> {
 
 /// A view of the flattened array with any strides, counted in elements.
 ///
+/// Shapes: that of the argument.
 /// Dtypes: all.
+/// Elements outside of the array are a ValueError.
 ///
 /// >>> mx.as_strided(mx.arange(4), (3, 2), (1, 1))
 /// array([[0, 1],
@@ -461,7 +512,9 @@ fn as_strided(
 
 /// The same bytes as another dtype.
 ///
+/// Shapes: that of `a`, but for the last axis, which holds as many bytes.
 /// Dtypes: all.
+/// A last axis of no whole elements is a ValueError.
 ///
 /// >>> mx.view(mx.array([1.0]), mx.int32)
 /// array([1065353216], dtype=int32)
@@ -473,8 +526,10 @@ fn view(a: Arr, dtype: crate::dtype::PyDtype, stream: On) -> Answer<PyArray> {
 
 /// A slice whose first place along some axes is an array.
 ///
+/// Shapes: the sizes of `slice_size`.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
+/// An index for each axis is needed, and a part that fits: else ValueError.
 ///
 /// >>> mx.slice(mx.arange(5), mx.array([2]), (0,), (2,))
 /// array([2, 3], dtype=int32)
@@ -487,8 +542,10 @@ fn slice(a: Arr, start_indices: Arr, axes: Axes, slice_size: Sizes, stream: On) 
 
 /// The array with a slice replaced whose first place along some axes is an array.
 ///
+/// Shapes: that of `a`.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
+/// An index for each axis is needed, and a part that fits: else ValueError.
 ///
 /// >>> mx.slice_update(mx.zeros(3), mx.ones(1), mx.array([1]), (0,))
 /// array([0, 1, 0], dtype=float32)
@@ -509,8 +566,11 @@ fn slice_update(
 
 /// Elements or parts at places of an axis, or of the flattened array.
 ///
+/// Shapes: the axis is replaced by those of `indices`.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
+/// An index out of range is an IndexError when it is evaluated, indices that are no integers a
+/// ValueError.
 ///
 /// >>> mx.take(mx.array([10, 20, 30]), mx.array([2, 0]))
 /// array([30, 10], dtype=int32)
@@ -522,7 +582,9 @@ fn take(a: Arr, indices: Operand, axis: Option<i64>, stream: On) -> Answer<PyArr
 
 /// Elements at places of one axis that an array of the result's shape gives.
 ///
+/// Shapes: that of `indices`, which has as many axes as `a`, broadcast to it but for the axis.
 /// Dtypes: all.
+/// Other numbers of axes are a ValueError.
 /// An axis out of range is an IndexError.
 ///
 /// >>> mx.take_along_axis(mx.array([[3, 1], [2, 4]]), mx.array([[1], [0]]), axis=1)
@@ -536,8 +598,10 @@ fn take_along_axis(a: Arr, indices: Arr, axis: Option<i64>, stream: On) -> Answe
 
 /// The array with elements replaced at places of one axis.
 ///
+/// Shapes: that of `a`; `indices` and `values` have as many axes, and broadcast to it elsewhere.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
+/// Other numbers of axes are a ValueError.
 ///
 /// >>> mx.put_along_axis(mx.zeros((2, 2)), mx.array([[0], [1]]), mx.array(5.0), axis=1)
 /// array([[5, 0],
@@ -565,7 +629,9 @@ fn put_along_axis(
 
 /// The inputs, evaluated only after the dependencies.
 ///
+/// Shapes: those of the inputs.
 /// Dtypes: all.
+/// What is neither an array nor a sequence of arrays is a TypeError.
 ///
 /// >>> mx.depends(mx.array(1), mx.array(2))
 /// array(1, dtype=int32)
@@ -591,7 +657,10 @@ fn depends(
 
 /// Coordinate arrays of a grid, one for each vector.
 ///
+/// Shapes: vectors of n, m, ... elements make arrays `(m, n, ...)`, or `(n, m, ...)` with
+/// `indexing="ij"`.
 /// Dtypes: all.
+/// Arrays of more axes and another indexing are a ValueError.
 ///
 /// >>> mx.meshgrid(mx.array([1, 2]), mx.array([3, 4]))[0]
 /// array([[1, 2],
@@ -628,7 +697,9 @@ fn nonzero<'py>(py: Python<'py>, a: Arr, stream: On) -> Answer<Bound<'py, PyTupl
 
 /// The sum of a diagonal.
 ///
+/// Shapes: the two axes are left out.
 /// Dtypes: all.
+/// Fewer than two axes are a TypeError, an axis out of range an IndexError.
 ///
 /// >>> mx.trace(mx.eye(3))
 /// array(3, dtype=float32)

@@ -10,6 +10,7 @@ use pyo3::types::PyTuple;
 
 /// The elements in ascending order along an axis, or of the flattened array.
 ///
+/// Shapes: any; the result has that of `a`.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
 ///
@@ -23,6 +24,7 @@ fn sort(a: Arr, axis: Option<i64>, stream: On) -> Answer<PyArray> {
 
 /// The places of the elements in ascending order.
 ///
+/// Shapes: any; the result has that of `a`.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
 ///
@@ -37,6 +39,7 @@ fn argsort(a: Arr, axis: Option<i64>, stream: On) -> Answer<PyArray> {
 /// The elements with the `kth` at its place in the order, lesser ones before and greater ones
 /// behind it.
 ///
+/// Shapes: any; the result has that of `a`.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
 ///
@@ -50,6 +53,7 @@ fn partition(a: Arr, kth: i64, axis: Option<i64>, stream: On) -> Answer<PyArray>
 
 /// The places of the elements of `partition`.
 ///
+/// Shapes: any; the result has that of `a`.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
 ///
@@ -63,8 +67,10 @@ fn argpartition(a: Arr, kth: i64, axis: Option<i64>, stream: On) -> Answer<PyArr
 
 /// The `k` greatest elements along an axis.
 ///
+/// Shapes: the axis has `k` elements.
 /// Dtypes: all.
 /// An axis out of range is an IndexError.
+/// Too great a `k` is a ValueError.
 ///
 /// >>> mx.sort(mx.topk(mx.array([3, 1, 2]), 2))
 /// array([2, 3], dtype=int32)
@@ -77,7 +83,9 @@ fn topk(a: Arr, k: usize, axis: Option<i64>, stream: On) -> Answer<PyArray> {
 /// Where values could be put into a sorted vector: before equal elements, or behind them if `side`
 /// is "right". `(n), (...) -> (...)`.
 ///
+/// Shapes: `sorted_sequence (n)`; the result has that of `values`.
 /// Dtypes: bool, integers, floats; others raise ValueError.
+/// Another sequence and another side are a ValueError.
 ///
 /// >>> mx.searchsorted(mx.array([1, 3, 5]), mx.array([0, 3, 9]))
 /// array([0, 1, 3], dtype=uint32)
@@ -101,7 +109,9 @@ fn searchsorted(sorted_sequence: Arr, values: Operand, side: &str, stream: On) -
 /// default); with them, if asked for, the places of first occurrences, the place of each element
 /// among the unique ones, and the counts.
 ///
+/// Shapes: any; each result has `size` elements, the inverse those of `a`.
 /// Dtypes: all.
+/// A negative size is an OverflowError.
 ///
 /// >>> mx.unique(mx.array([2, 1, 2]), 2)
 /// array([1, 2], dtype=int32)

@@ -488,6 +488,9 @@ def _from_bytes(bytes: Any, dtype: Dtype, shape: int | Sequence[int]) -> Any:
 def abs(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Absolute value.
    
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
+   
     Dtypes: all.
    
     >>> mx.abs(mx.array([-1.5, 2.0]))
@@ -496,6 +499,9 @@ def abs(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def acos(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse cosine, in `[0, pi]`.
    
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
+   
     Dtypes: all.
    
     >>> mx.arccos(mx.array([1.0, 0.0]))
@@ -503,6 +509,9 @@ def acos(a: array, /, *, stream: StreamOrDevice = None) -> array:
 
 def acosh(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse hyperbolic cosine.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: all.
    
@@ -531,6 +540,7 @@ def addmm(c: array, a: array, b: array, /, alpha: float = 1.0, beta: float = 1.0
 def all(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
     """True iff all elements along axes are non-zero.
    
+    Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -549,6 +559,7 @@ def allclose(a: array, b: array, /, rtol: float = 1e-05, atol: float = 1e-08, *,
 def any(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
     """True iff an element along axes is non-zero.
    
+    Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -558,11 +569,18 @@ def any(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = F
 def arange(start: int | float, stop: None | int | float, step: None | int | float = None, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """Evenly spaced values: `arange(stop)`, `arange(start, stop)` or `arange(start, stop, step)`.
    
+    Shapes: `(n)`, the number of steps before `stop`.
+    Dtypes: that of the bounds (int32 or float32 for Python's numbers), unless one is asked for.
+    Bounds that are not finite and a step of 0 are a ValueError.
+   
     >>> mx.arange(1, 7, 2)
     array([1, 3, 5], dtype=int32)"""
 
 def arccos(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse cosine, in `[0, pi]`.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: all.
    
@@ -572,6 +590,9 @@ def arccos(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def arccosh(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse hyperbolic cosine.
    
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
+   
     Dtypes: all.
    
     >>> mx.arccosh(mx.array([1.0, 2.0]))
@@ -579,6 +600,9 @@ def arccosh(a: array, /, *, stream: StreamOrDevice = None) -> array:
 
 def arcsin(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse sine, in `[-pi/2, pi/2]`.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: all.
    
@@ -588,6 +612,9 @@ def arcsin(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def arcsinh(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse hyperbolic sine.
    
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
+   
     Dtypes: all.
    
     >>> mx.arcsinh(mx.array([0.0, 1.0]))
@@ -595,6 +622,9 @@ def arcsinh(a: array, /, *, stream: StreamOrDevice = None) -> array:
 
 def arctan(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse tangent, in `[-pi/2, pi/2]`.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: all.
    
@@ -613,6 +643,9 @@ def arctan2(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice =
 def arctanh(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse hyperbolic tangent.
    
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
+   
     Dtypes: all.
    
     >>> mx.arctanh(mx.array([0.0, 0.5]))
@@ -621,8 +654,10 @@ def arctanh(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def argmax(a: array, /, axis: None | int = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
     """The place of the greatest element along an axis, or in the flattened array.
    
+    Shapes: any; the axis is left out, or has size 1 if `keepdims`.
     Dtypes: all.
     An axis out of range is an IndexError.
+    No elements to choose from are a ValueError.
    
     >>> mx.argmax(mx.array([[1, 5, 2], [7, 3, 4]]), axis=1)
     array([1, 0], dtype=uint32)"""
@@ -630,8 +665,10 @@ def argmax(a: array, /, axis: None | int = None, keepdims: bool = False, *, stre
 def argmin(a: array, /, axis: None | int = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
     """The place of the least element along an axis, or in the flattened array.
    
+    Shapes: any; the axis is left out, or has size 1 if `keepdims`.
     Dtypes: all.
     An axis out of range is an IndexError.
+    No elements to choose from are a ValueError.
    
     >>> mx.argmin(mx.array([3, 1, 2]))
     array(1, dtype=uint32)"""
@@ -639,6 +676,7 @@ def argmin(a: array, /, axis: None | int = None, keepdims: bool = False, *, stre
 def argpartition(a: array, /, kth: int, axis: None | int = ..., *, stream: StreamOrDevice = None) -> array:
     """The places of the elements of `partition`.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -648,6 +686,7 @@ def argpartition(a: array, /, kth: int, axis: None | int = ..., *, stream: Strea
 def argsort(a: array, /, axis: None | int = ..., *, stream: StreamOrDevice = None) -> array:
     """The places of the elements in ascending order.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -666,7 +705,9 @@ def array_equal(a: scalar | array, b: scalar | array, equal_nan: bool = False, s
 def as_strided(a: array, /, shape: Sequence[int] | None = None, strides: Sequence[int] | None = None, offset: int = 0, *, stream: StreamOrDevice = None) -> array:
     """A view of the flattened array with any strides, counted in elements.
    
+    Shapes: that of the argument.
     Dtypes: all.
+    Elements outside of the array are a ValueError.
    
     >>> mx.as_strided(mx.arange(4), (3, 2), (1, 1))
     array([[0, 1],
@@ -676,13 +717,18 @@ def as_strided(a: array, /, shape: Sequence[int] | None = None, strides: Sequenc
 def asarray(a: scalar | array | Sequence[Any] | Any, dtype: Dtype | None = None, *, copy: bool | None = None) -> array:
     """The value as an array; an array of the asked dtype is returned as it is.
    
+    Shapes: that of the nested sequence or the array.
     Dtypes: all.
+    Ragged sequences and what holds no numbers are a ValueError.
    
     >>> mx.asarray([1, 2])
     array([1, 2], dtype=int32)"""
 
 def asin(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse sine, in `[-pi/2, pi/2]`.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: all.
    
@@ -692,6 +738,9 @@ def asin(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def asinh(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse hyperbolic sine.
    
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
+   
     Dtypes: all.
    
     >>> mx.arcsinh(mx.array([0.0, 1.0]))
@@ -700,7 +749,9 @@ def asinh(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def astype(a: array, dtype: Dtype, /, *, stream: StreamOrDevice = None) -> array:
     """The array converted to another dtype.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
+    What is not an array or not a dtype is a TypeError.
    
     >>> mx.astype(mx.array([1.7, -1.7]), mx.int32)
     array([1, -1], dtype=int32)"""
@@ -708,10 +759,16 @@ def astype(a: array, dtype: Dtype, /, *, stream: StreamOrDevice = None) -> array
 def async_eval(*args: Any) -> Any:
     """Starts to compute the arrays of trees, and does not wait for them.
    
+    Errors in the data (an index out of range, a singular matrix, too little memory) are raised
+    here: IndexError, RuntimeError, MemoryError.
+   
     >>> mx.async_eval(mx.ones(3) + 1)"""
 
 def atan(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse tangent, in `[-pi/2, pi/2]`.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: all.
    
@@ -730,6 +787,9 @@ def atan2(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = N
 def atanh(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse hyperbolic tangent.
    
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
+   
     Dtypes: all.
    
     >>> mx.arctanh(mx.array([0.0, 0.5]))
@@ -738,7 +798,9 @@ def atanh(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def atleast_1d(*arys: Any, stream: StreamOrDevice = None) -> array | list[array]:
     """The arrays with at least one axis.
    
+    Shapes: sizes of 1 are added until there is one axis.
     Dtypes: all.
+    What is not an array is a TypeError.
    
     >>> mx.atleast_1d(mx.array(3))
     array([3], dtype=int32)"""
@@ -746,7 +808,9 @@ def atleast_1d(*arys: Any, stream: StreamOrDevice = None) -> array | list[array]
 def atleast_2d(*arys: Any, stream: StreamOrDevice = None) -> array | list[array]:
     """The arrays with at least two axes.
    
+    Shapes: sizes of 1 are added until there are two axes.
     Dtypes: all.
+    What is not an array is a TypeError.
    
     >>> mx.atleast_2d(mx.array([1, 2]))
     array([[1, 2]], dtype=int32)"""
@@ -754,13 +818,19 @@ def atleast_2d(*arys: Any, stream: StreamOrDevice = None) -> array | list[array]
 def atleast_3d(*arys: Any, stream: StreamOrDevice = None) -> array | list[array]:
     """The arrays with at least three axes.
    
+    Shapes: sizes of 1 are added until there are three axes.
     Dtypes: all.
+    What is not an array is a TypeError.
    
     >>> mx.atleast_3d(mx.array(1)).shape
     (1, 1, 1)"""
 
 def bartlett(M: int, *, stream: StreamOrDevice = None) -> array:
     """The Bartlett window, a triangle.
+   
+    Shapes: `(M)`.
+    Dtypes: float32.
+    What is no integer is a TypeError.
    
     >>> mx.bartlett(3)
     array([0, 1, 0], dtype=float32)"""
@@ -777,6 +847,7 @@ def bitwise_and(a: scalar | array, b: scalar | array, stream: StreamOrDevice = N
 def bitwise_invert(a: scalar | array, stream: StreamOrDevice = None) -> array:
     """Every bit inverted; for bool, the opposite.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: bool, integers; others raise ValueError.
    
     >>> mx.bitwise_invert(mx.array([0, 1]))
@@ -821,6 +892,10 @@ def bitwise_xor(a: scalar | array, b: scalar | array, stream: StreamOrDevice = N
 def blackman(M: int, *, stream: StreamOrDevice = None) -> array:
     """The Blackman window, `0.42 - 0.5 cos(t) + 0.08 cos(2t)`.
    
+    Shapes: `(M)`.
+    Dtypes: float32.
+    What is no integer is a TypeError.
+   
     >>> mx.blackman(3)
     array([-1.38778e-17, 1, -1.38778e-17], dtype=float32)"""
 
@@ -839,7 +914,9 @@ def block_masked_mm(a: array, b: array, /, block_size: int = 64, mask_out: array
 def broadcast_arrays(*arrays: Any, stream: StreamOrDevice = None) -> tuple[array, ...]:
     """The arrays broadcast to one shape.
    
+    Shapes: all the one to which they broadcast together.
     Dtypes: all.
+    Shapes that do not broadcast are a ValueError.
    
     >>> [a.shape for a in mx.broadcast_arrays(mx.ones((2, 1)), mx.ones(3))]
     [(2, 3), (2, 3)]"""
@@ -847,13 +924,19 @@ def broadcast_arrays(*arrays: Any, stream: StreamOrDevice = None) -> tuple[array
 def broadcast_shapes(*shapes: Any) -> tuple[int]:
     """The shape to which shapes broadcast together.
    
+    Shapes: the one to which all broadcast.
+    Dtypes: none are needed.
+    Shapes that do not broadcast are a ValueError.
+   
     >>> mx.broadcast_shapes((2, 1), (3,))
     (2, 3)"""
 
 def broadcast_to(a: scalar | array, /, shape: Sequence[int], *, stream: StreamOrDevice = None) -> array:
     """The array seen in a larger shape, with elements repeated but not copied.
    
+    Shapes: the one that is asked for.
     Dtypes: all.
+    Where `a` does not broadcast to it, that is a ValueError.
    
     >>> mx.broadcast_to(mx.array([1, 2]), (2, 2))
     array([[1, 2],
@@ -862,11 +945,16 @@ def broadcast_to(a: scalar | array, /, shape: Sequence[int], *, stream: StreamOr
 def can_cast(from_: array | Dtype, to: Dtype) -> bool:
     """True if promotion never loses the values of the first dtype in the second.
    
+    What is neither an array nor a dtype is a TypeError.
+   
     >>> mx.can_cast(mx.int16, mx.float32)
     True"""
 
 def ceil(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """The least integer not below `x`.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: bool, integers, floats; others raise ValueError.
    
@@ -875,6 +963,10 @@ def ceil(a: array, /, *, stream: StreamOrDevice = None) -> array:
 
 def checkpoint(fun: _F) -> _F:
     """`fun`, of which only inputs and outputs are kept for its derivative.
+   
+    Shapes: those of `fun`.
+    Dtypes: those of `fun`.
+    What `fun` raises is passed on; what cannot be called is a TypeError then.
    
     >>> mx.grad(mx.checkpoint(lambda x: mx.exp(x).sum()))(mx.zeros(2))
     array([1, 1], dtype=float32)"""
@@ -892,7 +984,9 @@ def clear_streams() -> None:
 def clip(a: array, /, a_min: scalar | array | None, a_max: scalar | array | None, *, stream: StreamOrDevice = None) -> array:
     """Elements limited to the range from `a_min` to `a_max`, of which one may be None.
    
+    Shapes: those of `a` and of both limits broadcast together.
     Dtypes: all.
+    Two missing limits and shapes that do not broadcast are a ValueError.
    
     >>> mx.clip(mx.array([-2, 0, 5]), -1, 3)
     array([-1, 0, 3], dtype=int32)"""
@@ -901,6 +995,10 @@ def compile(fun: _F, inputs: Any | None = None, outputs: Any | None = None, shap
     """A compiled version of `fun`: traced once for each form, shape and dtype of its arguments, and
     replayed afterwards. `inputs` and `outputs` are trees whose arrays the function reads and
     replaces; with `shapeless`, one trace serves all sizes.
+   
+    Shapes: those of `fun`; each form of arguments is traced once.
+    Dtypes: those of `fun`.
+    An argument that is neither a tree of arrays nor a constant is a ValueError.
    
     >>> mx.compile(lambda x: x * mx.sigmoid(x))(mx.array([0.0, 2.0]))
     array([0, 1.76159], dtype=float32)"""
@@ -911,6 +1009,7 @@ def concat(arrays: list[array], axis: int | None = ..., *, stream: StreamOrDevic
     Sizes agree on all axes but one; the dtypes are promoted.
     Dtypes: all.
     An axis out of range is an IndexError.
+    No arrays, and shapes that differ elsewhere, are a ValueError.
    
     >>> mx.concatenate([mx.array([1, 2]), mx.array([3])])
     array([1, 2, 3], dtype=int32)"""
@@ -921,6 +1020,7 @@ def concatenate(arrays: list[array], axis: int | None = ..., *, stream: StreamOr
     Sizes agree on all axes but one; the dtypes are promoted.
     Dtypes: all.
     An axis out of range is an IndexError.
+    No arrays, and shapes that differ elsewhere, are a ValueError.
    
     >>> mx.concatenate([mx.array([1, 2]), mx.array([3])])
     array([1, 2, 3], dtype=int32)"""
@@ -928,7 +1028,9 @@ def concatenate(arrays: list[array], axis: int | None = ..., *, stream: StreamOr
 def conj(a: array, *, stream: StreamOrDevice = None) -> array:
     """Complex conjugate.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
+    What is neither an array nor a number is a ValueError.
    
     >>> mx.conjugate(mx.array([1 + 2j]))
     array([1-2j], dtype=complex64)"""
@@ -936,7 +1038,9 @@ def conj(a: array, *, stream: StreamOrDevice = None) -> array:
 def conjugate(a: array, *, stream: StreamOrDevice = None) -> array:
     """Complex conjugate.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
+    What is neither an array nor a number is a ValueError.
    
     >>> mx.conjugate(mx.array([1 + 2j]))
     array([1-2j], dtype=complex64)"""
@@ -944,7 +1048,9 @@ def conjugate(a: array, *, stream: StreamOrDevice = None) -> array:
 def contiguous(a: array, /, allow_col_major: bool = False, *, stream: StreamOrDevice = None) -> array:
     """The array in row-major memory, so that its strides are those of its shape.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
+    What is not an array is a TypeError.
    
     >>> mx.contiguous(mx.arange(6).reshape(2, 3).T).shape
     (3, 2)"""
@@ -981,6 +1087,7 @@ def conv3d(input: array, weight: array, /, stride: int | tuple[int, int, int] = 
 def conv_general(input: array, weight: array, /, stride: int | Sequence[int] = 1, padding: int | Sequence[int] | tuple[Sequence[int], Sequence[int]] = 0, kernel_dilation: int | Sequence[int] = 1, input_dilation: int | Sequence[int] = 1, groups: int = 1, flip: bool = False, *, stream: StreamOrDevice = None) -> array:
     """Convolution along any number of axes, with every option.
    
+    Shapes: `input (n, ..., c)`, `weight (o, ..., c / groups) -> (n, ..., o)`.
     Dtypes: bool, integers, floats; others raise ValueError.
    
     >>> mx.conv_general(mx.ones((1, 5, 1)), mx.ones((1, 3, 1)), stride=2, padding=1).reshape(-1)
@@ -1016,13 +1123,19 @@ def conv_transpose3d(input: array, weight: array, /, stride: int | tuple[int, in
 def convolve(a: array, v: array, /, mode: str = 'full', *, stream: StreamOrDevice = None) -> array:
     """The discrete convolution of two vectors.
    
+    Shapes: `(n), (m) -> (n + m - 1)`, with `mode` `"same"` of the longer one's size, with
+    `"valid"` of n - m + 1.
     Dtypes: bool, integers, floats; others raise ValueError.
+    Others than vectors with elements are a ValueError.
    
     >>> mx.convolve(mx.array([1.0, 2.0, 3.0]), mx.array([1.0, 1.0]))
     array([1, 3, 5, 3], dtype=float32)"""
 
 def cos(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Cosine.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: all.
    
@@ -1032,6 +1145,9 @@ def cos(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def cosh(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Hyperbolic cosine, `(e^x + e^-x) / 2`.
    
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
+   
     Dtypes: all.
    
     >>> mx.cosh(mx.array([0.0, 1.0]))
@@ -1040,6 +1156,7 @@ def cosh(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def count_nonzero(a: array, /, *, axis: None | int | Sequence[int] = None, keepdims: bool = False, stream: StreamOrDevice = None) -> array:
     """The number of non-zero elements over axes.
    
+    Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -1049,6 +1166,7 @@ def count_nonzero(a: array, /, *, axis: None | int | Sequence[int] = None, keepd
 def cummax(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, stream: StreamOrDevice = None) -> array:
     """Running maximum along an axis, or of the flattened array.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -1058,6 +1176,7 @@ def cummax(a: array, /, axis: int | None = None, *, reverse: bool = False, inclu
 def cummin(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, stream: StreamOrDevice = None) -> array:
     """Running minimum along an axis, or of the flattened array.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -1067,6 +1186,7 @@ def cummin(a: array, /, axis: int | None = None, *, reverse: bool = False, inclu
 def cumprod(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, dtype: Dtype | None = None, stream: StreamOrDevice = None) -> array:
     """Running product along an axis, or of the flattened array.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -1076,6 +1196,7 @@ def cumprod(a: array, /, axis: int | None = None, *, reverse: bool = False, incl
 def cumsum(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, dtype: Dtype | None = None, stream: StreamOrDevice = None) -> array:
     """Running sum along an axis, or of the flattened array.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -1085,6 +1206,7 @@ def cumsum(a: array, /, axis: int | None = None, *, reverse: bool = False, inclu
 def cumulative_prod(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, dtype: Dtype | None = None, stream: StreamOrDevice = None) -> array:
     """Running product along an axis, or of the flattened array.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -1094,6 +1216,7 @@ def cumulative_prod(a: array, /, axis: int | None = None, *, reverse: bool = Fal
 def cumulative_sum(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, dtype: Dtype | None = None, stream: StreamOrDevice = None) -> array:
     """Running sum along an axis, or of the flattened array.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -1109,13 +1232,17 @@ def default_device() -> Device:
 def default_stream(device: Device | DeviceType) -> Stream:
     """The stream on which the device's new work is placed.
    
+    What is no device is a TypeError.
+   
     >>> mx.default_stream(mx.cpu)
     Stream(Device(cpu, 0), 0)"""
 
 def degrees(a: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
     """Radians to degrees.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
+    What is neither an array nor a number is a ValueError.
    
     >>> mx.degrees(mx.array([mx.pi]))
     array([180], dtype=float32)"""
@@ -1123,7 +1250,9 @@ def degrees(a: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
 def depends(inputs: array | Sequence[array], dependencies: array | Sequence[array]) -> Any:
     """The inputs, evaluated only after the dependencies.
    
+    Shapes: those of the inputs.
     Dtypes: all.
+    What is neither an array nor a sequence of arrays is a TypeError.
    
     >>> mx.depends(mx.array(1), mx.array(2))
     array(1, dtype=int32)"""
@@ -1131,6 +1260,8 @@ def depends(inputs: array | Sequence[array], dependencies: array | Sequence[arra
 def dequantize(w: array, /, scales: array, biases: array | None = None, group_size: int | None = None, bits: int | None = None, mode: str = 'affine', global_scale: array | None = None, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """The matrix that a packed matrix stands for.
    
+    Shapes: packed `(..., n, k * bits / 32)`, scales and biases `(..., n, k / group_size) -> (...,
+    n, k)`.
     Dtypes: float16 bfloat16 float32; others raise ValueError.
    
     >>> mx.dequantize(*mx.quantize(mx.ones((1, 64))))[0, :2]
@@ -1139,11 +1270,15 @@ def dequantize(w: array, /, scales: array, biases: array | None = None, group_si
 def device_count(device_type: DeviceType) -> int:
     """How many devices of a type there are.
    
+    What is no type of device is a TypeError.
+   
     >>> mx.device_count(mx.cpu)
     1"""
 
 def device_info(d: None | Device | DeviceType = None) -> dict[str, str | int]:
     """Facts about a device.
+   
+    What is no device is a TypeError.
    
     >>> sorted(mx.device_info(mx.cpu))[:1] != []
     True"""
@@ -1151,7 +1286,9 @@ def device_info(d: None | Device | DeviceType = None) -> dict[str, str | int]:
 def diag(a: array, /, k: int = 0, *, stream: StreamOrDevice = None) -> array:
     """The diagonal of a matrix, or the matrix with this diagonal.
    
+    Shapes: `(n) -> (n + |k|, n + |k|)`, `(m, n) -> (l)` with the length l of the diagonal.
     Dtypes: all.
+    Other numbers of axes are a ValueError.
    
     >>> mx.diag(mx.array([1, 2]))
     array([[1, 0],
@@ -1160,7 +1297,9 @@ def diag(a: array, /, k: int = 0, *, stream: StreamOrDevice = None) -> array:
 def diagonal(a: array, offset: int = 0, axis1: int = 0, axis2: int = 1, stream: StreamOrDevice = None) -> array:
     """The diagonals of the matrices on two axes, as the last axis.
    
+    Shapes: the two axes are left out, and the length of the diagonal is the last axis.
     Dtypes: all.
+    An axis out of range is an IndexError; twice the same axis is a ValueError.
    
     >>> mx.diagonal(mx.arange(4).reshape(2, 2))
     array([0, 3], dtype=int32)"""
@@ -1168,8 +1307,10 @@ def diagonal(a: array, offset: int = 0, axis1: int = 0, axis2: int = 1, stream: 
 def diff(a: array, /, n: int = 1, axis: int = ..., *, stream: StreamOrDevice = None) -> array:
     """Differences of neighbours along an axis, taken `n` times.
    
+    Shapes: the axis loses `n` elements.
     Dtypes: all.
     An axis out of range is an IndexError.
+    A negative `n` is a ValueError.
    
     >>> mx.diff(mx.array([1, 4, 9]))
     array([3, 5], dtype=int32)"""
@@ -1203,12 +1344,19 @@ def divmod(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) 
 def einsum(subscripts: str, *operands: array, stream: StreamOrDevice = None) -> array:
     """Sums of products that letters describe: `einsum("ik,kj->ij", a, b)` is the matrix product.
    
+    Shapes: a letter of an operand names an axis; those of the result are kept, others summed over.
+    Dtypes: all.
     Sizes under one letter that differ, and letters that do not fit the operands, are a ValueError.
+   
     >>> mx.einsum("ij,j->i", mx.ones((2, 3)), mx.arange(3.0))
     array([3, 3], dtype=float32)"""
 
 def einsum_path(subscripts: str, *operands: array) -> Any:
     """The order in which `einsum` contracts its operands, and a report of what it costs.
+   
+    Shapes: as in `einsum`.
+    Dtypes: all.
+    Subscripts that do not fit the operands are a ValueError.
    
     >>> mx.einsum_path("ij,jk->ik", mx.ones((2, 3)), mx.ones((3, 4)))[0]
     [(0, 1)]"""
@@ -1216,13 +1364,19 @@ def einsum_path(subscripts: str, *operands: array) -> Any:
 def empty(shape: int | Sequence[int], dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """An array whose values do not matter; here, zeros.
    
+    Shapes: the one that is asked for.
+    Dtypes: any, float32 unless one is asked for.
+    A negative size is a ValueError, what is no dtype a TypeError.
+   
     >>> mx.empty((2, 3)).shape
     (2, 3)"""
 
 def empty_like(a: array, /, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """An array of an array's shape whose values do not matter; here, zeros.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
+    What is not an array is a TypeError.
    
     >>> mx.empty_like(mx.ones((2, 3))).dtype
     mlx.core.float32"""
@@ -1244,6 +1398,9 @@ def equal(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -
 def erf(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Error function, `2/sqrt(pi) * integral of e^(-t^2) from 0 to x`.
    
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
+   
     Dtypes: bool, integers, floats; others raise ValueError.
    
     >>> mx.erf(mx.array([0.0, 1.0]))
@@ -1251,6 +1408,9 @@ def erf(a: array, /, *, stream: StreamOrDevice = None) -> array:
 
 def erfinv(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse of the error function on `(-1, 1)`.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: bool, integers, floats; others raise ValueError.
    
@@ -1265,10 +1425,16 @@ def estimate(*args: Any, **kwargs: Any) -> Estimate:
 def eval(*args: Any) -> None:
     """Computes the arrays of trees, and waits for them. Other leaves are ignored.
    
+    Errors in the data (an index out of range, a singular matrix, too little memory) are raised
+    here: IndexError, RuntimeError, MemoryError.
+   
     >>> mx.eval(mx.ones(3) + 1)"""
 
 def exp(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Exponential, `e^x`.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: all.
    
@@ -1278,6 +1444,7 @@ def exp(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def expand_dims(a: array, /, axis: int | Sequence[int], *, stream: StreamOrDevice = None) -> array:
     """The array with new axes of size 1.
    
+    Shapes: axes of size 1 are put in.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -1291,6 +1458,9 @@ def explain(*args: Any, format: str = 'text', run: bool = False, **kwargs: Any) 
 
 def expm1(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """`e^x - 1`, accurate near 0.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: all.
    
@@ -1311,6 +1481,10 @@ def export_function(file_or_callback: str | Callable[..., Any], fun: Callable[..
     Raises ValueError if an argument or a result is not an array, and RuntimeError if the file
     cannot be written.
    
+    Shapes: those of the arrays with which it is recorded; any sizes if `shapeless`.
+    Dtypes: those of the arrays with which it is recorded.
+    What cannot be recorded is a ValueError, a file that cannot be written a RuntimeError.
+   
     >>> mx.export_function("f.lazulite", lambda x, y: mx.exp(x) + y, mx.zeros(3), y=mx.ones(3))
     >>> mx.import_function("f.lazulite")(mx.zeros(3), y=mx.zeros(3))
     (array([1, 1, 1], dtype=float32),)"""
@@ -1318,6 +1492,8 @@ def export_function(file_or_callback: str | Callable[..., Any], fun: Callable[..
 def export_to_dot(file: Any, *args: Any, **kwargs: Any) -> None:
     """Writes the graph of lazy arrays in the language of Graphviz to a path or an open file. Keywords
     name arrays, and their graph is written, too.
+   
+    What is not an array is a ValueError, a file that cannot be written an OSError.
    
     >>> import io
     >>> file = io.StringIO()
@@ -1332,6 +1508,10 @@ def exporter(file: str, fun: Callable[..., Any], *, shapeless: bool = False, met
     It is called with example arrays as `export_function` is, and used in a `with` block, at whose
     end the file is written.
    
+    Shapes: those of the arrays with which it is recorded; any sizes if `shapeless`.
+    Dtypes: those of the arrays with which it is recorded.
+    What cannot be recorded is a ValueError, a file that cannot be written a RuntimeError.
+   
     >>> with mx.exporter("f.lazulite", lambda *xs: sum(xs)) as exporter:
     ...     exporter(mx.array(1))
     ...     exporter(mx.array(1), mx.array(2))
@@ -1342,6 +1522,10 @@ def exporter(file: str, fun: Callable[..., Any], *, shapeless: bool = False, met
 def eye(n: int, m: int | None = None, k: int = 0, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """Ones on the `k`-th diagonal of an `n` by `m` matrix.
    
+    Shapes: `(n, m)`, m being n unless given.
+    Dtypes: any, float32 unless one is asked for.
+    A negative size is an OverflowError.
+   
     >>> mx.eye(2)
     array([[1, 0],
            [0, 1]], dtype=float32)"""
@@ -1349,7 +1533,9 @@ def eye(n: int, m: int | None = None, k: int = 0, dtype: Dtype | None = None, *,
 def flatten(a: array, /, start_axis: int = 0, end_axis: int = ..., *, stream: StreamOrDevice = None) -> array:
     """The array with several axes joined into one.
    
+    Shapes: the axes from `start_axis` to `end_axis` become one.
     Dtypes: all.
+    A first axis behind the last one is a ValueError.
    
     >>> mx.flatten(mx.ones((2, 3, 4)), start_axis=1).shape
     (2, 12)"""
@@ -1357,6 +1543,7 @@ def flatten(a: array, /, start_axis: int = 0, end_axis: int = ..., *, stream: St
 def flip(a: array, /, axis: None | int | Sequence[int] = None, *, stream: StreamOrDevice = None) -> array:
     """The elements in reverse order along axes, or along all.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -1365,6 +1552,9 @@ def flip(a: array, /, axis: None | int | Sequence[int] = None, *, stream: Stream
 
 def floor(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """The greatest integer not above `x`.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: bool, integers, floats; others raise ValueError.
    
@@ -1383,7 +1573,10 @@ def floor_divide(a: scalar | array, b: scalar | array, stream: StreamOrDevice = 
 def from_dlpack(x: Any, /, *, copy: bool | None = None) -> array:
     """An array with a copy of another library's tensor.
    
+    Shapes: that of the other array.
     Dtypes: all.
+    What has no `__dlpack__` is an AttributeError, memory of another device a BufferError or
+    ValueError.
    
     >>> mx.from_dlpack(mx.ones(2))
     array([1, 1], dtype=float32)"""
@@ -1391,6 +1584,7 @@ def from_dlpack(x: Any, /, *, copy: bool | None = None) -> array:
 def from_fp8(x: array, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """The numbers that the 8 bits of `to_fp8` stand for.
    
+    Shapes: any; the result has that of `x`.
     Dtypes: uint8; others raise ValueError.
    
     >>> mx.from_fp8(mx.to_fp8(mx.array([1.0, 3.3])))
@@ -1399,7 +1593,9 @@ def from_fp8(x: array, dtype: Dtype | None = None, *, stream: StreamOrDevice = N
 def full(shape: int | Sequence[int], vals: scalar | array, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """A value, or values that broadcast, at every place of a shape.
    
+    Shapes: the one that is asked for.
     Dtypes: all.
+    A negative size and values that do not broadcast to the shape are a ValueError.
    
     >>> mx.full((2, 2), 3.0)
     array([[3, 3],
@@ -1408,7 +1604,9 @@ def full(shape: int | Sequence[int], vals: scalar | array, dtype: Dtype | None =
 def full_like(a: array, vals: scalar | array, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """A value at every place of an array's shape, of its dtype unless another is given.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
+    Values that do not broadcast to it are a ValueError.
    
     >>> mx.full_like(mx.array([1, 2]), 7)
     array([7, 7], dtype=int32)"""
@@ -1429,6 +1627,8 @@ def gather_qmm(x: array, w: array, /, scales: array, biases: array | None = None
     """Products of the matrices that indices pick: row `i` of the result's leading axes multiplies
     `x[lhs_indices[i]]` with `w[rhs_indices[i]]` (its transpose, by default), which is packed.
    
+    Shapes: `x (..., m, k)`, packed matrices `(e, n, k * bits / 32)` if `transpose`; the indices
+    broadcast: `(*indices, m, n)`.
     Dtypes: bool, integers, float16 bfloat16 float32; others raise ValueError.
    
     >>> mx.gather_qmm(mx.ones((1, 1, 64)), *mx.quantize(mx.ones((2, 3, 64))),
@@ -1440,6 +1640,9 @@ def gather_qqmm(x: array, w: array, /, scales: array | None = None, lhs_indices:
    
     Indices count the leading axes of `x (..., m, k)` and `w (..., n, k)` as one; those that are not
     given are all in order. They broadcast to a shape `I`, and the result has shape `I + (m, n)`.
+   
+    Dtypes: float16 bfloat16 float32; others raise ValueError.
+    Shapes and types that do not fit, and last axes without whole groups, are a ValueError.
    
     >>> w = mx.stack([mx.eye(32), 2 * mx.eye(32)])
     >>> picked = mx.gather_qqmm(mx.ones((1, 32)), w, rhs_indices=mx.array([1, 0]), mode="mxfp8")
@@ -1453,10 +1656,13 @@ def get_active_memory() -> int:
     True"""
 
 def get_array_buffer_size(*args: Any) -> int:
-    """The bytes of the buffers behind evaluated arrays, each counted once.
+    """The bytes of the buffers behind evaluated arrays, each counted once. An array that is not evaluated
+    is a ValueError.
    
-    >>> mx.get_array_buffer_size(mx.ones(4)) >= 16
-    False"""
+    >>> x = mx.arange(4)
+    >>> mx.eval(x)
+    >>> mx.get_array_buffer_size(x) >= 16
+    True"""
 
 def get_cache_memory() -> int:
     """Bytes kept for reuse.
@@ -1484,6 +1690,10 @@ def get_printoptions() -> PrintOptions:
 
 def grad(fun: _F, argnums: int | Sequence[int] | None = None, argnames: str | Sequence[str] = ...) -> Callable[..., Any]:
     """A function that returns the gradient of `fun`, whose first array result is differentiated.
+   
+    Shapes: each gradient has that of its argument; the function returns one number.
+    Dtypes: gradients have those of their arguments, floats or complex.
+    Another result, an argument that is missing and one that is no array are a ValueError.
    
     >>> mx.grad(lambda x: (x**2).sum())(mx.array([1.0, 2.0]))
     array([2, 4], dtype=float32)"""
@@ -1518,11 +1728,19 @@ def hadamard_transform(a: array, scale: float | None = None, stream: StreamOrDev
 def hamming(M: int, *, stream: StreamOrDevice = None) -> array:
     """The Hamming window, `0.54 - 0.46 cos(t)`.
    
+    Shapes: `(M)`.
+    Dtypes: float32.
+    What is no integer is a TypeError.
+   
     >>> mx.hamming(3)
     array([0.08, 1, 0.08], dtype=float32)"""
 
 def hanning(M: int, *, stream: StreamOrDevice = None) -> array:
     """The Hann window, `0.5 - 0.5 cos(t)`.
+   
+    Shapes: `(M)`.
+    Dtypes: float32.
+    What is no integer is a TypeError.
    
     >>> mx.hanning(3)
     array([0, 1, 0], dtype=float32)"""
@@ -1530,12 +1748,19 @@ def hanning(M: int, *, stream: StreamOrDevice = None) -> array:
 def identity(n: int, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """The identity matrix.
    
+    Shapes: `(n, n)`.
+    Dtypes: any, float32 unless one is asked for.
+    A negative size is an OverflowError.
+   
     >>> mx.identity(2)
     array([[1, 0],
            [0, 1]], dtype=float32)"""
 
 def imag(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Imaginary part.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: all.
    
@@ -1552,6 +1777,11 @@ def import_function(file: str, return_metadata: bool = False) -> Callable[..., A
     Raises RuntimeError if the file cannot be read or is damaged; the function raises ValueError if
     nothing was recorded for arrays of such shapes and dtypes.
    
+    Shapes: those that were recorded.
+    Dtypes: those that were recorded.
+    A file that is missing or damaged is a RuntimeError, a call that was not recorded a
+    ValueError.
+   
     >>> mx.export_function("f.lazulite", mx.sin, mx.zeros(2), shapeless=True, metadata="a sine")
     >>> f, text = mx.import_function("f.lazulite", return_metadata=True)
     >>> mx.grad(lambda x: f(x)[0].sum())(mx.zeros(3)), text
@@ -1560,13 +1790,17 @@ def import_function(file: str, return_metadata: bool = False) -> Callable[..., A
 def inner(a: array, b: array, /, *, stream: StreamOrDevice = None) -> array:
     """The sum of products along both last axes.
    
+    Shapes: `(..., k), (..., k)`: the other axes of `a`, then those of `b`.
     Dtypes: all.
+    Last axes of different sizes are a ValueError.
    
     >>> mx.inner(mx.array([1, 2]), mx.array([3, 4]))
     array(11, dtype=int32)"""
 
 def is_available(device: Device | DeviceType) -> bool:
     """True if the device is there.
+   
+    What is no device is a TypeError.
    
     >>> mx.is_available(mx.cpu)
     True"""
@@ -1584,13 +1818,17 @@ def isdtype(dtype: Dtype, kind: Dtype | str | tuple[Dtype | str, ...]) -> bool:
     """True if the dtype is of the given kind: a dtype, one of the names 'bool', 'signed integer',
     'unsigned integer', 'integral', 'real floating', 'complex floating', 'numeric', or a tuple.
    
+    What is no dtype is a TypeError, a kind that is not known a ValueError.
+   
     >>> mx.isdtype(mx.float16, "real floating")
     True"""
 
 def isfinite(a: array, stream: StreamOrDevice = None) -> array:
     """True where neither infinite nor NaN.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
+    What is neither an array nor a number is a ValueError.
    
     >>> mx.isfinite(mx.array([1.0, mx.inf, mx.nan]))
     array([True, False, False], dtype=bool)"""
@@ -1598,7 +1836,9 @@ def isfinite(a: array, stream: StreamOrDevice = None) -> array:
 def isinf(a: array, stream: StreamOrDevice = None) -> array:
     """True where infinite.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
+    What is neither an array nor a number is a ValueError.
    
     >>> mx.isinf(mx.array([1.0, -mx.inf]))
     array([False, True], dtype=bool)"""
@@ -1606,7 +1846,9 @@ def isinf(a: array, stream: StreamOrDevice = None) -> array:
 def isnan(a: array, stream: StreamOrDevice = None) -> array:
     """True where NaN.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
+    What is neither an array nor a number is a ValueError.
    
     >>> mx.isnan(mx.array([1.0, mx.nan]))
     array([False, True], dtype=bool)"""
@@ -1614,7 +1856,9 @@ def isnan(a: array, stream: StreamOrDevice = None) -> array:
 def isneginf(a: array, stream: StreamOrDevice = None) -> array:
     """True where negative infinity.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
+    What is neither an array nor a number is a ValueError.
    
     >>> mx.isneginf(mx.array([mx.inf, -mx.inf]))
     array([False, True], dtype=bool)"""
@@ -1622,7 +1866,9 @@ def isneginf(a: array, stream: StreamOrDevice = None) -> array:
 def isposinf(a: array, stream: StreamOrDevice = None) -> array:
     """True where positive infinity.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
+    What is neither an array nor a number is a ValueError.
    
     >>> mx.isposinf(mx.array([mx.inf, -mx.inf]))
     array([True, False], dtype=bool)"""
@@ -1630,11 +1876,17 @@ def isposinf(a: array, stream: StreamOrDevice = None) -> array:
 def issubdtype(arg1: Dtype | DtypeCategory, arg2: Dtype | DtypeCategory) -> bool:
     """True if the first dtype or category is the second one or lies within it.
    
+    What is neither a dtype nor a category is a TypeError.
+   
     >>> mx.issubdtype(mx.float16, mx.floating)
     True"""
 
 def jvp(fun: Callable[..., Any], primals: list[array], tangents: list[array]) -> tuple[list[array], list[array]]:
     """The function's outputs, and the products of its Jacobian with the tangents.
+   
+    Shapes: a tangent for each primal, of its shape; the results have those of the outputs.
+    Dtypes: those of the primals and of the outputs.
+    Other shapes and numbers of tangents are a ValueError.
    
     >>> mx.jvp(mx.sin, [mx.array(0.0)], [mx.array(2.0)])
     ([array(0, dtype=float32)], [array(2, dtype=float32)])"""
@@ -1642,7 +1894,9 @@ def jvp(fun: Callable[..., Any], primals: list[array], tangents: list[array]) ->
 def kron(a: array, b: array, *, stream: StreamOrDevice = None) -> array:
     """The Kronecker product.
    
+    Shapes: the sizes of each axis multiplied; the operand of fewer axes gets axes of 1 in front.
     Dtypes: all.
+    What is not an array is a TypeError.
    
     >>> mx.kron(mx.array([1, 2]), mx.array([1, 1]))
     array([1, 1, 2, 2], dtype=int32)"""
@@ -1678,6 +1932,10 @@ def linspace(start: scalar, stop: scalar, num: int | None = ..., endpoint: bool 
     """`num` evenly spaced values from `start` to `stop`, the latter included unless `endpoint` says
     otherwise.
    
+    Shapes: `(num)`.
+    Dtypes: any, float32 unless one is asked for.
+    A negative number is a ValueError.
+   
     >>> mx.linspace(0, 1, 3)
     array([0, 0.5, 1], dtype=float32)"""
 
@@ -1688,12 +1946,18 @@ def load(file: File, /, format: str | None = None, return_metadata: bool = False
     these, is a RuntimeError. Of GGUF's quantised types, Q4_0, Q4_1 and Q8_0 stay quantised and others
     become float16; with `keep_quantized`, a parameter that MLX lacks, Q5_0, Q5_1 and Q2_K to Q6_K stay, too.
    
+    Shapes: those of the file.
+    Dtypes: those of the file.
+   
     >>> mx.save("x.npy", mx.ones(2))
     >>> mx.load("x.npy")
     array([1, 1], dtype=float32)"""
 
 def log(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Natural logarithm.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: all.
    
@@ -1703,6 +1967,9 @@ def log(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def log10(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Logarithm to base 10.
    
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
+   
     Dtypes: all.
    
     >>> mx.log10(mx.array([1.0, 100.0]))
@@ -1711,6 +1978,9 @@ def log10(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def log1p(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """`log(1 + x)`, accurate near 0.
    
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
+   
     Dtypes: all.
    
     >>> mx.log1p(mx.array([0.0, 1.0]))
@@ -1718,6 +1988,9 @@ def log1p(a: array, /, *, stream: StreamOrDevice = None) -> array:
 
 def log2(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Logarithm to base 2.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: all.
    
@@ -1736,6 +2009,7 @@ def logaddexp(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice
 def logcumsumexp(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, stream: StreamOrDevice = None) -> array:
     """Running `log(sum(exp(a)))` along an axis, or of the flattened array.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -1753,6 +2027,9 @@ def logical_and(a: array, b: array, /, *, stream: StreamOrDevice = None) -> arra
 
 def logical_not(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """True where `x` is zero.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: all.
    
@@ -1780,6 +2057,7 @@ def logical_xor(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevi
 def logsumexp(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
     """`log(sum(exp(a)))` over axes, without overflow.
    
+    Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -1799,6 +2077,7 @@ def matmul(a: array, b: array, /, *, stream: StreamOrDevice = None) -> array:
 def matrix_norm(a: array, /, ord: None | int | float | str = None, axis: None | int | list[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
     """The norm of vectors or matrices: of order 2 of all elements unless `ord` or `axis` say otherwise.
    
+    Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -1808,7 +2087,9 @@ def matrix_norm(a: array, /, ord: None | int | float | str = None, axis: None | 
 def matrix_transpose(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """The array with its last two axes exchanged.
    
+    Shapes: `(..., m, n) -> (..., n, m)`.
     Dtypes: all.
+    Fewer than two axes are an IndexError, which is a ValueError, too.
    
     >>> mx.matrix_transpose(mx.ones((2, 3))).shape
     (3, 2)"""
@@ -1816,8 +2097,10 @@ def matrix_transpose(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def max(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
     """Greatest element over axes; NaN if one is NaN.
    
+    Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
     An axis out of range is an IndexError.
+    No elements to choose from are a ValueError.
    
     >>> mx.max(mx.array([[1, 5], [7, 3]]), axis=0)
     array([7, 5], dtype=int32)"""
@@ -1834,6 +2117,7 @@ def maximum(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice =
 def mean(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
     """Mean over axes.
    
+    Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -1843,8 +2127,10 @@ def mean(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = 
 def median(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
     """Median over axes.
    
+    Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
     An axis out of range is an IndexError.
+    No elements to choose from are a ValueError.
    
     >>> mx.median(mx.array([3.0, 1.0, 2.0, 10.0]))
     array(2.5, dtype=float32)"""
@@ -1852,7 +2138,10 @@ def median(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool 
 def meshgrid(*arrays: Any, sparse: bool | None = ..., indexing: str | None = ..., stream: StreamOrDevice = None) -> tuple[array, ...]:
     """Coordinate arrays of a grid, one for each vector.
    
+    Shapes: vectors of n, m, ... elements make arrays `(m, n, ...)`, or `(n, m, ...)` with
+    `indexing="ij"`.
     Dtypes: all.
+    Arrays of more axes and another indexing are a ValueError.
    
     >>> mx.meshgrid(mx.array([1, 2]), mx.array([3, 4]))[0]
     array([[1, 2],
@@ -1861,8 +2150,10 @@ def meshgrid(*arrays: Any, sparse: bool | None = ..., indexing: str | None = ...
 def min(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
     """Least element over axes; NaN if one is NaN.
    
+    Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
     An axis out of range is an IndexError.
+    No elements to choose from are a ValueError.
    
     >>> mx.min(mx.array([[1, 5], [7, 3]]), axis=0)
     array([1, 3], dtype=int32)"""
@@ -1879,8 +2170,10 @@ def minimum(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice =
 def minmax(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> tuple[array, array]:
     """Least and greatest element over axes.
    
+    Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
     An axis out of range is an IndexError.
+    No elements to choose from are a ValueError.
    
     >>> mx.minmax(mx.array([3, 1, 2]))
     (array(1, dtype=int32), array(3, dtype=int32))"""
@@ -1888,7 +2181,9 @@ def minmax(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool 
 def moveaxis(a: array, /, source: int, destination: int, *, stream: StreamOrDevice = None) -> array:
     """The array with an axis moved to another place.
    
+    Shapes: the sizes go with their axes.
     Dtypes: all.
+    An axis out of range is an IndexError.
    
     >>> mx.moveaxis(mx.ones((2, 3, 4)), 0, -1).shape
     (3, 4, 2)"""
@@ -1905,13 +2200,18 @@ def multiply(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None
 def nan_to_num(a: scalar | array, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None, *, stream: StreamOrDevice = None) -> array:
     """NaN and infinities replaced by numbers; infinities by the greatest finite ones if not given.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: bool, integers, floats; others raise ValueError.
+    What is neither an array nor a number is a ValueError.
    
     >>> mx.nan_to_num(mx.array([mx.nan, 1.0]))
     array([0, 1], dtype=float32)"""
 
 def negative(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Negation; unsigned integers wrap.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: integers, floats, complex; others raise ValueError.
    
@@ -1921,17 +2221,23 @@ def negative(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def new_stream(device: Device | DeviceType) -> Stream:
     """A new stream on a device.
    
+    What is no device is a TypeError, a device that is not here a RuntimeError.
+   
     >>> mx.new_stream(mx.cpu).device
     Device(cpu, 0)"""
 
 def new_thread_local_stream(device: Device | DeviceType) -> ThreadLocalStream:
     """A new stream for use from many threads.
    
+    What is no device is a TypeError, a device that is not here a RuntimeError.
+   
     >>> mx.new_thread_local_stream(mx.cpu).device
     Device(cpu, 0)"""
 
 def new_thread_unsafe_stream(device: Device | DeviceType) -> Stream:
     """A new stream on a device; here all streams may be used from every thread.
+   
+    What is no device is a TypeError, a device that is not here a RuntimeError.
    
     >>> mx.new_thread_unsafe_stream(mx.cpu).device
     Device(cpu, 0)"""
@@ -1954,6 +2260,10 @@ def not_equal(a: scalar | array, b: scalar | array, stream: StreamOrDevice = Non
 def ones(shape: int | Sequence[int], dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """Ones.
    
+    Shapes: the one that is asked for.
+    Dtypes: any, float32 unless one is asked for.
+    A negative size is a ValueError, what is no dtype a TypeError.
+   
     >>> mx.ones((2, 2), mx.int32)
     array([[1, 1],
            [1, 1]], dtype=int32)"""
@@ -1961,7 +2271,9 @@ def ones(shape: int | Sequence[int], dtype: Dtype | None = None, *, stream: Stre
 def ones_like(a: array, /, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """Ones of an array's shape, and of its dtype unless another is given.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
+    What is not an array is a TypeError.
    
     >>> mx.ones_like(mx.array([3.0]))
     array([1], dtype=float32)"""
@@ -1969,7 +2281,9 @@ def ones_like(a: array, /, dtype: Dtype | None = None, *, stream: StreamOrDevice
 def outer(a: array, b: array, /, *, stream: StreamOrDevice = None) -> array:
     """All products of an element of one flattened array and one of the other.
    
+    Shapes: `(m), (n) -> (m, n)`; others are flattened first.
     Dtypes: all.
+    What is not an array is a TypeError.
    
     >>> mx.outer(mx.array([1, 2]), mx.array([3, 4]))
     array([[3, 4],
@@ -1978,7 +2292,10 @@ def outer(a: array, b: array, /, *, stream: StreamOrDevice = None) -> array:
 def pad(a: array, pad_width: int | tuple[int, int] | list[tuple[int, int]], mode: Literal['constant', 'edge', 'reflect', 'symmetric'] = 'constant', constant_values: scalar | array | None = None, *, stream: StreamOrDevice = None) -> array:
     """The array with elements put around it.
    
+    Shapes: each axis grows by its two widths.
     Dtypes: all.
+    A mode that is not known, and widths that are not one for all or two for each axis, are a
+    ValueError or TypeError.
    
     >>> mx.pad(mx.array([1, 2]), (1, 2))
     array([0, 1, 2, 0, 0], dtype=int32)"""
@@ -1987,6 +2304,7 @@ def partition(a: array, /, kth: int, axis: None | int = ..., *, stream: StreamOr
     """The elements with the `kth` at its place in the order, lesser ones before and greater ones
     behind it.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -1996,8 +2314,10 @@ def partition(a: array, /, kth: int, axis: None | int = ..., *, stream: StreamOr
 def permute_dims(a: array, /, axes: Sequence[int] | None = None, *, stream: StreamOrDevice = None) -> array:
     """The array with its axes permuted; reversed if none are given.
    
+    Shapes: the sizes go with their axes.
     Dtypes: all.
     An axis out of range is an IndexError.
+    An axis twice is a ValueError.
    
     >>> mx.transpose(mx.ones((2, 3, 4)), (2, 0, 1)).shape
     (4, 2, 3)"""
@@ -2005,7 +2325,9 @@ def permute_dims(a: array, /, axes: Sequence[int] | None = None, *, stream: Stre
 def positive(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """The array itself.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
+    What is neither an array nor a number is a ValueError.
    
     >>> mx.positive(mx.array([-1]))
     array([-1], dtype=int32)"""
@@ -2031,6 +2353,8 @@ def power(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = N
 def printoptions(precision: int = ...) -> _PrintOptionsContext:
     """A context with other print options.
    
+    A precision that is no integer is a TypeError.
+   
     >>> with mx.printoptions(precision=2):
     ...     print(mx.array(3.14159))
     array(3.14, dtype=float32)"""
@@ -2038,6 +2362,7 @@ def printoptions(precision: int = ...) -> _PrintOptionsContext:
 def prod(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
     """Product over axes.
    
+    Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -2047,8 +2372,10 @@ def prod(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = 
 def put_along_axis(a: array, /, indices: array, values: array, axis: int | None = None, *, stream: StreamOrDevice = None) -> array:
     """The array with elements replaced at places of one axis.
    
+    Shapes: that of `a`; `indices` and `values` have as many axes, and broadcast to it elsewhere.
     Dtypes: all.
     An axis out of range is an IndexError.
+    Other numbers of axes are a ValueError.
    
     >>> mx.put_along_axis(mx.zeros((2, 2)), mx.array([[0], [1]]), mx.array(5.0), axis=1)
     array([[5, 0],
@@ -2058,9 +2385,12 @@ def qqmm(x: array, w: array, scales: array | None = None, group_size: int | None
     """`x @ w.T` with both sides rounded to a format: `x`, which is quantised on the way, and `w`,
     which is packed words with their scales, or is quantised on the way, too.
    
-    Shapes: `x (..., m, k)` or `(k,)`, `w (..., n, k)`, the result `(..., m, n)`. Modes: `nvfp4`,
-    `mxfp4`, `mxfp8`. Dtypes: float16, bfloat16, float32. The global scales, for nvfp4, are the
-    largest magnitudes of both sides. Derivatives take the rounding for the identity.
+    Modes are `nvfp4`, `mxfp4` and `mxfp8`. The global scales, for nvfp4, are the largest magnitudes
+    of both sides. Derivatives take the rounding for the identity.
+   
+    Shapes: `x (..., m, k)` or `(k,)`, `w (..., n, k)`, the result `(..., m, n)`.
+    Dtypes: float16 bfloat16 float32; others raise ValueError.
+    Last axes that differ or have no whole groups are a ValueError.
    
     >>> w = mx.eye(32)
     >>> mx.qqmm(mx.full((1, 32), 1.5), *mx.quantize(w, mode="mxfp8"), mode="mxfp8")[0, :2]
@@ -2089,13 +2419,18 @@ def quantized_matmul(x: array, w: array, /, scales: array, biases: array | None 
 def radians(a: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
     """Degrees to radians.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
+    What is neither an array nor a number is a ValueError.
    
     >>> mx.radians(mx.array([180.0]))
     array([3.14159], dtype=float32)"""
 
 def real(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Real part.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: all.
    
@@ -2104,6 +2439,9 @@ def real(a: array, /, *, stream: StreamOrDevice = None) -> array:
 
 def reciprocal(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """`1 / x`.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: all.
    
@@ -2122,8 +2460,10 @@ def remainder(a: scalar | array, b: scalar | array, stream: StreamOrDevice = Non
 def repeat(array: array, repeats: int, axis: int | None = None, *, stream: StreamOrDevice = None) -> array:
     """Each element repeated along an axis, or of the flattened array.
    
+    Shapes: the axis times `repeats`; flattened first without one.
     Dtypes: all.
     An axis out of range is an IndexError.
+    A negative number is an OverflowError.
    
     >>> mx.repeat(mx.array([1, 2]), 2)
     array([1, 1, 2, 2], dtype=int32)"""
@@ -2136,7 +2476,9 @@ def reset_peak_memory() -> None:
 def reshape(a: array, /, shape: Sequence[int], *, stream: StreamOrDevice = None) -> array:
     """The same elements in another shape, of which one size may be -1.
    
+    Shapes: any of as many elements, of which one size may be -1.
     Dtypes: all.
+    Sizes that do not fit are a ValueError.
    
     >>> mx.reshape(mx.arange(6), (2, -1))
     array([[0, 1, 2],
@@ -2144,6 +2486,8 @@ def reshape(a: array, /, shape: Sequence[int], *, stream: StreamOrDevice = None)
 
 def result_type(*arrays_and_dtypes: Any) -> Dtype:
     """The dtype to which arrays and dtypes are promoted together.
+   
+    What is neither an array nor a dtype is a TypeError.
    
     >>> mx.result_type(mx.array([1]), mx.float16)
     mlx.core.float16"""
@@ -2160,8 +2504,10 @@ def right_shift(a: scalar | array, b: scalar | array, stream: StreamOrDevice = N
 def roll(a: array, shift: int | tuple[int], /, axis: None | int | tuple[int] = None, *, stream: StreamOrDevice = None) -> array:
     """The elements moved along axes, around the end; without axes, of the flattened array.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
     An axis out of range is an IndexError.
+    Other numbers of shifts than of axes are a ValueError.
    
     >>> mx.roll(mx.array([1, 2, 3]), 1)
     array([3, 1, 2], dtype=int32)"""
@@ -2169,13 +2515,18 @@ def roll(a: array, shift: int | tuple[int], /, axis: None | int | tuple[int] = N
 def round(a: array, /, decimals: int = 0, stream: StreamOrDevice = None) -> array:
     """Rounded to a number of decimals, halves to even.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
+    What is neither an array nor a number is a ValueError.
    
     >>> mx.round(mx.array([0.5, 1.5, 2.37]), 1)
     array([0.5, 1.5, 2.4], dtype=float32)"""
 
 def rsqrt(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """`1 / sqrt(x)`.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: all.
    
@@ -2185,25 +2536,45 @@ def rsqrt(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def save(file: File, arr: array) -> None:
     """Saves an array in the npy format.
    
+    Shapes: any.
+    Dtypes: all.
+    A file that cannot be written is a RuntimeError, what is no array a TypeError.
+   
     >>> mx.save("x.npy", mx.ones(2))"""
 
 def save_gguf(file: File, arrays: dict[str, array], metadata: dict[str, array | str | list[str]] | None = None) -> Any:
     """Saves named arrays, and metadata, in the GGUF format.
+   
+    Shapes: any.
+    Dtypes: float32, float16, bfloat16, int8, int16, int32; others raise ValueError.
+    A file that cannot be written is a RuntimeError, what is no array a TypeError.
    
     >>> mx.save_gguf("x.gguf", {"a": mx.ones(2)})"""
 
 def save_safetensors(file: File, arrays: dict[str, array], metadata: dict[str, str] | None = None) -> Any:
     """Saves named arrays, and text metadata, in the safetensors format.
    
+    Shapes: any.
+    Dtypes: all.
+    A file that cannot be written is a RuntimeError, what is no array a TypeError.
+   
     >>> mx.save_safetensors("x.safetensors", {"a": mx.ones(2)})"""
 
 def savez(file: File, *args: Any, **kwargs: Any) -> Any:
     """Saves arrays in the npz format, under their keywords or as `arr_0`, `arr_1`, ...
    
+    Shapes: any.
+    Dtypes: all.
+    A file that cannot be written is a RuntimeError, what is no array a TypeError.
+   
     >>> mx.savez("x.npz", a=mx.ones(2))"""
 
 def savez_compressed(file: File, *args: Any, **kwargs: Any) -> Any:
     """As `savez`, compressed.
+   
+    Shapes: any.
+    Dtypes: all.
+    A file that cannot be written is a RuntimeError, what is no array a TypeError.
    
     >>> mx.savez_compressed("x.npz", a=mx.ones(2))"""
 
@@ -2211,7 +2582,9 @@ def searchsorted(sorted_sequence: array, values: array, /, side: str = 'left', *
     """Where values could be put into a sorted vector: before equal elements, or behind them if `side`
     is "right". `(n), (...) -> (...)`.
    
+    Shapes: `sorted_sequence (n)`; the result has that of `values`.
     Dtypes: bool, integers, floats; others raise ValueError.
+    Another sequence and another side are a ValueError.
    
     >>> mx.searchsorted(mx.array([1, 3, 5]), mx.array([0, 3, 9]))
     array([0, 1, 3], dtype=uint32)"""
@@ -2231,27 +2604,37 @@ def segmented_mm(a: array, b: array, /, segments: array, *, stream: StreamOrDevi
 def set_cache_limit(limit: int) -> int:
     """Sets the bytes above which freed buffers are not kept; returns the former limit.
    
+    A negative number is an OverflowError.
+   
     >>> mx.set_cache_limit(2**30) >= 0
     True"""
 
 def set_default_device(device: Device | DeviceType) -> None:
     """Makes a device the one on which new work is placed.
    
+    What is no device is a TypeError, a device that is not here a ValueError.
+   
     >>> mx.set_default_device(mx.cpu)"""
 
 def set_default_stream(stream: Stream) -> None:
     """Makes a stream the default of its device.
+   
+    What is no stream is a TypeError.
    
     >>> mx.set_default_stream(mx.default_stream(mx.cpu))"""
 
 def set_memory_limit(limit: int) -> int:
     """Sets the live bytes above which an allocation is refused; returns the former limit.
    
+    A negative number is an OverflowError.
+   
     >>> mx.set_memory_limit(mx.get_memory_limit()) > 0
     True"""
 
 def set_printoptions(precision: int = ...) -> None:
     """Sets the print options: digits behind the point, or -1 for six significant digits.
+   
+    A precision that is no integer is a TypeError.
    
     >>> mx.set_printoptions(precision=2)
     >>> mx.array(3.14159)
@@ -2262,11 +2645,16 @@ def set_wired_limit(limit: int) -> int:
     """Sets the bytes that may be kept resident, where the system knows such a limit; returns the
     former one.
    
+    A negative number is an OverflowError.
+   
     >>> mx.set_wired_limit(0) >= 0
     True"""
 
 def sigmoid(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Logistic function, `1 / (1 + e^-x)`.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: all.
    
@@ -2276,6 +2664,9 @@ def sigmoid(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def sign(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """-1, 0 or 1 after the sign of `x`; `x / |x|` for complex numbers; NaN for NaN.
    
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
+   
     Dtypes: all.
    
     >>> mx.sign(mx.array([-2.0, 0.0, 3.0]))
@@ -2283,6 +2674,9 @@ def sign(a: array, /, *, stream: StreamOrDevice = None) -> array:
 
 def sin(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Sine.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: all.
    
@@ -2292,6 +2686,9 @@ def sin(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def sinh(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Hyperbolic sine, `(e^x - e^-x) / 2`.
    
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
+   
     Dtypes: all.
    
     >>> mx.sinh(mx.array([0.0, 1.0]))
@@ -2300,8 +2697,10 @@ def sinh(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def slice(a: array, start_indices: array, axes: Sequence[int], slice_size: Sequence[int], *, stream: StreamOrDevice = None) -> array:
     """A slice whose first place along some axes is an array.
    
+    Shapes: the sizes of `slice_size`.
     Dtypes: all.
     An axis out of range is an IndexError.
+    An index for each axis is needed, and a part that fits: else ValueError.
    
     >>> mx.slice(mx.arange(5), mx.array([2]), (0,), (2,))
     array([2, 3], dtype=int32)"""
@@ -2309,8 +2708,10 @@ def slice(a: array, start_indices: array, axes: Sequence[int], slice_size: Seque
 def slice_update(a: array, update: array, start_indices: array, axes: Sequence[int], *, stream: StreamOrDevice = None) -> array:
     """The array with a slice replaced whose first place along some axes is an array.
    
+    Shapes: that of `a`.
     Dtypes: all.
     An axis out of range is an IndexError.
+    An index for each axis is needed, and a part that fits: else ValueError.
    
     >>> mx.slice_update(mx.zeros(3), mx.ones(1), mx.array([1]), (0,))
     array([0, 1, 0], dtype=float32)"""
@@ -2318,6 +2719,7 @@ def slice_update(a: array, update: array, start_indices: array, axes: Sequence[i
 def softmax(a: array, /, axis: None | int | Sequence[int] = None, *, precise: bool = False, stream: StreamOrDevice = None) -> array:
     """`exp(a) / sum(exp(a))` over axes, computed in float32 at least.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -2327,6 +2729,7 @@ def softmax(a: array, /, axis: None | int | Sequence[int] = None, *, precise: bo
 def sort(a: array, /, axis: None | int = ..., *, stream: StreamOrDevice = None) -> array:
     """The elements in ascending order along an axis, or of the flattened array.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -2336,14 +2739,19 @@ def sort(a: array, /, axis: None | int = ..., *, stream: StreamOrDevice = None) 
 def split(a: array, /, indices_or_sections: int | Sequence[int], axis: int = 0, *, stream: StreamOrDevice = None) -> array:
     """Equal parts along an axis, or parts cut before the given places.
    
+    Shapes: the axis in equal sections, or cut at the indices.
     Dtypes: all.
     An axis out of range is an IndexError.
+    An axis that cannot be cut equally is a ValueError.
    
     >>> [p.shape for p in mx.split(mx.ones((4, 2)), 2)]
     [(2, 2), (2, 2)]"""
 
 def sqrt(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Square root.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: all.
    
@@ -2353,6 +2761,9 @@ def sqrt(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def square(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """`x * x`.
    
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
+   
     Dtypes: all.
    
     >>> mx.square(mx.array([3, -4]))
@@ -2361,8 +2772,10 @@ def square(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def squeeze(a: array, /, axis: None | int | Sequence[int] = None, *, stream: StreamOrDevice = None) -> array:
     """The array without axes of size 1, or without those that are given.
    
+    Shapes: axes of size 1 are left out.
     Dtypes: all.
     An axis out of range is an IndexError.
+    An axis of another size is a ValueError.
    
     >>> mx.squeeze(mx.ones((1, 3, 1))).shape
     (3,)"""
@@ -2370,7 +2783,9 @@ def squeeze(a: array, /, axis: None | int | Sequence[int] = None, *, stream: Str
 def stack(arrays: list[array], axis: int | None = ..., *, stream: StreamOrDevice = None) -> array:
     """Arrays of one shape joined along a new axis; flattened first if it is None.
    
+    Shapes: those of the arrays with the new axis, which has their number.
     Dtypes: all.
+    No arrays and arrays of other shapes are a ValueError.
     An axis out of range is an IndexError.
    
     >>> mx.stack([mx.array([1, 2]), mx.array([3, 4])], axis=1)
@@ -2380,6 +2795,7 @@ def stack(arrays: list[array], axis: int | None = ..., *, stream: StreamOrDevice
 def std(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, ddof: int = 0, *, correction: int | None = None, stream: StreamOrDevice = None) -> array:
     """Standard deviation over axes: the square root of `var`.
    
+    Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -2389,13 +2805,17 @@ def std(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = F
 def stop_gradient(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """The array, through which no derivative passes.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
+    What is not an array is a TypeError.
    
     >>> mx.grad(lambda x: (mx.stop_gradient(x) * x).sum())(mx.array([3.0]))
     array([3], dtype=float32)"""
 
 def stream(s: Stream | ThreadLocalStream | Device | DeviceType) -> StreamContext:
     """A context in which work is placed on a stream or device.
+   
+    What is no device is a TypeError, a device that is not here a RuntimeError.
    
     >>> with mx.stream(mx.cpu):
     ...     print(mx.ones(2).sum())
@@ -2413,6 +2833,7 @@ def subtract(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None
 def sum(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
     """Sum over axes.
    
+    Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -2422,7 +2843,9 @@ def sum(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = F
 def swapaxes(a: array, /, axis1: int, axis2: int, *, stream: StreamOrDevice = None) -> array:
     """The array with two axes exchanged.
    
+    Shapes: the sizes go with their axes.
     Dtypes: all.
+    An axis out of range is an IndexError.
    
     >>> mx.swapaxes(mx.ones((2, 3, 4)), 0, 2).shape
     (4, 3, 2)"""
@@ -2430,13 +2853,18 @@ def swapaxes(a: array, /, axis1: int, axis2: int, *, stream: StreamOrDevice = No
 def synchronize(stream: StreamOrDevice = None) -> None:
     """Waits until all work of a stream, or of the current one, has run.
    
+    What is no stream is a TypeError.
+   
     >>> mx.synchronize()"""
 
 def take(a: array, /, indices: int | array, axis: int | None = None, *, stream: StreamOrDevice = None) -> array:
     """Elements or parts at places of an axis, or of the flattened array.
    
+    Shapes: the axis is replaced by those of `indices`.
     Dtypes: all.
     An axis out of range is an IndexError.
+    An index out of range is an IndexError when it is evaluated, indices that are no integers a
+    ValueError.
    
     >>> mx.take(mx.array([10, 20, 30]), mx.array([2, 0]))
     array([30, 10], dtype=int32)"""
@@ -2444,7 +2872,9 @@ def take(a: array, /, indices: int | array, axis: int | None = None, *, stream: 
 def take_along_axis(a: array, /, indices: array, axis: int | None = ..., *, stream: StreamOrDevice = None) -> array:
     """Elements at places of one axis that an array of the result's shape gives.
    
+    Shapes: that of `indices`, which has as many axes as `a`, broadcast to it but for the axis.
     Dtypes: all.
+    Other numbers of axes are a ValueError.
     An axis out of range is an IndexError.
    
     >>> mx.take_along_axis(mx.array([[3, 1], [2, 4]]), mx.array([[1], [0]]), axis=1)
@@ -2454,6 +2884,9 @@ def take_along_axis(a: array, /, indices: array, axis: int | None = ..., *, stre
 def tan(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Tangent.
    
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
+   
     Dtypes: all.
    
     >>> mx.tan(mx.array([0.0, 1.0]))
@@ -2461,6 +2894,9 @@ def tan(a: array, /, *, stream: StreamOrDevice = None) -> array:
 
 def tanh(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Hyperbolic tangent.
+   
+    Shapes: any; the result has that of `a`.
+    What is neither an array nor a number is a ValueError.
    
     Dtypes: all.
    
@@ -2471,8 +2907,10 @@ def tensordot(a: array, b: array, /, axes: int | list[Sequence[int]] = 2, *, str
     """The sum of products over several axes: the last `axes` of `a` and the first of `b`, or two
     lists of axes.
    
+    Shapes: the axes that are not summed over, of `a`, then of `b`.
     Dtypes: all.
     An axis out of range is an IndexError.
+    Axes of different sizes are a ValueError.
    
     >>> mx.tensordot(mx.ones((2, 3)), mx.ones((3, 4)), axes=1).shape
     (2, 4)"""
@@ -2480,7 +2918,9 @@ def tensordot(a: array, b: array, /, axes: int | list[Sequence[int]] = 2, *, str
 def tile(a: array, reps: int | Sequence[int], /, *, stream: StreamOrDevice = None) -> array:
     """The array repeated as a whole along its axes.
    
+    Shapes: each size times its repetitions, which are for the last axes.
     Dtypes: all.
+    Negative repetitions are a ValueError.
    
     >>> mx.tile(mx.array([1, 2]), 2)
     array([1, 2, 1, 2], dtype=int32)"""
@@ -2488,6 +2928,7 @@ def tile(a: array, reps: int | Sequence[int], /, *, stream: StreamOrDevice = Non
 def to_fp8(x: array, *, stream: StreamOrDevice = None) -> array:
     """Floating numbers as 8 bits, of which 4 are the exponent and 3 the fraction (`uint8`).
    
+    Shapes: any; the result has that of `x`.
     Dtypes: floats; others raise ValueError.
    
     >>> mx.to_fp8(mx.array([1.0, -1.0]))
@@ -2496,8 +2937,10 @@ def to_fp8(x: array, *, stream: StreamOrDevice = None) -> array:
 def topk(a: array, /, k: int, axis: None | int = ..., *, stream: StreamOrDevice = None) -> array:
     """The `k` greatest elements along an axis.
    
+    Shapes: the axis has `k` elements.
     Dtypes: all.
     An axis out of range is an IndexError.
+    Too great a `k` is a ValueError.
    
     >>> mx.sort(mx.topk(mx.array([3, 1, 2]), 2))
     array([2, 3], dtype=int32)"""
@@ -2505,7 +2948,9 @@ def topk(a: array, /, k: int, axis: None | int = ..., *, stream: StreamOrDevice 
 def trace(a: array, /, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """The sum of a diagonal.
    
+    Shapes: the two axes are left out.
     Dtypes: all.
+    Fewer than two axes are a TypeError, an axis out of range an IndexError.
    
     >>> mx.trace(mx.eye(3))
     array(3, dtype=float32)"""
@@ -2513,14 +2958,20 @@ def trace(a: array, /, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: D
 def transpose(a: array, /, axes: Sequence[int] | None = None, *, stream: StreamOrDevice = None) -> array:
     """The array with its axes permuted; reversed if none are given.
    
+    Shapes: the sizes go with their axes.
     Dtypes: all.
     An axis out of range is an IndexError.
+    An axis twice is a ValueError.
    
     >>> mx.transpose(mx.ones((2, 3, 4)), (2, 0, 1)).shape
     (4, 2, 3)"""
 
 def tri(n: int, m: int | None = None, k: int = 0, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """Ones on and below the `k`-th diagonal.
+   
+    Shapes: `(n, m)`, m being n unless given.
+    Dtypes: any, float32 unless one is asked for.
+    A negative size is an OverflowError.
    
     >>> mx.tri(2)
     array([[1, 0],
@@ -2529,7 +2980,9 @@ def tri(n: int, m: int | None = None, k: int = 0, dtype: Dtype | None = None, *,
 def tril(x: array, k: int = 0, *, stream: StreamOrDevice = None) -> array:
     """The array with zeros above the `k`-th diagonal.
    
+    Shapes: `(..., m, n)`, which the result has.
     Dtypes: all.
+    Fewer than two axes are a ValueError.
    
     >>> mx.tril(mx.ones((2, 2)))
     array([[1, 0],
@@ -2538,7 +2991,9 @@ def tril(x: array, k: int = 0, *, stream: StreamOrDevice = None) -> array:
 def triu(x: array, k: int = 0, *, stream: StreamOrDevice = None) -> array:
     """The array with zeros below the `k`-th diagonal.
    
+    Shapes: `(..., m, n)`, which the result has.
     Dtypes: all.
+    Fewer than two axes are a ValueError.
    
     >>> mx.triu(mx.ones((2, 2)))
     array([[1, 1],
@@ -2547,6 +3002,7 @@ def triu(x: array, k: int = 0, *, stream: StreamOrDevice = None) -> array:
 def trunc(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Rounded towards zero.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: bool, integers, floats; others raise ValueError.
    
     >>> mx.trunc(mx.array([1.7, -1.7]))
@@ -2555,8 +3011,10 @@ def trunc(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def unflatten(a: array, /, axis: int, shape: Sequence[int], *, stream: StreamOrDevice = None) -> array:
     """The array with one axis cut into several.
    
+    Shapes: the axis is replaced by `shape`, of which one size may be -1.
     Dtypes: all.
     An axis out of range is an IndexError.
+    Sizes that do not fit are a ValueError.
    
     >>> mx.unflatten(mx.ones((6,)), 0, (2, -1)).shape
     (2, 3)"""
@@ -2566,7 +3024,9 @@ def unique(a: array, /, size: int, return_index: bool = False, return_inverse: b
     default); with them, if asked for, the places of first occurrences, the place of each element
     among the unique ones, and the counts.
    
+    Shapes: any; each result has `size` elements, the inverse those of `a`.
     Dtypes: all.
+    A negative size is an OverflowError.
    
     >>> mx.unique(mx.array([2, 1, 2]), 2)
     array([1, 2], dtype=int32)"""
@@ -2574,6 +3034,7 @@ def unique(a: array, /, size: int, return_index: bool = False, return_inverse: b
 def unstack(x: array, /, *, axis: int = 0, stream: StreamOrDevice = None) -> tuple[array, ...]:
     """The parts of an array along its first axis, or another.
    
+    Shapes: an array without the axis for each of its places.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -2583,12 +3044,17 @@ def unstack(x: array, /, *, axis: int = 0, stream: StreamOrDevice = None) -> tup
 def value_and_grad(fun: _F, argnums: int | Sequence[int] | None = None, argnames: str | Sequence[str] = ...) -> Callable[..., tuple[Any, Any]]:
     """A function that returns the value and the gradient of `fun`.
    
+    Shapes: each gradient has that of its argument; the function returns one number.
+    Dtypes: gradients have those of their arguments, floats or complex.
+    Another result, an argument that is missing and one that is no array are a ValueError.
+   
     >>> mx.value_and_grad(lambda x: (x**2).sum())(mx.array([1.0, 2.0]))
     (array(5, dtype=float32), array([2, 4], dtype=float32))"""
 
 def var(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, ddof: int = 0, *, correction: int | None = None, stream: StreamOrDevice = None) -> array:
     """Variance over axes, divided by the number of elements less `ddof`.
    
+    Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -2598,8 +3064,10 @@ def var(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = F
 def vecdot(a: array, b: array, /, *, axis: int = ..., stream: StreamOrDevice = None) -> array:
     """The sum of products of the first array's conjugate and the second along an axis.
    
+    Shapes: those of both without the axis, broadcast.
     Dtypes: all.
     An axis out of range is an IndexError.
+    Axes of different sizes are a ValueError.
    
     >>> mx.vecdot(mx.array([1, 2]), mx.array([3, 4]))
     array(11, dtype=int32)"""
@@ -2607,13 +3075,19 @@ def vecdot(a: array, b: array, /, *, axis: int = ..., stream: StreamOrDevice = N
 def view(a: scalar | array, dtype: Dtype, stream: StreamOrDevice = None) -> array:
     """The same bytes as another dtype.
    
+    Shapes: that of `a`, but for the last axis, which holds as many bytes.
     Dtypes: all.
+    A last axis of no whole elements is a ValueError.
    
     >>> mx.view(mx.array([1.0]), mx.int32)
     array([1065353216], dtype=int32)"""
 
 def vjp(fun: Callable[..., Any], primals: list[array], cotangents: list[array]) -> tuple[list[array], list[array]]:
     """The function's outputs, and the products of the cotangents with its Jacobian.
+   
+    Shapes: a cotangent for each output, of its shape; the results have those of the primals.
+    Dtypes: those of the outputs and of the primals.
+    Other shapes and numbers of cotangents are a ValueError.
    
     >>> mx.vjp(mx.sin, [mx.array(0.0)], [mx.array(2.0)])
     ([array(0, dtype=float32)], [array(2, dtype=float32)])"""
@@ -2622,19 +3096,29 @@ def vmap(fun: _F, in_axes: Any = 0, out_axes: Any = 0) -> _F:
     """A function that applies `fun` to every example of a batch; `in_axes` and `out_axes` say where
     the batch axes are, as trees that may end early, with None for what is the same for all.
    
+    Shapes: the axes of `in_axes` have one size; the outputs have it at `out_axes`.
+    Dtypes: those of `fun`.
+    Different sizes are a ValueError, an axis out of range is an IndexError.
+   
     >>> mx.vmap(lambda row: row.sum())(mx.ones((2, 3)))
     array([3, 3], dtype=float32)"""
 
 def where(condition: scalar | array, x: scalar | array, y: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
     """Elements of `x` where the condition is true, else of `y`.
    
+    Shapes: those of the three operands broadcast together.
     Dtypes: all.
+    Shapes that do not broadcast are a ValueError.
    
     >>> mx.where(mx.array([True, False]), 1, mx.array([5, 6]))
     array([1, 6], dtype=int32)"""
 
 def zeros(shape: int | Sequence[int], dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """Zeros.
+   
+    Shapes: the one that is asked for.
+    Dtypes: any, float32 unless one is asked for.
+    A negative size is a ValueError, what is no dtype a TypeError.
    
     >>> mx.zeros((2, 2))
     array([[0, 0],
@@ -2643,7 +3127,9 @@ def zeros(shape: int | Sequence[int], dtype: Dtype | None = None, *, stream: Str
 def zeros_like(a: array, /, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """Zeros of an array's shape, and of its dtype unless another is given.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
+    What is not an array is a TypeError.
    
     >>> mx.zeros_like(mx.array([3, 4]))
     array([0, 0], dtype=int32)"""

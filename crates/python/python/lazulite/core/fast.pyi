@@ -9,7 +9,9 @@ from . import Device, DeviceType, Dtype, StreamOrDevice, array, scalar
 def cross_entropy(logits: array, targets: array, *, stream: StreamOrDevice = None) -> array:
     """`logsumexp(logits) - logits[target]` along the last axis, computed and returned in float32.
    
+    Shapes: `logits (..., n)`, `targets (...) -> (...)`.
     Dtypes: all.
+    Other shapes and targets that are no integers are a ValueError.
    
     >>> mx.fast.cross_entropy(mx.zeros((1, 4)), mx.array([2]))
     array([1.38629], dtype=float32)"""
@@ -26,6 +28,9 @@ def cuda_kernel(name: str, input_names: Sequence[str], output_names: Sequence[st
     It is compiled when a result is computed, on an NVIDIA device; elsewhere that is a
     `RuntimeError`. `custom_function` gives it derivatives.
    
+    Shapes: those that the caller names.
+    Dtypes: those that the caller names.
+   
     >>> double = mx.fast.cuda_kernel(
     ...     name="double_it", input_names=["x"], output_names=["y"],
     ...     source="auto i = cooperative_groups::this_grid().thread_rank(); y[i] = 2 * x[i];")
@@ -38,7 +43,10 @@ def gated_delta_update(q: array, k: array, v: array, gamma: array, beta: array, 
     """A linear attention whose state forgets (`gamma`) and corrects itself (`beta`), step by step: the
     outputs `(b, t, g, e)` and the last state `(b, g, e, d)`.
    
+    Shapes: `q, k (b, t, h, d)`, `v (b, t, g, e)`, `gamma (b, t, g)` or `(b, t, g, d)`, `beta (b,
+    t, g)`, the state `(b, g, e, d)`.
     Dtypes: floats; others raise ValueError.
+    Other shapes are a ValueError.
    
     >>> [a.shape for a in mx.fast.gated_delta_update(*[mx.ones((1, 3, 2, 4))] * 3, mx.ones((1, 3,
     ...     2)), mx.ones((1, 3, 2)))]
@@ -47,26 +55,36 @@ def gated_delta_update(q: array, k: array, v: array, gamma: array, beta: array, 
 def layer_norm(x: array, weight: array | None, bias: array | None, eps: float, *, stream: StreamOrDevice = None) -> array:
     """`(x - mean(x)) / sqrt(var(x) + eps) * weight + bias` along the last axis.
    
+    Shapes: `x (..., n)`, which the result has; parameters `(n)`.
     Dtypes: floats; others raise ValueError.
+    Other parameters are a ValueError.
    
     >>> mx.fast.layer_norm(mx.array([1.0, 3.0]), None, None, 1e-5)
     array([-0.999995, 0.999995], dtype=float32)"""
 
 def metal_kernel(name: str, input_names: Sequence[str], output_names: Sequence[str], source: str, header: str = '', ensure_row_contiguous: bool = True, atomic_outputs: bool = False, compile_options: Any | None = None) -> Any:
     """A kernel for Apple's graphics. Programs may make one anywhere; calling it needs such a device,
-    which this library does not support, and is a `RuntimeError`."""
+    which this library does not support, and is a `RuntimeError`.
+   
+    Shapes: those that the caller names.
+    Dtypes: those that the caller names."""
 
 def precompiled_cuda_kernel(*, name: str, compiled_source: bytes, inputs: Sequence[bool | int | float | array | ndarray | complex | ArrayLike], output_shapes: Sequence[tuple[int, ...]], output_dtypes: Sequence[Dtype], scalars: Sequence[Any], grid: tuple[int, int, int], threadgroup: tuple[int, int, int], shared_memory: int = 0, init_value: float | None = None, ensure_row_contiguous: bool = False, stream: StreamOrDevice = None) -> list[array]:
     """The outputs of a kernel from PTX or machine code, of which `name` is the function.
    
     It gets the addresses of the inputs, then those of the outputs, then the scalars (bool, 32-bit
     int or float). `grid` counts threads, as for `cuda_kernel`. It runs when a result is computed, on
-    an NVIDIA device; elsewhere that is a `RuntimeError`."""
+    an NVIDIA device; elsewhere that is a `RuntimeError`.
+   
+    Shapes: those that the caller names.
+    Dtypes: those that the caller names."""
 
 def rms_norm(x: array, weight: array | None, eps: float, *, stream: StreamOrDevice = None) -> array:
     """`x / sqrt(mean(x^2) + eps) * weight` along the last axis, computed in float32 at least.
    
+    Shapes: `x (..., n)`, which the result has; parameters `(n)`.
     Dtypes: floats; others raise ValueError.
+    Other parameters are a ValueError.
    
     >>> mx.fast.rms_norm(mx.array([3.0, 4.0]), None, 1e-5)
     array([0.848528, 1.13137], dtype=float32)"""

@@ -9,8 +9,10 @@ from . import Device, DeviceType, Dtype, StreamOrDevice, array, scalar
 def fft(a: array, n: int | None = None, axis: int = ..., norm: str = 'backward', stream: StreamOrDevice = None) -> array:
     """Fourier transform along an axis, cut or filled with zeros to `n` elements.
    
+    Shapes: that of `a`, with `n` elements along the axis.
     Dtypes: all.
     An axis out of range is an IndexError.
+    No elements and a norm that is not known are a ValueError.
    
     >>> mx.fft.fft(mx.array([1.0, 0.0, 0.0, 0.0]))
     array([1+0j, 1+0j, 1+0j, 1+0j], dtype=complex64)"""
@@ -18,8 +20,10 @@ def fft(a: array, n: int | None = None, axis: int = ..., norm: str = 'backward',
 def fft2(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None = ..., norm: str = 'backward', stream: StreamOrDevice = None) -> array:
     """Fourier transform over two axes.
    
+    Shapes: that of `a`, with the sizes `s` on the axes.
     Dtypes: all.
     An axis out of range is an IndexError.
+    Other numbers of lengths than of axes are a ValueError.
    
     >>> mx.fft.fft2(mx.ones((2, 2)))
     array([[4+0j, 0+0j],
@@ -28,14 +32,20 @@ def fft2(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None 
 def fftfreq(n: int, d: float = 1.0, stream: StreamOrDevice = None) -> array:
     """The frequencies of `fft` of `n` samples that are `d` apart.
    
+    Shapes: `(n)`.
+    Dtypes: float32.
+    A negative number is an OverflowError.
+   
     >>> mx.fft.fftfreq(4)
     array([0, 0.25, -0.5, -0.25], dtype=float32)"""
 
 def fftn(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None = None, norm: str = 'backward', stream: StreamOrDevice = None) -> array:
     """Fourier transform over axes, all by default, of the lengths `s`.
    
+    Shapes: that of `a`, with the sizes `s` on the axes.
     Dtypes: all.
     An axis out of range is an IndexError.
+    Other numbers of lengths than of axes are a ValueError.
    
     >>> mx.fft.fftn(mx.ones((2, 2)))
     array([[4+0j, 0+0j],
@@ -44,6 +54,7 @@ def fftn(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None 
 def fftshift(a: array, axes: int | Sequence[int] | None = None, stream: StreamOrDevice = None) -> array:
     """The array rolled so that the frequency 0 is in the middle of axes, all by default.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -53,8 +64,10 @@ def fftshift(a: array, axes: int | Sequence[int] | None = None, stream: StreamOr
 def ifft(a: array, n: int | None = None, axis: int = ..., norm: str = 'backward', stream: StreamOrDevice = None) -> array:
     """The inverse of `fft`.
    
+    Shapes: that of `a`, with `n` elements along the axis.
     Dtypes: all.
     An axis out of range is an IndexError.
+    No elements and a norm that is not known are a ValueError.
    
     >>> mx.fft.ifft(mx.ones(2))
     array([1+0j, 0+0j], dtype=complex64)"""
@@ -62,8 +75,10 @@ def ifft(a: array, n: int | None = None, axis: int = ..., norm: str = 'backward'
 def ifft2(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None = ..., norm: str = 'backward', stream: StreamOrDevice = None) -> array:
     """The inverse of `fft2`.
    
+    Shapes: that of `a`, with the sizes `s` on the axes.
     Dtypes: all.
     An axis out of range is an IndexError.
+    Other numbers of lengths than of axes are a ValueError.
    
     >>> mx.fft.ifft2(mx.ones((2, 2)))
     array([[1+0j, 0+0j],
@@ -72,8 +87,10 @@ def ifft2(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None
 def ifftn(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None = None, norm: str = 'backward', stream: StreamOrDevice = None) -> array:
     """The inverse of `fftn`.
    
+    Shapes: that of `a`, with the sizes `s` on the axes.
     Dtypes: all.
     An axis out of range is an IndexError.
+    Other numbers of lengths than of axes are a ValueError.
    
     >>> mx.fft.ifftn(mx.ones((2, 2)))
     array([[1+0j, 0+0j],
@@ -82,6 +99,7 @@ def ifftn(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None
 def ifftshift(a: array, axes: int | Sequence[int] | None = None, stream: StreamOrDevice = None) -> array:
     """The inverse of `fftshift`.
    
+    Shapes: any; the result has that of `a`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -91,8 +109,10 @@ def ifftshift(a: array, axes: int | Sequence[int] | None = None, stream: StreamO
 def irfft(a: array, n: int | None = None, axis: int = ..., norm: str = 'backward', stream: StreamOrDevice = None) -> array:
     """The inverse of `rfft`: a real signal of `n` elements.
    
+    Shapes: that of `a`, with `n` elements along the axis, `2 (m - 1)` for m unless given.
     Dtypes: all.
     An axis out of range is an IndexError.
+    No elements and a norm that is not known are a ValueError.
    
     >>> mx.fft.irfft(mx.ones(3))
     array([1, 0, 0, 0], dtype=float32)"""
@@ -100,8 +120,11 @@ def irfft(a: array, n: int | None = None, axis: int = ..., norm: str = 'backward
 def irfft2(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None = ..., norm: str = 'backward', stream: StreamOrDevice = None) -> array:
     """The inverse of `rfft2`.
    
+    Shapes: that of `a`, with the sizes `s` on the axes, `2 (m - 1)` for m on the last one unless
+    given.
     Dtypes: all.
     An axis out of range is an IndexError.
+    Other numbers of lengths than of axes are a ValueError.
    
     >>> mx.fft.irfft2(mx.ones((2, 3))).shape
     (2, 4)"""
@@ -109,8 +132,11 @@ def irfft2(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | Non
 def irfftn(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None = None, norm: str = 'backward', stream: StreamOrDevice = None) -> array:
     """The inverse of `rfftn`.
    
+    Shapes: that of `a`, with the sizes `s` on the axes, `2 (m - 1)` for m on the last one unless
+    given.
     Dtypes: all.
     An axis out of range is an IndexError.
+    Other numbers of lengths than of axes are a ValueError.
    
     >>> mx.fft.irfftn(mx.ones((2, 3))).shape
     (2, 4)"""
@@ -118,7 +144,9 @@ def irfftn(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | Non
 def istft(stft_matrix: array, n_fft: int | None = None, hop_length: int | None = None, win_length: int | None = None, window: array | None = None, center: bool = True, norm: str = 'backward', onesided: bool | None = None, length: int | None = None, stream: StreamOrDevice = None) -> array:
     """The inverse of `stft`: the signal of `length` elements.
    
+    Shapes: `(..., f, frames) -> (..., length)`.
     Dtypes: all.
+    Other numbers of frequencies are a ValueError.
    
     >>> mx.fft.istft(mx.fft.stft(mx.ones(32), n_fft=16), length=32).shape
     (32,)"""
@@ -126,8 +154,10 @@ def istft(stft_matrix: array, n_fft: int | None = None, hop_length: int | None =
 def rfft(a: array, n: int | None = None, axis: int = ..., norm: str = 'backward', stream: StreamOrDevice = None) -> array:
     """The first `n / 2 + 1` frequencies of a real signal.
    
+    Shapes: that of `a`, with `n / 2 + 1` elements along the axis.
     Dtypes: bool, integers, floats; others raise ValueError.
     An axis out of range is an IndexError.
+    No elements and a norm that is not known are a ValueError.
    
     >>> mx.fft.rfft(mx.ones(4)).shape
     (3,)"""
@@ -135,8 +165,11 @@ def rfft(a: array, n: int | None = None, axis: int = ..., norm: str = 'backward'
 def rfft2(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None = ..., norm: str = 'backward', stream: StreamOrDevice = None) -> array:
     """`rfft` over the last of two axes, then `fft` over the other.
    
+    Shapes: that of `a`, with the sizes `s` on the axes, of which the last one becomes `s / 2 +
+    1`.
     Dtypes: bool, integers, floats; others raise ValueError.
     An axis out of range is an IndexError.
+    Other numbers of lengths than of axes are a ValueError.
    
     >>> mx.fft.rfft2(mx.ones((2, 4))).shape
     (2, 3)"""
@@ -144,14 +177,21 @@ def rfft2(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None
 def rfftfreq(n: int, d: float = 1.0, stream: StreamOrDevice = None) -> array:
     """The frequencies of `rfft` of `n` samples that are `d` apart.
    
+    Shapes: `(n / 2 + 1)`.
+    Dtypes: float32.
+    A negative number is an OverflowError.
+   
     >>> mx.fft.rfftfreq(4)
     array([0, 0.25, 0.5], dtype=float32)"""
 
 def rfftn(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None = None, norm: str = 'backward', stream: StreamOrDevice = None) -> array:
     """`rfft` over the last axis, then `fft` over the others.
    
+    Shapes: that of `a`, with the sizes `s` on the axes, of which the last one becomes `s / 2 +
+    1`.
     Dtypes: bool, integers, floats; others raise ValueError.
     An axis out of range is an IndexError.
+    Other numbers of lengths than of axes are a ValueError.
    
     >>> mx.fft.rfftn(mx.ones((2, 4))).shape
     (2, 3)"""
@@ -159,7 +199,9 @@ def rfftn(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None
 def stft(x: array, n_fft: int = 2048, hop_length: int | None = None, win_length: int | None = None, window: array | None = None, center: bool = True, pad_mode: str = 'reflect', norm: str = 'backward', onesided: bool | None = None, stream: StreamOrDevice = None) -> array:
     """The Fourier transforms of overlapping frames of a signal: `(..., n) -> (..., f, t)`.
    
+    Shapes: `(..., n) -> (..., n_fft / 2 + 1, frames)`, `n_fft` frequencies for complex signals.
     Dtypes: all.
+    A signal too short to be padded and a window of another length are a ValueError.
    
     >>> mx.fft.stft(mx.ones(32), n_fft=16).shape
     (9, 9)"""

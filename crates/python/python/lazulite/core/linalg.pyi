@@ -9,7 +9,10 @@ from . import Device, DeviceType, Dtype, StreamOrDevice, array, scalar
 def cholesky(a: array, upper: bool = False, *, stream: StreamOrDevice = None) -> array:
     """The lower (or upper) triangular L with `a = L L^H` of a positive definite matrix.
    
+    Shapes: `(..., n, n) -> (..., n, n)`.
     Dtypes: floats, complex; others raise ValueError.
+    Others than square matrices are a ValueError. A matrix that is not positive definite is a
+    RuntimeError when it is evaluated.
    
     >>> mx.linalg.cholesky(mx.array([[4.0, 0.0], [0.0, 9.0]]))
     array([[2, 0],
@@ -18,7 +21,9 @@ def cholesky(a: array, upper: bool = False, *, stream: StreamOrDevice = None) ->
 def cholesky_inv(a: array, upper: bool = False, *, stream: StreamOrDevice = None) -> array:
     """The inverse of the matrix whose Cholesky factor is `a`.
    
+    Shapes: `(..., n, n) -> (..., n, n)`.
     Dtypes: floats, complex; others raise ValueError.
+    Others than square matrices are a ValueError.
    
     >>> mx.linalg.cholesky_inv(mx.array([[2.0, 0.0], [0.0, 1.0]]))
     array([[0.25, 0],
@@ -37,7 +42,9 @@ def cross(a: array, b: array, axis: int = ..., *, stream: StreamOrDevice = None)
 def det(a: array, *, stream: StreamOrDevice = None) -> array:
     """The determinant: `(..., n, n) -> (...)`.
    
+    Shapes: `(..., n, n) -> (...)`.
     Dtypes: all.
+    Others than square matrices are a ValueError.
    
     >>> mx.linalg.det(mx.array([[2.0, 0.0], [0.0, 4.0]]))
     array(8, dtype=float32)"""
@@ -45,7 +52,9 @@ def det(a: array, *, stream: StreamOrDevice = None) -> array:
 def eig(a: array, *, stream: StreamOrDevice = None) -> tuple[array, array]:
     """Eigenvalues, in no order that one may rely on, and eigenvectors as columns.
    
+    Shapes: `(..., n, n) -> (..., n), (..., n, n)`.
     Dtypes: all.
+    Others than square matrices are a ValueError.
    
     >>> mx.linalg.eig(mx.array([[2.0, 0.0], [0.0, 1.0]]))[0].dtype
     mlx.core.complex64"""
@@ -54,7 +63,9 @@ def eigh(a: array, UPLO: str = 'L', *, stream: StreamOrDevice = None) -> tuple[a
     """Eigenvalues in increasing order, and eigenvectors as columns, of a Hermitian matrix, of which
     one triangle is read.
    
+    Shapes: `(..., n, n) -> (..., n), (..., n, n)`.
     Dtypes: all.
+    Others than square matrices are a ValueError.
    
     >>> mx.linalg.eigh(mx.array([[2.0, 0.0], [0.0, 1.0]]))[0]
     array([1, 2], dtype=float32)"""
@@ -62,7 +73,9 @@ def eigh(a: array, UPLO: str = 'L', *, stream: StreamOrDevice = None) -> tuple[a
 def eigvals(a: array, *, stream: StreamOrDevice = None) -> array:
     """The eigenvalues, in no order that one may rely on: `(..., n, n) -> (..., n)`.
    
+    Shapes: `(..., n, n) -> (..., n)`.
     Dtypes: all.
+    Others than square matrices are a ValueError.
    
     >>> mx.linalg.eigvals(mx.array([[2.0, 0.0], [0.0, 1.0]])).shape
     (2,)"""
@@ -70,7 +83,9 @@ def eigvals(a: array, *, stream: StreamOrDevice = None) -> array:
 def eigvalsh(a: array, UPLO: str = 'L', *, stream: StreamOrDevice = None) -> array:
     """The eigenvalues of `eigh` alone.
    
+    Shapes: `(..., n, n) -> (..., n)`.
     Dtypes: all.
+    Others than square matrices are a ValueError.
    
     >>> mx.linalg.eigvalsh(mx.array([[2.0, 0.0], [0.0, 1.0]]))
     array([1, 2], dtype=float32)"""
@@ -78,7 +93,10 @@ def eigvalsh(a: array, UPLO: str = 'L', *, stream: StreamOrDevice = None) -> arr
 def inv(a: array, *, stream: StreamOrDevice = None) -> array:
     """The inverse: `(..., n, n) -> (..., n, n)`.
    
+    Shapes: `(..., n, n) -> (..., n, n)`.
     Dtypes: floats, complex; others raise ValueError.
+    Others than square matrices are a ValueError. A singular matrix is a RuntimeError when it is
+    evaluated.
    
     >>> mx.linalg.inv(mx.array([[2.0, 0.0], [0.0, 4.0]]))
     array([[0.5, 0],
@@ -87,7 +105,9 @@ def inv(a: array, *, stream: StreamOrDevice = None) -> array:
 def lu(a: array, *, stream: StreamOrDevice = None) -> tuple[array, array, array]:
     """An order of rows P, and L and U with `a = L[P] U`.
    
+    Shapes: `(..., m, n) -> (..., m), (..., m, k), (..., k, n)` with k = min(m, n).
     Dtypes: all.
+    Fewer than two axes are a ValueError.
    
     >>> [a.shape for a in mx.linalg.lu(mx.eye(3))]
     [(3,), (3, 3), (3, 3)]"""
@@ -95,7 +115,9 @@ def lu(a: array, *, stream: StreamOrDevice = None) -> tuple[array, array, array]
 def lu_factor(a: array, *, stream: StreamOrDevice = None) -> tuple[array, array]:
     """The factors of `lu` in one matrix, and for each step the row with which it swapped its own.
    
+    Shapes: `(..., m, n) -> (..., m, n), (..., k)` with k = min(m, n).
     Dtypes: all.
+    Fewer than two axes are a ValueError.
    
     >>> [a.shape for a in mx.linalg.lu_factor(mx.eye(3))]
     [(3, 3), (3,)]"""
@@ -103,6 +125,7 @@ def lu_factor(a: array, *, stream: StreamOrDevice = None) -> tuple[array, array]
 def norm(a: array, /, ord: None | int | float | str = None, axis: None | int | list[int] = None, keepdims: bool = False, *, stream: StreamOrDevice = None) -> array:
     """The norm of vectors or matrices: of order 2 of all elements unless `ord` or `axis` say otherwise.
    
+    Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -112,7 +135,9 @@ def norm(a: array, /, ord: None | int | float | str = None, axis: None | int | l
 def pinv(a: array, *, stream: StreamOrDevice = None) -> array:
     """The Moore-Penrose inverse: `(..., m, n) -> (..., n, m)`.
    
+    Shapes: `(..., m, n) -> (..., n, m)`.
     Dtypes: all.
+    Fewer than two axes are a ValueError.
    
     >>> mx.linalg.pinv(mx.array([[2.0, 0.0]]))
     array([[0.5],
@@ -121,7 +146,9 @@ def pinv(a: array, *, stream: StreamOrDevice = None) -> array:
 def qr(a: array, *, stream: StreamOrDevice = None) -> tuple[array, array]:
     """Q with orthonormal columns and upper triangular R with `a = Q R`.
    
+    Shapes: `(..., m, n) -> (..., m, k), (..., k, n)` with k = min(m, n).
     Dtypes: all.
+    Fewer than two axes are a ValueError.
    
     >>> [a.shape for a in mx.linalg.qr(mx.ones((3, 2)))]
     [(3, 2), (2, 2)]"""
@@ -129,7 +156,9 @@ def qr(a: array, *, stream: StreamOrDevice = None) -> tuple[array, array]:
 def slogdet(a: array, *, stream: StreamOrDevice = None) -> tuple[array, array]:
     """The sign of the determinant and the logarithm of its size.
    
+    Shapes: `(..., n, n) -> (...)`.
     Dtypes: all.
+    Others than square matrices are a ValueError.
    
     >>> mx.linalg.slogdet(mx.array([[2.0, 0.0], [0.0, -4.0]]))
     (array(-1, dtype=float32), array(2.07944, dtype=float32))"""
@@ -155,7 +184,9 @@ def solve_triangular(a: array, b: array, *, upper: bool = False, stream: StreamO
 def svd(a: array, compute_uv: bool = True, *, stream: StreamOrDevice = None) -> tuple[array, array, array]:
     """U, s and V^H with `a = U diag(s) V^H`, s in decreasing order; s alone without `compute_uv`.
    
+    Shapes: `(..., m, n) -> (..., m, m), (..., k), (..., n, n)` with k = min(m, n).
     Dtypes: all.
+    Fewer than two axes are a ValueError.
    
     >>> mx.linalg.svd(mx.array([[3.0, 0.0], [0.0, 2.0]]), compute_uv=False)
     array([3, 2], dtype=float32)"""
@@ -163,7 +194,9 @@ def svd(a: array, compute_uv: bool = True, *, stream: StreamOrDevice = None) -> 
 def tri_inv(a: array, upper: bool = False, *, stream: StreamOrDevice = None) -> array:
     """The inverse of a lower (or upper) triangular matrix.
    
+    Shapes: `(..., n, n) -> (..., n, n)`.
     Dtypes: all.
+    Others than square matrices are a ValueError.
    
     >>> mx.linalg.tri_inv(mx.array([[2.0, 0.0], [0.0, 4.0]]))
     array([[0.5, 0],

@@ -18,12 +18,18 @@ state: _RandomState
 def bernoulli(p: scalar | array = 0.5, shape: Sequence[int] | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
     """True with probability `p`.
    
+    Shapes: `shape`, or that of `p`.
+    Dtypes: bool; `p` is a float.
+    A `p` that does not broadcast to the shape is a ValueError.
+   
     >>> mx.random.bernoulli(1.0, (2,))
     array([True, True], dtype=bool)"""
 
 def categorical(logits: array, axis: int = ..., shape: Sequence[int] | None = None, num_samples: int | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
     """Places drawn with the probabilities `softmax(logits)` along an axis.
    
+    Shapes: `logits (..., n)` with the axis n left out; `shape`, or `num_samples` more as the last
+    axis.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -33,17 +39,29 @@ def categorical(logits: array, axis: int = ..., shape: Sequence[int] | None = No
 def gumbel(shape: Sequence[int] = ..., dtype: Dtype | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
     """Gumbel numbers.
    
+    Shapes: the one that is asked for.
+    Dtypes: floats, float32 unless one is asked for.
+    A negative size, a key that is none and a type that is no float are a ValueError.
+   
     >>> mx.random.gumbel((2,)).shape
     (2,)"""
 
 def key(seed: int) -> array:
     """The key of a number.
    
+    Shapes: `(2)`.
+    Dtypes: uint32.
+    What is no integer is a TypeError, a negative one an OverflowError.
+   
     >>> mx.random.key(1)
     array([0, 1], dtype=uint32)"""
 
 def laplace(shape: Sequence[int] = ..., dtype: Dtype | None = None, loc: float = 0.0, scale: float = 1.0, key: array | None = None, stream: StreamOrDevice = None) -> array:
     """Laplace numbers.
+   
+    Shapes: the one that is asked for.
+    Dtypes: floats, float32 unless one is asked for.
+    A negative size, a key that is none and a type that is no float are a ValueError.
    
     >>> mx.random.laplace((2,)).shape
     (2,)"""
@@ -52,7 +70,9 @@ def multivariate_normal(mean: array, cov: array, shape: Sequence[int] = ..., dty
     """Numbers of the normal distribution with the given means `(..., n)` and covariances
     `(..., n, n)`: `(*shape, n)`.
    
+    Shapes: `mean (..., n)`, `cov (..., n, n) -> (*shape, n)`.
     Dtypes: all.
+    Other shapes are a ValueError.
    
     >>> mx.random.multivariate_normal(mx.zeros(2), mx.eye(2), (5,)).shape
     (5, 2)"""
@@ -60,12 +80,17 @@ def multivariate_normal(mean: array, cov: array, shape: Sequence[int] = ..., dty
 def normal(shape: Sequence[int] = ..., dtype: Dtype | None = None, loc: scalar | array | None = None, scale: scalar | array | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
     """Normal numbers of mean `loc` and standard deviation `scale`.
    
+    Shapes: the one that is asked for.
+    Dtypes: floats and complex64, float32 unless one is asked for.
+    A negative size, a key that is none and a type that is no float are a ValueError.
+   
     >>> mx.random.normal((2, 3), key=mx.random.key(1)).dtype
     mlx.core.float32"""
 
 def permutation(x: int | array, axis: int = 0, key: array | None = None, stream: StreamOrDevice = None) -> array:
     """The parts of an array along an axis, or the numbers below `x`, in random order.
    
+    Shapes: that of `x`, or `(x)` for a number.
     Dtypes: all.
     An axis out of range is an IndexError.
    
@@ -75,16 +100,26 @@ def permutation(x: int | array, axis: int = 0, key: array | None = None, stream:
 def randint(low: scalar | array, high: scalar | array, shape: Sequence[int] | None = None, dtype: Dtype | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
     """Integers of `[low, high)`.
    
+    Shapes: `shape`, or that of the bounds broadcast together.
+    Dtypes: integers, int32 unless one is asked for.
+    A type that is no integer and shapes that do not broadcast are a ValueError.
+   
     >>> mx.random.randint(0, 10, (3,), key=mx.random.key(1)).dtype
     mlx.core.int32"""
 
 def seed(seed: int) -> None:
     """Sets the thread's key.
    
+    What is no integer is a TypeError.
+   
     >>> mx.random.seed(1)"""
 
 def split(key: array, num: int = 2, stream: StreamOrDevice = None) -> array:
     """Independent keys made of one.
+   
+    Shapes: `(num, 2)`.
+    Dtypes: uint32.
+    What is no key is a ValueError.
    
     >>> mx.random.split(mx.random.key(1)).shape
     (2, 2)"""
@@ -92,13 +127,19 @@ def split(key: array, num: int = 2, stream: StreamOrDevice = None) -> array:
 def truncated_normal(lower: scalar | array, upper: scalar | array, shape: Sequence[int] | None = None, dtype: Dtype | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
     """Normal numbers cut off outside `[lower, upper]`.
    
+    Shapes: `shape`, or that of both limits broadcast together.
     Dtypes: all.
+    Shapes that do not broadcast are a ValueError.
    
     >>> mx.abs(mx.random.truncated_normal(-1, 1, (4,))).max() <= 1
     array(True, dtype=bool)"""
 
 def uniform(low: scalar | array = 0, high: scalar | array = 1, shape: Sequence[int] = ..., dtype: Dtype | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
     """Uniform numbers of `[low, high)`.
+   
+    Shapes: the one that is asked for.
+    Dtypes: floats, float32 unless one is asked for.
+    A type that is no float and bounds that do not broadcast to the shape are a ValueError.
    
     >>> mx.random.uniform(shape=(2,), key=mx.random.key(1)).shape
     (2,)"""

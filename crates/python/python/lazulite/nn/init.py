@@ -13,6 +13,10 @@ import lazulite.core as mx
 def constant(value: float, dtype: mx.Dtype = mx.float32) -> Callable[[mx.array], mx.array]:
     """Fill with ``value``.
 
+    Shapes: that of the array that is given.
+    Dtypes: any, float32 unless one is asked for.
+    A value that is no number is a ValueError.
+
     Example:
         >>> import lazulite.core as mx
         >>> constant(0.5)(mx.zeros((2,))).tolist()
@@ -28,7 +32,12 @@ def constant(value: float, dtype: mx.Dtype = mx.float32) -> Callable[[mx.array],
 def normal(
     mean: float = 0.0, std: float = 1.0, dtype: mx.Dtype = mx.float32
 ) -> Callable[[mx.array], mx.array]:
-    """Sample a normal distribution of the given mean and standard deviation."""
+    """Sample a normal distribution of the given mean and standard deviation.
+
+    Shapes: that of the array that is given.
+    Dtypes: floats, float32 unless one is asked for.
+    What is not an array is an AttributeError, a type that is no float a ValueError.
+    """
 
     def initializer(a: mx.array) -> mx.array:
         return mx.random.normal(shape=a.shape, scale=std, loc=mean, dtype=dtype)
@@ -39,7 +48,12 @@ def normal(
 def uniform(
     low: float = 0.0, high: float = 1.0, dtype: mx.Dtype = mx.float32
 ) -> Callable[[mx.array], mx.array]:
-    """Sample uniformly from ``[low, high)``."""
+    """Sample uniformly from ``[low, high)``.
+
+    Shapes: that of the array that is given.
+    Dtypes: floats, float32 unless one is asked for.
+    What is not an array is an AttributeError, a type that is no float a ValueError.
+    """
 
     def initializer(a: mx.array) -> mx.array:
         return mx.random.uniform(low, high, a.shape, dtype=dtype)
@@ -49,6 +63,9 @@ def uniform(
 
 def identity(dtype: mx.Dtype = mx.float32) -> Callable[[mx.array], mx.array]:
     """Make an identity matrix.
+
+    Shapes: that of the array that is given.
+    Dtypes: floats, float32 unless one is asked for.
 
     Raises:
         ValueError: When called with anything but a square matrix.
@@ -78,6 +95,9 @@ def glorot_normal(
     """Sample a normal distribution with ``std = gain * sqrt(2 / (fan_in + fan_out))`` (Glorot
     and Bengio, 2010).
 
+    Shapes: that of the array that is given.
+    Dtypes: floats, float32 unless one is asked for.
+
     The initialiser takes ``gain``, by default 1.
 
     Raises:
@@ -96,6 +116,9 @@ def glorot_uniform(
 ) -> Callable[[mx.array, float], mx.array]:
     """Sample uniformly from ``[-b, b)`` with ``b = gain * sqrt(6 / (fan_in + fan_out))`` (Glorot
     and Bengio, 2010).
+
+    Shapes: that of the array that is given.
+    Dtypes: floats, float32 unless one is asked for.
 
     The initialiser takes ``gain``, by default 1.
 
@@ -124,6 +147,9 @@ def he_normal(
 ) -> Callable[[mx.array, Literal["fan_in", "fan_out"], float], mx.array]:
     """Sample a normal distribution with ``std = gain / sqrt(fan)`` (He et al., 2015).
 
+    Shapes: that of the array that is given.
+    Dtypes: floats, float32 unless one is asked for.
+
     The initialiser takes ``mode``, ``"fan_in"`` by default or ``"fan_out"``, and ``gain``, by
     default 1; a gain of ``sqrt(2)`` suits ReLU.
 
@@ -143,6 +169,9 @@ def he_uniform(
     dtype: mx.Dtype = mx.float32,
 ) -> Callable[[mx.array, Literal["fan_in", "fan_out"], float], mx.array]:
     """Sample uniformly from ``[-b, b)`` with ``b = gain * sqrt(3 / fan)`` (He et al., 2015).
+
+    Shapes: that of the array that is given.
+    Dtypes: floats, float32 unless one is asked for.
 
     The arguments of the initialiser are those of `he_normal`.
 
@@ -164,6 +193,9 @@ def sparse(
 ) -> Callable[[mx.array], mx.array]:
     """Sample a normal distribution and set a share of each row to 0.
 
+    Shapes: that of the array that is given.
+    Dtypes: floats, float32 unless one is asked for.
+
     Of the ``n`` elements of a row ``ceil(sparsity * n)``, at random places, become 0.
 
     Raises:
@@ -184,6 +216,9 @@ def sparse(
 def orthogonal(gain: float = 1.0, dtype: mx.Dtype = mx.float32) -> Callable[[mx.array], mx.array]:
     """Make ``gain`` times a matrix with orthonormal rows or columns, whichever are fewer (Saxe
     et al., 2014).
+
+    Shapes: that of the array that is given.
+    Dtypes: floats, float32 unless one is asked for.
 
     Raises:
         ValueError: When called with anything but a matrix.

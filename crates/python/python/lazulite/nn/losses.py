@@ -44,9 +44,13 @@ def cross_entropy(
 ) -> mx.array:
     """``-sum(p * log_softmax(logits))`` along ``axis``, for target probabilities ``p``.
 
+    As in MLX it is computed as ``logsumexp(z) - sum(p * z)`` with ``z = logits - max(logits)``, which
+    for targets that do not sum to 1 is something else.
+
     Shapes: ``logits: (..., classes, ...)``; ``targets`` are class indices with the shape of
     ``logits`` without ``axis``, or probabilities with the shape of ``logits``; the loss and
     ``weights`` have the shape of ``logits`` without ``axis``.
+    Dtypes: of ``logits`` floats; ``targets`` are integers, or floats for probabilities.
 
     Args:
         logits: Unnormalised log-probabilities.
@@ -105,6 +109,7 @@ def binary_cross_entropy(
     the logarithms are limited to at least -100.
 
     Shapes: all arguments and the elements of the loss have one shape.
+    Dtypes: floats; integers become float32.
 
     Args:
         inputs: Logits, or probabilities if ``with_logits`` is false.
@@ -137,6 +142,9 @@ def binary_cross_entropy(
 def l1_loss(predictions: mx.array, targets: mx.array, reduction: Reduction = "mean") -> mx.array:
     """``abs(predictions - targets)``, for two arrays of one shape.
 
+    Shapes: all the same. One number unless ``reduction`` is ``"none"``.
+    Dtypes: floats; integers become float32.
+
     Raises:
         ValueError: If the shapes differ.
     """
@@ -146,6 +154,9 @@ def l1_loss(predictions: mx.array, targets: mx.array, reduction: Reduction = "me
 
 def mse_loss(predictions: mx.array, targets: mx.array, reduction: Reduction = "mean") -> mx.array:
     """``(predictions - targets)^2``, for two arrays of one shape.
+
+    Shapes: all the same. One number unless ``reduction`` is ``"none"``.
+    Dtypes: floats; integers become float32.
 
     Raises:
         ValueError: If the shapes differ.
@@ -161,6 +172,8 @@ def nll_loss(
 
     Shapes: ``inputs: (..., classes, ...)``, log-probabilities; ``targets`` and the elements of
     the loss have that shape without ``axis``.
+    Dtypes: of ``inputs`` any, of ``targets`` integers.
+    Other numbers of axes and another reduction are a ValueError.
     """
     chosen = mx.take_along_axis(inputs, mx.expand_dims(targets, axis), axis)
     return _reduce(-chosen.squeeze(axis), reduction)
@@ -176,6 +189,9 @@ def gaussian_nll_loss(
 ) -> mx.array:
     """``(log(v) + (inputs - targets)^2 / v) / 2`` with ``v = max(vars, eps)``: the negative
     log-likelihood of a normal distribution.
+
+    Shapes: all the same. One number unless ``reduction`` is ``"none"``.
+    Dtypes: floats; integers become float32.
 
     Args:
         inputs: The means.
@@ -201,7 +217,13 @@ def kl_div_loss(
     inputs: mx.array, targets: mx.array, axis: int = -1, reduction: Reduction = "none"
 ) -> mx.array:
     """``sum(exp(targets) * (targets - inputs))`` along ``axis``: the Kullback-Leibler divergence
-    of two arrays of log-probabilities."""
+    of two arrays of log-probabilities.
+
+    Shapes: broadcast together; the axis is summed over. One number unless ``reduction`` is
+    ``"none"``.
+    Dtypes: floats; integers become float32.
+    Shapes that do not broadcast and another reduction are a ValueError.
+    """
     return _reduce(mx.sum(mx.exp(targets) * (targets - inputs), axis), reduction)
 
 
@@ -213,6 +235,9 @@ def smooth_l1_loss(
 ) -> mx.array:
     """``d^2 / (2 * beta)`` where ``d = abs(predictions - targets)`` is below ``beta``, and
     ``d - beta / 2`` elsewhere.
+
+    Shapes: all the same. One number unless ``reduction`` is ``"none"``.
+    Dtypes: floats; integers become float32.
 
     Raises:
         ValueError: If the shapes differ.
@@ -227,7 +252,12 @@ def huber_loss(
     inputs: mx.array, targets: mx.array, delta: float = 1.0, reduction: Reduction = "none"
 ) -> mx.array:
     """``d^2 / 2`` where ``d = abs(inputs - targets)`` is at most ``delta``, and
-    ``delta * (d - delta / 2)`` elsewhere (Huber, 1964)."""
+    ``delta * (d - delta / 2)`` elsewhere (Huber, 1964).
+
+    Shapes: broadcast together. One number unless ``reduction`` is ``"none"``.
+    Dtypes: floats; integers become float32.
+    Shapes that do not broadcast and another reduction are a ValueError.
+    """
     difference = mx.abs(inputs - targets)
     loss = mx.where(
         difference <= delta, 0.5 * mx.square(difference), delta * (difference - 0.5 * delta)
@@ -236,13 +266,23 @@ def huber_loss(
 
 
 def log_cosh_loss(inputs: mx.array, targets: mx.array, reduction: Reduction = "none") -> mx.array:
-    """``log(cosh(inputs - targets))``, computed without overflow."""
+    """``log(cosh(inputs - targets))``, computed without overflow.
+
+    Shapes: broadcast together. One number unless ``reduction`` is ``"none"``.
+    Dtypes: floats; integers become float32.
+    Shapes that do not broadcast and another reduction are a ValueError.
+    """
     difference = inputs - targets
     return _reduce(mx.logaddexp(difference, -difference) - math.log(2), reduction)
 
 
 def hinge_loss(inputs: mx.array, targets: mx.array, reduction: Reduction = "none") -> mx.array:
-    """``max(0, 1 - inputs * targets)`` for targets of -1 or 1."""
+    """``max(0, 1 - inputs * targets)`` for targets of -1 or 1.
+
+    Shapes: broadcast together. One number unless ``reduction`` is ``"none"``.
+    Dtypes: floats and integers.
+    Shapes that do not broadcast and another reduction are a ValueError.
+    """
     return _reduce(mx.maximum(1 - inputs * targets, 0), reduction)
 
 
@@ -258,6 +298,11 @@ def triplet_loss(
 ) -> mx.array:
     """``max(d(anchors, positives) - d(anchors, negatives) + margin, 0)`` with
     ``d(a, b) = (sum(abs(a - b)^p) + eps)^(1 / p)`` along ``axis``.
+
+    Shapes: broadcast together; the axis is summed over. One number unless ``reduction`` is
+    ``"none"``.
+    Dtypes: floats; integers become float32.
+    Shapes that do not broadcast and another reduction are a ValueError.
 
     Args:
         anchors, positives, negatives: Vectors along ``axis``.
@@ -283,7 +328,13 @@ def cosine_similarity_loss(
     reduction: Reduction = "none",
 ) -> mx.array:
     """``sum(x1 * x2) / max(norm(x1) * norm(x2), eps)`` along ``axis``: the cosine of the angle
-    between vectors, which is 1 for parallel ones."""
+    between vectors, which is 1 for parallel ones.
+
+    Shapes: broadcast together; the axis is summed over. One number unless ``reduction`` is
+    ``"none"``.
+    Dtypes: floats; integers become float32.
+    Shapes that do not broadcast and another reduction are a ValueError.
+    """
     norms = mx.linalg.norm(x1, axis=axis) * mx.linalg.norm(x2, axis=axis)
     return _reduce(mx.sum(x1 * x2, axis=axis) / mx.maximum(norms, eps), reduction)
 
@@ -297,6 +348,9 @@ def margin_ranking_loss(
 ) -> mx.array:
     """``max(0, -targets * (inputs1 - inputs2) + margin)``, where a target of 1 says that the
     first input should be larger and one of -1 that the second should.
+
+    Shapes: all the same. One number unless ``reduction`` is ``"none"``.
+    Dtypes: floats; integers become float32.
 
     Raises:
         ValueError: If the shapes differ.

@@ -12,6 +12,11 @@ def value_and_grad(model: Module, fn: Callable):
     """Turn ``fn`` into a function that also returns the gradient for the model's trainable
     parameters.
 
+    Shapes: each gradient has that of its parameter; the function returns one number, or a tuple
+    that begins with it.
+    Dtypes: floats.
+    Another result of the function is a ValueError.
+
     Args:
         model: The model, which ``fn`` calls.
         fn: A function whose result is a scalar array, or a tuple that starts with one.
@@ -70,6 +75,10 @@ def checkpoint(module: Module, fn: Optional[Callable] = None):
     """Turn ``fn`` into a function that keeps no intermediate arrays for its gradient but
     computes them again.
 
+    Shapes: those of the function.
+    Dtypes: those of the function.
+    What the function raises is passed on; what cannot be called is a TypeError then.
+
     Args:
         module: The module whose trainable parameters ``fn`` uses.
         fn: The function, by default the module itself.
@@ -103,6 +112,10 @@ def average_gradients(
     communication_stream: Optional[mx.Stream] = None,
 ):
     """The mean of ``gradients`` over the processes of ``group``.
+
+    Shapes: those of the gradients, which stay.
+    Dtypes: floats.
+    A process that cannot be reached is a RuntimeError.
 
     Args:
         gradients: A tree of arrays, of the same structure in every process.
@@ -160,6 +173,10 @@ def clip_grad_norm_sharded(
 ):
     """Scale ``gradients``, of which every process holds a shard, to a norm of at most
     ``max_norm`` over all processes.
+
+    Shapes: those of the gradients; the norm is one number.
+    Dtypes: those of the gradients.
+    A gradient that is no array is an AttributeError.
 
     Args:
         gradients: A tree of arrays, such as the gradients of a model that

@@ -16,6 +16,11 @@ from lazulite.utils import (
 class Optimizer:
     """The base class of the optimisers.
 
+    Shapes: the state has those of the parameters.
+    Dtypes: those of the parameters, which stay.
+    A tree of gradients that does not fit that of the parameters is a KeyError, shapes that do
+    not fit are a ValueError.
+
     A subclass defines :meth:`init_single` and :meth:`apply_single`, which see one parameter at a
     time. The state is a tree: ``"step"``, each scheduled argument by name, and, at the path of
     each parameter, a dict of its own. It is an input and output of a compiled training step.
@@ -135,7 +140,7 @@ def _grow_state(state, parameters):
             return known
         return type(parameters)(grown)
     if isinstance(parameters, dict):
-        for key, parameter in parameters.items():
+        for key, parameter in list(parameters.items()):
             state[key] = _grow_state(state.get(key, {}), parameter)
         return state
     return state or {}
@@ -143,6 +148,9 @@ def _grow_state(state, parameters):
 
 class MultiOptimizer(Optimizer):
     """Several optimisers, each for some of the parameters.
+
+    Shapes: the state has those of the parameters.
+    Dtypes: those of the parameters, which stay.
 
     Args:
         optimizers: The optimisers.
@@ -218,6 +226,10 @@ class MultiOptimizer(Optimizer):
 
 def clip_grad_norm(grads, max_norm):
     """Scale a tree of gradients to a norm of at most ``max_norm``.
+
+    Shapes: those of the gradients; the norm is one number.
+    Dtypes: those of the gradients.
+    A gradient that is no array is an AttributeError.
 
     The norm is that of all gradients together, and the factor
     ``min(max_norm / (norm + 1e-6), 1)``.

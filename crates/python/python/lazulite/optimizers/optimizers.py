@@ -14,6 +14,9 @@ from lazulite.optimizers.base import Optimizer
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum.
 
+    Shapes: the state has those of the parameters.
+    Dtypes: those of the parameters, which stay.
+
     ``v' = momentum * v + (1 - dampening) * (g + weight_decay * w)``, ``w' = w - lr * v'``; with
     Nesterov's momentum ``w' = w - lr * (g + weight_decay * w + momentum * v')``.
 
@@ -66,6 +69,9 @@ class SGD(Optimizer):
 class RMSprop(Optimizer):
     """RMSprop (Tieleman and Hinton, 2012).
 
+    Shapes: the state has those of the parameters.
+    Dtypes: those of the parameters, which stay.
+
     ``v' = alpha * v + (1 - alpha) * g^2``, ``w' = w - lr * g / (sqrt(v') + eps)``.
 
     Args:
@@ -104,6 +110,9 @@ class RMSprop(Optimizer):
 class Adagrad(Optimizer):
     """Adagrad (Duchi et al., 2011).
 
+    Shapes: the state has those of the parameters.
+    Dtypes: those of the parameters, which stay.
+
     ``v' = v + g^2``, ``w' = w - lr * g / (sqrt(v') + eps)``.
 
     Args:
@@ -138,6 +147,9 @@ class Adagrad(Optimizer):
 
 class AdaDelta(Optimizer):
     """AdaDelta (Zeiler, 2012).
+
+    Shapes: the state has those of the parameters.
+    Dtypes: those of the parameters, which stay.
 
     ``v' = rho * v + (1 - rho) * g^2``, ``d = sqrt(u + eps) / sqrt(v' + eps) * g``,
     ``u' = rho * u + (1 - rho) * d^2``, ``w' = w - lr * d``.
@@ -180,6 +192,9 @@ class AdaDelta(Optimizer):
 
 class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015).
+
+    Shapes: the state has those of the parameters.
+    Dtypes: those of the parameters, which stay.
 
     ``m' = b1 * m + (1 - b1) * g``, ``v' = b2 * v + (1 - b2) * g^2``,
     ``w' = w - lr * m' / (sqrt(v') + eps)``. With bias correction, ``m'`` and ``v'`` are divided
@@ -247,6 +262,11 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
 
+    Shapes: the state has those of the parameters.
+    Dtypes: those of the parameters, which stay.
+    A tree of gradients that does not fit that of the parameters is a KeyError, shapes that do
+    not fit are a ValueError.
+
     The rule of `Adam` with ``w * (1 - lr * weight_decay)`` in place of ``w``.
 
     Args:
@@ -274,6 +294,11 @@ class AdamW(Adam):
 
 class Adamax(Adam):
     """Adamax, Adam with the maximum norm (Kingma and Ba, 2015, section 7.1).
+
+    Shapes: the state has those of the parameters.
+    Dtypes: those of the parameters, which stay.
+    A tree of gradients that does not fit that of the parameters is a KeyError, shapes that do
+    not fit are a ValueError.
 
     ``m' = b1 * m + (1 - b1) * g``, ``v' = max(b2 * v, abs(g))``,
     ``w' = w - lr * m' / (v' + eps)``.
@@ -307,6 +332,11 @@ class Adamax(Adam):
 
 class Lion(Optimizer):
     """Lion (Chen et al., 2023).
+
+    Shapes: the state has those of the parameters.
+    Dtypes: those of the parameters, which stay.
+    A tree of gradients that does not fit that of the parameters is a KeyError, shapes that do
+    not fit are a ValueError.
 
     ``c = b1 * m + (1 - b1) * g``, ``m' = b2 * m + (1 - b2) * g``,
     ``w' = w - lr * (sign(c) + weight_decay * w)``.
@@ -346,6 +376,12 @@ class Lion(Optimizer):
 
 class Adafactor(Optimizer):
     """Adafactor (Shazeer and Stern, 2018).
+
+    Shapes: the state has a vector for each of the last two axes of a parameter, or its shape if
+    it has one axis.
+    Dtypes: those of the parameters, which stay.
+    A tree of gradients that does not fit that of the parameters is a KeyError, shapes that do
+    not fit are a ValueError.
 
     For matrices the second moment is kept as its row and column means only. Each update is
     divided by ``max(1, rms(update) / clip_threshold)``.
@@ -450,6 +486,11 @@ class Adafactor(Optimizer):
 
 class Muon(Optimizer):
     """Muon (Jordan et al., 2024): momentum whose matrices are made orthogonal.
+
+    Shapes: the state has those of the parameters.
+    Dtypes: those of the parameters, which stay.
+    A tree of gradients that does not fit that of the parameters is a KeyError, shapes that do
+    not fit are a ValueError.
 
     ``v' = momentum * v + (1 - momentum) * g``; the update is ``v'``, or with Nesterov's momentum
     ``momentum * v' + (1 - momentum) * g``. Matrices, and convolution weights as matrices

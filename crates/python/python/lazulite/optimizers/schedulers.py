@@ -9,6 +9,10 @@ import lazulite.core as mx
 def exponential_decay(init: float, decay_rate: float) -> Callable:
     """``init * decay_rate ** step``.
 
+    Shapes: one number for the number of a step, or an array of its shape.
+    Dtypes: float32.
+    What is no number is a TypeError where it is used.
+
     Example:
         >>> exponential_decay(1.0, 0.5)(3)
         0.125
@@ -22,6 +26,10 @@ def exponential_decay(init: float, decay_rate: float) -> Callable:
 
 def step_decay(init: float, decay_rate: float, step_size: int) -> Callable:
     """``init * decay_rate ** (step // step_size)``.
+
+    Shapes: one number for the number of a step, or an array of its shape.
+    Dtypes: float32.
+    A number of steps that is 0 is a ZeroDivisionError or ValueError.
 
     Example:
         >>> step_decay(1.0, 0.5, 10)(25)
@@ -38,6 +46,10 @@ def cosine_decay(init: float, decay_steps: int, end: float = 0.0) -> Callable:
     """``end + (init - end) * (1 + cos(pi * min(step, decay_steps) / decay_steps)) / 2``
     (Loshchilov and Hutter, 2016).
 
+    Shapes: one number for the number of a step, or an array of its shape.
+    Dtypes: float32.
+    A number of steps that is 0 is a ZeroDivisionError or ValueError.
+
     Example:
         >>> cosine_decay(1.0, 10)(10).item()
         0.0
@@ -52,6 +64,9 @@ def cosine_decay(init: float, decay_steps: int, end: float = 0.0) -> Callable:
 
 def linear_schedule(init: float, end: float, steps: int) -> Callable:
     """From ``init`` to ``end`` in ``steps`` equal steps, and ``end`` from then on.
+
+    Shapes: one number for the number of a step, or an array of its shape.
+    Dtypes: float32.
 
     Raises:
         ValueError: If ``steps`` is below 1.
@@ -71,6 +86,9 @@ def linear_schedule(init: float, end: float, steps: int) -> Callable:
 
 def join_schedules(schedules: List[Callable], boundaries: List[int]) -> Callable:
     """Several schedules one after the other.
+
+    Shapes: one number for the number of a step, or an array of its shape.
+    Dtypes: float32.
 
     Args:
         schedules: The schedules; each counts its steps from where it begins.

@@ -19,6 +19,10 @@ from lazulite.utils import tree_flatten, tree_unflatten
 class Module(dict):
     """The base class of layers and models.
 
+    Shapes: those of the parameters, which loaded and updated ones must have.
+    Dtypes: any.
+    An attribute that is not there is an AttributeError.
+
     Attributes that are arrays, modules, dicts, lists or tuples are entries of the module and can
     hold parameters; a name with a leading underscore keeps an array out of the parameters. A
     subclass calls ``super().__init__()`` before it sets attributes, and defines ``__call__``.
@@ -122,7 +126,7 @@ class Module(dict):
         """
         return {
             k: _filter_and_map(self, k, v, filter_fn, map_fn, is_leaf_fn)
-            for k, v in self.items()
+            for k, v in list(self.items())
             if filter_fn(self, k, v)
         }
 
@@ -358,7 +362,7 @@ class Module(dict):
         known = {
             name
             for module in self.modules()
-            for name, value in module.items()
+            for name, value in list(module.items())
             if Module.valid_parameter_filter(module, name, value)
         }
         for key in keys:
@@ -473,7 +477,7 @@ def _filter_and_map(module, key, value, filter_fn, map_fn, is_leaf_fn):
         return {}
 
     if isinstance(value, dict):
-        return {k: below(f"{key}.{k}", v) for k, v in value.items()}
+        return {k: below(f"{key}.{k}", v) for k, v in list(value.items())}
     if isinstance(value, list):
         return [below(f"{key}.{i}", v) for i, v in enumerate(value)]
     raise RuntimeError(f"filter_and_map: {key} of type {type(value)} is neither tree nor leaf")
@@ -486,7 +490,7 @@ def _entries(destination, source, strict, kind):
     different kinds.
     """
     if isinstance(source, dict):
-        for key, new in source.items():
+        for key, new in list(source.items()):
             if isinstance(destination, dict) and key in destination:
                 yield key, destination[key], new
             elif strict:

@@ -6,6 +6,10 @@ from lazulite.nn.layers.base import Module
 class Sequential(Module):
     """Calls its modules, or any other callables, one after the other.
 
+    Shapes: what a layer gives is what the next one takes.
+    Dtypes: those of the layers.
+    What a layer raises is passed on; what cannot be called is a TypeError.
+
     Example:
         >>> import lazulite.core as mx
         >>> import lazulite.nn as nn

@@ -32,6 +32,8 @@ class Conv1d(Module):
     ``weight: (out_channels, kernel_size, in_channels / groups)``, ``bias: (out_channels,)``,
     ``y: (n, l', out_channels)`` with
     ``l' = (l + 2 * padding - dilation * (kernel_size - 1) - 1) // stride + 1``.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
+    No complex numbers.
 
     Args:
         in_channels: Channels of the input.
@@ -93,6 +95,9 @@ class Conv2d(Module):
     Shapes: ``x: (n, h, w, in_channels)``, ``weight: (out_channels, kh, kw, in_channels /
     groups)``, ``bias: (out_channels,)``, ``y: (n, h', w', out_channels)`` with the sizes of
     `Conv1d` along each axis.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
+    No complex numbers.
+    An input with other numbers of axes or channels is a ValueError.
 
     The arguments are those of `Conv1d`; kernel size, stride, padding and dilation are one number
     or a pair.
@@ -148,6 +153,9 @@ class Conv3d(Module):
     Shapes: ``x: (n, d, h, w, in_channels)``, ``weight: (out_channels, kd, kh, kw,
     in_channels)``, ``bias: (out_channels,)``, ``y: (n, d', h', w', out_channels)`` with the
     sizes of `Conv1d` along each axis.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
+    No complex numbers.
+    An input with other numbers of axes or channels is a ValueError.
 
     The arguments are those of `Conv1d` without groups; kernel size, stride, padding and dilation
     are one number or a triple.

@@ -13,6 +13,9 @@ class ConvTranspose1d(Module):
     Shapes: ``x: (n, l, in_channels)``, ``weight: (out_channels, kernel_size, in_channels)``,
     ``bias: (out_channels,)``, ``y: (n, l', out_channels)`` with
     ``l' = (l - 1) * stride - 2 * padding + dilation * (kernel_size - 1) + output_padding + 1``.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
+    No complex numbers.
+    An input with other numbers of axes or channels is a ValueError.
 
     Args:
         in_channels: Channels of the input.
@@ -96,6 +99,9 @@ class ConvTranspose2d(_ConvTransposeNd):
     Shapes: ``x: (n, h, w, in_channels)``, ``weight: (out_channels, kh, kw, in_channels)``,
     ``bias: (out_channels,)``, ``y: (n, h', w', out_channels)`` with the sizes of
     `ConvTranspose1d` along each axis.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
+    No complex numbers.
+    An input with other numbers of axes or channels is a ValueError.
 
     The arguments are those of `ConvTranspose1d`; kernel size, stride, padding, dilation and
     output padding are one number or a pair.
@@ -142,6 +148,9 @@ class ConvTranspose3d(_ConvTransposeNd):
     Shapes: ``x: (n, d, h, w, in_channels)``, ``weight: (out_channels, kd, kh, kw,
     in_channels)``, ``bias: (out_channels,)``, ``y: (n, d', h', w', out_channels)`` with the
     sizes of `ConvTranspose1d` along each axis.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
+    No complex numbers.
+    An input with other numbers of axes or channels is a ValueError.
 
     The arguments are those of `ConvTranspose1d`; kernel size, stride, padding, dilation and
     output padding are one number or a triple.

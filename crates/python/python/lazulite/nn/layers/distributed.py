@@ -19,7 +19,12 @@ from lazulite.utils import tree_flatten, tree_map_with_path, tree_unflatten
 
 @lru_cache
 def sum_gradients(group):
-    """A function that is the identity, and whose gradient is summed over ``group``."""
+    """A function that is the identity, and whose gradient is summed over ``group``.
+
+    Shapes: any, which the result has.
+    Dtypes: floats.
+    A process that cannot be reached is a RuntimeError.
+    """
     if group.size() == 1:
         return lambda x: x
 
@@ -116,6 +121,9 @@ def shard_inplace(
 ):
     """Replace the parameters of ``module`` by this process's slices of them.
 
+    Shapes: the axis that is split has an equal part of its size.
+    Dtypes: all, which stay.
+
     The module itself stays as it is, and its owner sees to the exchange.
 
     Args:
@@ -149,6 +157,9 @@ def shard_linear(
     group: Optional[mx.distributed.Group] = None,
 ):
     """The layer that computes this process's part of a `Linear` or `QuantizedLinear`.
+
+    Shapes: those of `AllToShardedLinear` and `ShardedToAllLinear`.
+    Dtypes: those of the layer.
 
     Args:
         module: The layer to split.
@@ -189,6 +200,7 @@ class AllToShardedLinear(Module):
     Shapes: ``x: (..., input_dims)``, the whole input in every process; ``weight: (output_dims /
     size, input_dims)``, ``bias: (output_dims / size,)``; the result is ``(..., output_dims /
     size)``. The gradient of the input is summed over the group.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
 
     Args:
         input_dims: The size of the last axis of the input.
@@ -245,6 +257,7 @@ class ShardedToAllLinear(Module):
 
     Shapes: ``x: (..., input_dims / size)``; ``weight: (output_dims, input_dims / size)``,
     ``bias: (output_dims,)``; the result is ``(..., output_dims)``, the same in every process.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
 
     Args:
         input_dims: The number of inputs of all processes together.
@@ -354,7 +367,9 @@ class _QuantizedSharded(Module):
 class QuantizedAllToShardedLinear(_QuantizedSharded):
     """A `QuantizedLinear` of whose outputs every process computes an equal part.
 
-    Shapes are those of `AllToShardedLinear`, with the weight packed as in `QuantizedLinear`.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
+
+    Shapes: those of `AllToShardedLinear`, with the weight packed as in `QuantizedLinear`.
 
     Args:
         input_dims: The size of the last axis of the input.
@@ -408,7 +423,9 @@ class QuantizedAllToShardedLinear(_QuantizedSharded):
 class QuantizedShardedToAllLinear(_QuantizedSharded):
     """A `QuantizedLinear` of whose inputs every process sees an equal part.
 
-    Shapes are those of `ShardedToAllLinear`, with the weight packed as in `QuantizedLinear`. The
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
+
+    Shapes: those of `ShardedToAllLinear`, with the weight packed as in `QuantizedLinear`. The
     arguments are those of `QuantizedAllToShardedLinear`.
 
     Raises:
@@ -494,6 +511,9 @@ def _gather_shards(group, compute_dtype):
 class FullyShardedModule(Module):
     """A module of whose parameters every process keeps an equal part.
 
+    Shapes: those of the module.
+    Dtypes: floats, which the results have.
+
     For the time of a call the whole parameters are gathered; their gradients are averaged over
     the group and split again (Zhao et al., "PyTorch FSDP", 2023). The parameters below a
     `FullyShardedModule` inside ``module`` are that one's own.
@@ -577,6 +597,9 @@ def fully_shard(
     compute_dtype: Optional[mx.Dtype] = None,
 ) -> Module:
     """Wrap ``module`` into a `FullyShardedModule`; in a group of one return it as it is.
+
+    Shapes: those of the module.
+    Dtypes: floats, which the results have.
 
     Args:
         module: The module, whose parameters are split in place.

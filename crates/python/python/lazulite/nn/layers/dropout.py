@@ -24,6 +24,9 @@ class _Dropout(Module):
 class Dropout(_Dropout):
     """Sets each element to 0 with probability ``p`` and divides the others by ``1 - p``.
 
+    Shapes: any, which the result has.
+    Dtypes: floats.
+
     Args:
         p: The probability, in ``[0, 1)``.
 
@@ -50,6 +53,7 @@ class Dropout2d(_Dropout):
     """Dropout of whole channels of images.
 
     Shapes: ``x: (n, h, w, c)`` or ``(h, w, c)``; the mask varies along ``n`` and ``c``.
+    Dtypes: floats.
 
     Args:
         p: The probability, in ``[0, 1)``.
@@ -73,6 +77,7 @@ class Dropout3d(_Dropout):
     """Dropout of whole channels of volumes.
 
     Shapes: ``x: (n, d, h, w, c)`` or ``(d, h, w, c)``; the mask varies along ``n`` and ``c``.
+    Dtypes: floats.
 
     Args:
         p: The probability, in ``[0, 1)``.

@@ -9,7 +9,11 @@ from lazulite.nn.layers.quantized import QQLinear, QuantizedLinear
 
 
 class Identity(Module):
-    """Returns its input; the arguments of the constructor are ignored."""
+    """Returns its input; the arguments of the constructor are ignored.
+
+    Shapes: any.
+    Dtypes: all.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
@@ -23,6 +27,8 @@ class Linear(Module):
 
     Shapes: ``x: (..., input_dims)``, ``weight: (output_dims, input_dims)``,
     ``bias: (output_dims,)``, ``y: (..., output_dims)``.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
+    An input with another last axis is a ValueError.
 
     Both parameters start uniform in ``[-k, k)`` with ``k = 1 / sqrt(input_dims)``.
 
@@ -86,6 +92,8 @@ class Bilinear(Module):
     Shapes: ``x1: (..., input1_dims)``, ``x2: (..., input2_dims)``,
     ``weight: (output_dims, input2_dims, input1_dims)``, ``bias: (output_dims,)``,
     ``y: (..., output_dims)``.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
+    An input with another last axis is a ValueError.
 
     Both parameters start uniform in ``[-k, k)`` with ``k = 1 / sqrt(input1_dims)``.
     """

@@ -10,6 +10,8 @@ class LayerNorm(Module):
     """``y = (x - mean) / sqrt(var + eps) * weight + bias`` over the last axis (Ba et al., 2016).
 
     Shapes: ``x, y: (..., dims)``, ``weight, bias: (dims,)``.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
+    An input with another last axis is a ValueError.
 
     Args:
         dims: The size of the last axis.
@@ -36,6 +38,9 @@ class LayerNorm(Module):
 
 class RMSNorm(Module):
     """``y = x / sqrt(mean(x^2) + eps) * weight`` over the last axis (Zhang and Sennrich, 2019).
+
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
+    An input with another last axis is a ValueError.
 
     The mean is taken in float32. Shapes: ``x, y: (..., dims)``, ``weight: (dims,)``.
 
@@ -66,6 +71,8 @@ class InstanceNorm(Module):
     """Normalises each channel of each example over the spatial axes (Ulyanov et al., 2016).
 
     Shapes: ``x, y: (n, ..., dims)``, ``weight, bias: (dims,)``.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
+    With parameters, an input with another last axis is a ValueError.
 
     Args:
         dims: The number of channels.
@@ -96,6 +103,7 @@ class GroupNorm(Module):
     """Normalises groups of channels of each example (Wu and He, 2018).
 
     Shapes: ``x, y: (n, ..., dims)``, ``weight, bias: (dims,)``.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
 
     Args:
         num_groups: How many groups the channels form.
@@ -170,6 +178,7 @@ class BatchNorm(Module):
 
     Shapes: ``x, y: (n, num_features)``, ``(n, l, num_features)`` or ``(n, h, w, num_features)``;
     all parameters and running statistics: ``(num_features,)``.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
 
     Args:
         num_features: The number of channels.

@@ -89,6 +89,7 @@ class MaxPool1d(_Pool):
     """The maximum over windows of one axis.
 
     Shapes: ``x: (n, l, c)`` gives ``(n, (l + 2 * padding - kernel_size) // stride + 1, c)``.
+    Dtypes: floats and integers, which the result has.
 
     Args:
         kernel_size: The size of the window.
@@ -117,7 +118,10 @@ class MaxPool1d(_Pool):
 class AvgPool1d(_Pool):
     """The mean over windows of one axis; the zeros of the padding count.
 
-    Shapes, arguments and errors are those of `MaxPool1d`.
+    Dtypes: floats; integers become float32.
+    An input with another number of axes is a ValueError.
+
+    Shapes: as arguments and errors, those of `MaxPool1d`.
     """
 
     def __init__(
@@ -134,6 +138,8 @@ class MaxPool2d(_Pool):
 
     Shapes: ``x: (n, h, w, c)`` gives ``(n, h', w', c)`` with the sizes of `MaxPool1d` along each
     axis. The arguments, each a number or a pair, and the errors are those of `MaxPool1d`.
+    Dtypes: floats and integers, which the result has.
+    An input with another number of axes is a ValueError.
 
     Example:
         >>> import lazulite.core as mx
@@ -154,7 +160,10 @@ class MaxPool2d(_Pool):
 class AvgPool2d(_Pool):
     """The mean over windows of two axes; the zeros of the padding count.
 
-    Shapes, arguments and errors are those of `MaxPool2d`.
+    Dtypes: floats; integers become float32.
+    An input with another number of axes is a ValueError.
+
+    Shapes: as arguments and errors, those of `MaxPool2d`.
     """
 
     def __init__(
@@ -172,6 +181,8 @@ class MaxPool3d(_Pool):
     Shapes: ``x: (n, d, h, w, c)`` gives ``(n, d', h', w', c)`` with the sizes of `MaxPool1d`
     along each axis. The arguments, each a number or a triple, and the errors are those of
     `MaxPool1d`.
+    Dtypes: floats and integers, which the result has.
+    An input with another number of axes is a ValueError.
     """
 
     def __init__(
@@ -186,7 +197,10 @@ class MaxPool3d(_Pool):
 class AvgPool3d(_Pool):
     """The mean over windows of three axes; the zeros of the padding count.
 
-    Shapes, arguments and errors are those of `MaxPool3d`.
+    Dtypes: floats; integers become float32.
+    An input with another number of axes is a ValueError.
+
+    Shapes: as arguments and errors, those of `MaxPool3d`.
     """
 
     def __init__(

@@ -31,6 +31,9 @@ def quantize(
 ):
     """Replace the leaf modules of ``model``, in place, by quantised ones.
 
+    Shapes: the weights of the layers; see `lazulite.core.quantize`.
+    Dtypes: float16, bfloat16 and float32.
+
     Args:
         model: The model, whose leaf modules with a method ``to_quantized`` are candidates.
         group_size: How many weights share a scale; by default what ``mode`` prescribes.
@@ -51,7 +54,7 @@ def quantize(
         >>> nn.quantize(model, group_size=32, bits=8)
         >>> model.layers[0]
         QuantizedLinear(input_dims=64, output_dims=64, bias=True, group_size=32, bits=8, mode=affine)
-    """  # noqa: E501
+    """
     if class_predicate is None:
 
         def class_predicate(_, module):
@@ -87,6 +90,8 @@ class QuantizedLinear(Module):
     Shapes: ``x: (..., input_dims)``, ``weight: (output_dims, input_dims * bits / 32)`` in uint32,
     ``scales`` and, in affine mode, ``biases: (output_dims, input_dims / group_size)``,
     ``bias: (output_dims,)``, ``y: (..., output_dims)``.
+    Dtypes: float16, bfloat16 and float32.
+    Rows without whole groups and inputs with another last axis are a ValueError.
 
     The parameters are frozen from the start: integers have no gradients. A layer is usually
     made by `quantize` or :meth:`from_linear`; a new one has random weights.
@@ -180,6 +185,9 @@ class QuantizedEmbedding(Module):
     Shapes: indices ``(...)`` of any integer type give ``(..., dims)``;
     ``weight: (num_embeddings, dims * bits / 32)`` in uint32, ``scales`` and, in affine mode,
     ``biases: (num_embeddings, dims / group_size)``.
+    Dtypes: indices are integers; the result has the type of the weights.
+    Indices that are no integers are a ValueError, one out of range is an IndexError when it is
+    evaluated.
 
     Args:
         num_embeddings: How many vectors there are.
@@ -267,6 +275,8 @@ class QQLinear(Module):
 
     Shapes: ``x: (..., input_dims)``, ``y: (..., output_dims)``; ``weight`` is
     ``(output_dims, input_dims)`` in training and packed in uint32 in evaluation mode.
+    Dtypes: float16, bfloat16 and float32.
+    Rows without whole groups and inputs with another last axis are a ValueError.
 
     Args:
         input_dims: The size of the last axis of the input.

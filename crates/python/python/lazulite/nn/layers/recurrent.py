@@ -21,6 +21,7 @@ class RNN(Module):
     ``(hidden_size,)``; the result, the hidden state after each step, is ``(n, l, hidden_size)``
     or ``(l, hidden_size)``. ``Wxh: (hidden_size, input_size)``, ``Whh: (hidden_size,
     hidden_size)``, ``bias: (hidden_size,)``.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
 
     Args:
         input_size: The size of the last axis of the input.
@@ -78,11 +79,14 @@ class RNN(Module):
 class GRU(Module):
     """The gated recurrent unit (Cho et al., 2014).
 
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
+    An input with another last axis is a ValueError.
+
     ``r = sigmoid(Wxr x + Whr h + br)``, ``z = sigmoid(Wxz x + Whz h + bz)``,
     ``n = tanh(Wxn x + bn + r * (Whn h + bhn))``, ``h' = (1 - z) * n + z * h``; without ``hidden``
     the first ``h`` is 0.
 
-    Shapes are those of `RNN`; ``Wx: (3 * hidden_size, input_size)`` and ``Wh: (3 * hidden_size,
+    Shapes: those of `RNN`; ``Wx: (3 * hidden_size, input_size)`` and ``Wh: (3 * hidden_size,
     hidden_size)`` hold the rows of r, z and n in this order, ``b: (3 * hidden_size,)``,
     ``bhn: (hidden_size,)``.
 
@@ -132,10 +136,13 @@ class GRU(Module):
 class LSTM(Module):
     """The long short-term memory (Hochreiter and Schmidhuber, 1997).
 
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
+    An input with another last axis is a ValueError.
+
     With ``i, f, g, o`` the four parts of ``Wx x + Wh h + bias``:
     ``c' = sigmoid(f) * c + sigmoid(i) * tanh(g)`` and ``h' = sigmoid(o) * tanh(c')``.
 
-    Shapes are those of `RNN`, ``cell`` like ``hidden``; ``Wx: (4 * hidden_size, input_size)``
+    Shapes: those of `RNN`, ``cell`` like ``hidden``; ``Wx: (4 * hidden_size, input_size)``
     and ``Wh: (4 * hidden_size, hidden_size)`` hold the rows of i, f, g and o in this order,
     ``bias: (4 * hidden_size,)``. The result is the pair of the hidden and the cell states after
     each step.

@@ -19,6 +19,7 @@ class MultiHeadAttention(Module):
     ``values: (n, k, value_input_dims)``, the result ``(n, q, value_output_dims)``. ``mask``
     broadcasts to ``(n, num_heads, q, k)`` and is added to the scores, or, if boolean, keeps
     those where it is true.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
 
     Args:
         dims: The size of all projected queries and keys together.
@@ -95,6 +96,9 @@ class TransformerEncoderLayer(Module):
     """Self-attention and a two-layer perceptron, each with a residual connection.
 
     Shapes: ``x: (n, l, dims)``, and so the result; ``mask`` as in `MultiHeadAttention`.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
+    A number of heads that does not divide ``dims``, and inputs of other sizes, are a
+    ValueError.
 
     Args:
         dims: The size of the last axis.
@@ -141,6 +145,11 @@ class TransformerEncoderLayer(Module):
 class TransformerEncoder(Module):
     """A stack of `TransformerEncoderLayer` and a last normalisation.
 
+    Shapes: ``(batch, length, dims)``, which the result has.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
+    A number of heads that does not divide ``dims``, and inputs of other sizes, are a
+    ValueError.
+
     Args:
         num_layers: The number of layers.
         dims, num_heads, mlp_dims, dropout, activation, norm_first: As in
@@ -181,6 +190,9 @@ class TransformerDecoderLayer(Module):
     Shapes: ``x: (n, l, dims)``, and so the result, ``memory: (n, m, dims)``; ``x_mask`` and
     ``memory_mask`` as in `MultiHeadAttention`. The arguments are those of
     `TransformerEncoderLayer`.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
+    A number of heads that does not divide ``dims``, and inputs of other sizes, are a
+    ValueError.
     """
 
     def __init__(
@@ -225,7 +237,13 @@ class TransformerDecoderLayer(Module):
 
 class TransformerDecoder(Module):
     """A stack of `TransformerDecoderLayer` and a last normalisation; the arguments are those of
-    `TransformerEncoder`."""
+    `TransformerEncoder`.
+
+    Shapes: ``(batch, length, dims)``, which the result has.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
+    A number of heads that does not divide ``dims``, and inputs of other sizes, are a
+    ValueError.
+    """
 
     def __init__(
         self,
@@ -258,6 +276,9 @@ class Transformer(Module):
 
     Shapes: ``src: (n, s, dims)``, ``tgt: (n, t, dims)``, the result ``(n, t, dims)``; the masks
     as in `MultiHeadAttention`.
+    Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
+    A number of heads that does not divide ``dims``, and inputs of other sizes, are a
+    ValueError.
 
     Args:
         dims, num_heads, mlp_dims, dropout, activation, norm_first, checkpoint: As in

@@ -107,8 +107,8 @@ class Upsample(Module):
     """Resamples the spatial axes by a factor, channels last.
 
     Shapes: ``x: (n, spatial..., c)`` gives ``(n, spatial'..., c)`` with
-    ``size' = int(size * scale)``. Dtypes: ``"nearest"`` keeps the dtype; the other modes
-    weight in float32.
+    ``size' = int(size * scale)``.
+    Dtypes: ``"nearest"`` keeps the dtype; the other modes weight in float32.
 
     Args:
         scale_factor: The factor of all spatial axes, or one for each.
