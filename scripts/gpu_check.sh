@@ -1,8 +1,8 @@
 #!/bin/sh
 # The CUDA backend on a machine with a GPU: the table of ops against the processor (with outputs that
-# were full of ones before), then memcheck and racecheck over a part of it where compute-sanitizer is
-# there, then the times beside PyTorch and JAX where benches/gpu.py lies beside this folder. Needs the
-# test binary (built anywhere with
+# were full of ones before), then without the libraries that it needs, then memcheck and racecheck over a
+# part of it where compute-sanitizer is there, then the times beside PyTorch and JAX where benches/gpu.py
+# lies beside this folder. Needs the test binary (built anywhere with
 #   cargo test --release -p lazulite-cuda --test gpu --no-run), a driver, NVRTC and cublasLt.
 # Usage: scripts/gpu_check.sh BINARY [PAGE OF RESULTS]
 set -u
@@ -28,6 +28,25 @@ done
 wait
 grep -h "^FAILED\|panicked" "$logs"/*
 grep -h " passed, .* on the host" "$logs"/*
+
+# Libraries that are missing: their folders are hidden from a process with mounts of its own.
+if unshare -m true 2>/dev/null; then
+    without() {
+        env -u VIRTUAL_ENV -u CONDA_PREFIX -u LD_LIBRARY_PATH LAZULITE_CUDA_LIBS="$1" unshare -m sh -c '
+            folders=$(ldconfig -p | sed -n "s|.* => \(.*\)/libnvrtc.so.*|\1|p; s|.* => \(.*\)/libcublasLt.so.*|\1|p")
+            for folder in $(echo "$folders" /usr/local/cuda/lib64 | xargs -n 1 readlink -f | sort -u); do
+                [ ! -d "$folder" ] || [ -e "$folder/libc.so.6" ] || mount -t tmpfs none "$folder"
+            done
+            exec "$@"' sh "$binary" "$2" 2>&1 | tail -n 1
+    }
+    compiler=$(echo "$LAZULITE_CUDA_LIBS" | tr : '\n' | while read -r folder; do
+        [ ! -e "$folder/libnvrtc.so.13" ] || cp "$folder"/libnvrtc* "$logs"
+    done; echo "$logs")
+    without /nonexistent matmul | tee "$logs/tool"
+    grep -q "skipped: libnvrtc.so.13 is missing" "$logs/tool" || touch "$logs/failed"
+    echo "without cublasLt: $(without "$compiler" "matmul float32" | tee "$logs/tool")"
+    grep -q " passed, 0 failed, 0 steps on the host" "$logs/tool" || touch "$logs/failed"
+fi
 
 if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck; do

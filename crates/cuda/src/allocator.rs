@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::driver::{self, CUdeviceptr, Context};
+use crate::landing::Landed;
 use crate::record::{self, Pool};
 use crate::stream::Queue;
 
@@ -27,6 +28,8 @@ pub(crate) struct Uses {
     pub writer: Option<Use>,
     /// The last use on each stream, of any kind.
     pub all: SmallVec<[Use; 2]>,
+    /// The same bytes in the host's memory, since the last step that wrote the block.
+    pub landed: Option<Landed>,
 }
 
 impl Uses {
@@ -122,7 +125,8 @@ impl Drop for DeviceMemory {
     fn drop(&mut self) {
         match &mut self.home {
             Home::Allocator { block, allocator } => {
-                let uses = std::mem::take(self.uses.get_mut());
+                let mut uses = std::mem::take(self.uses.get_mut());
+                uses.landed = None;
                 allocator.release(self.at, self.size, *block, uses);
             }
             Home::Pool { memory, pool } => {

@@ -146,63 +146,156 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention(const T* q, const
 #ifdef ONE_QUERY
 // The same for one query of each head and elements of four bytes, D and E multiples of 32: a block of 16
 // warps owns a head and a span of keys. A warp takes 16 keys at a time, eight lanes to a key, so that all
-// loads of a turn are under way together. Arguments as above.
+// loads of a turn are under way together. Arguments as above. EARLY: keys and values may be read before the
+// kernels ahead have ended.
 #define WARPS 16
+#ifdef TURNED
+// The query and a new key are turned by their position first, and the new key and value take their place
+// among the others: q holds the query before that, key (b, g, D) and value (b, g, E) the new ones, with
+// strides of batch and group. Every block turns what it needs; one stores it. Pairs are halves apart, or
+// neighbours if TRADITIONAL is set.
+struct Fresh {
+  const T* key; const T* value; T* query_out; T* key_out; const i64* position; const float* freqs; u64* fault;
+  i64 op; double turn, scale; i64 key_strides[2], value_strides[2];
+};
+#endif
 extern "C" __global__ void __launch_bounds__(32 * WARPS) one_query(const T* q, const T* k, const T* v, const void* mask,
-    const T* sinks, T* out, float* parts, u32* counters, double scale_, G g) {
-  OVERLAPS
+    const T* sinks, T* out, float* parts, u32* counters, double scale_, G g
+#ifdef TURNED
+    , Fresh fresh
+#endif
+    ) {
+  release();
+#ifndef EARLY
+  await();
+#endif
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, part = lane & 7, slot = lane >> 3, flags = (int)g.v[19];
   const i64 s = g.v[1], heads = g.v[2], bh = blockIdx.x, b = bh / heads, h = bh - b * heads, group = h * g.v[3] / heads;
   const float scale = (float)scale_;
   const T* keys = k + b * g.v[9] + group * g.v[10];
   const T* values = v + b * g.v[12] + group * g.v[13];
   const i64 marks = b * g.v[15] + h * g.v[16];
-  Pack<T, 4> query[D / 32];
-#pragma unroll
-  for (int c = 0; c < D / 32; c++) query[c] = *(const Pack<T, 4>*)(q + b * g.v[6] + h * g.v[7] + c * 32 + part * 4);
-  float top = -INFINITY_F, sum = 0.f, acc[E / 8];
-#pragma unroll
-  for (int j = 0; j < E / 8; j++) acc[j] = 0.f;
   const i64 begin = (i64)blockIdx.y * g.v[4], end = begin + g.v[4] < s ? begin + g.v[4] : s;
-  for (i64 first = begin + warp * 16; first < end; first += 16 * WARPS) {
-    float logit[4];
-    Pack<T, 4> value[4][E / 32];
+  Pack<T, 4> key[4][D / 32], value[4][E / 32];
+  auto bring = [&](i64 first) {
 #pragma unroll
     for (int u = 0; u < 4; u++) {
       const i64 at = first + u * 4 + slot, c = at < end ? at : end - 1;
-      float dot = 0.f;
 #pragma unroll
-      for (int j = 0; j < D / 32; j++) {
-        const Pack<T, 4> key = *(const Pack<T, 4>*)(keys + c * g.v[11] + j * 32 + part * 4);
-#pragma unroll
-        for (int e = 0; e < 4; e++) dot = fmaf(widen(query[j].v[e]), widen(key.v[e]), dot);
-      }
+      for (int j = 0; j < D / 32; j++) key[u][j] = *(const Pack<T, 4>*)(keys + c * g.v[11] + j * 32 + part * 4);
 #pragma unroll
       for (int j = 0; j < E / 32; j++) value[u][j] = *(const Pack<T, 4>*)(values + c * g.v[14] + j * 32 + part * 4);
-      const i64 mark = marks + c * g.v[18];
-      bool seen = at < end;
-      float more = 0.f;
-      if (flags & 2) seen = seen && ((const bool*)mask)[mark];
-      if (flags & 4) more = widen(((const T*)mask)[mark]);
+    }
+  };
+  bool seen[4];
+  float more[4];
+  auto look = [&](i64 first) {
+#pragma unroll
+    for (int u = 0; u < 4; u++) {
+      const i64 at = first + u * 4 + slot, mark = marks + (at < end ? at : end - 1) * g.v[18];
+      seen[u] = at < end;
+      more[u] = 0.f;
+      if (flags & 2) seen[u] = seen[u] && ((const bool*)mask)[mark];
+      if (flags & 4) more[u] = widen(((const T*)mask)[mark]);
+    }
+  };
+#ifdef TURNED
+  const i64 given = *fresh.position, from_end = given < 0 ? given + s : given, place = from_end < s ? from_end : -1;
+  float sine = 0.f, cosine = 1.f;
+  if (warp < 2 && lane < D / 2)
+    rotation(__dmul_rn((double)given, fresh.scale), lane, fresh.freqs, fresh.turn, sine, cosine);
+#endif
+  i64 first = begin + warp * 16;
+  if (first < end) bring(first);
+#ifdef EARLY
+  await();
+#endif
+  if (first < end) look(first);
+  Pack<T, 4> query[D / 32];
+#ifdef TURNED
+  // The turned query, then the new key and value.
+  __shared__ __align__(16) T made[2 * D + E];
+  const i64 pair = b * g.v[3] + group;
+  const bool stores = blockIdx.y == 0, owns = stores && h * g.v[3] % heads == 0;
+  if (warp < 2 && lane < D / 2) {
+    const T* from = warp == 0 ? q + b * g.v[6] + h * g.v[7]
+                              : fresh.key + b * fresh.key_strides[0] + group * fresh.key_strides[1];
+#ifdef TRADITIONAL
+    const int i = 2 * lane, j = i + 1;
+#else
+    const int i = lane, j = lane + D / 2;
+#endif
+    const float x0 = widen(from[i]), x1 = widen(from[j]);
+    const T y0 = convert<T>(__fsub_rn(__fmul_rn(x0, cosine), __fmul_rn(x1, sine)));
+    const T y1 = convert<T>(__fadd_rn(__fmul_rn(x0, sine), __fmul_rn(x1, cosine)));
+    made[warp * D + i] = y0;
+    made[warp * D + j] = y1;
+    if (warp == 0 && stores) { fresh.query_out[bh * D + i] = y0; fresh.query_out[bh * D + j] = y1; }
+    if (warp == 1 && owns) {
+      fresh.key_out[pair * D + i] = y0; fresh.key_out[pair * D + j] = y1;
+      T* to = (T*)keys + place * g.v[11];
+      if (place >= 0) { to[i] = y0; to[j] = y1; }
+    }
+  }
+  if (warp == 2) {
+    const T* from = fresh.value + b * fresh.value_strides[0] + group * fresh.value_strides[1];
+    T* to = (T*)values + place * g.v[14];
+#pragma unroll
+    for (int e = lane; e < E; e += 32) {
+      const T x = from[e];
+      made[2 * D + e] = x;
+      if (owns && place >= 0) to[e] = x;
+    }
+  }
+  if (place < 0 && stores && bh == 0 && threadIdx.x == 0) report(fresh.fault, (int)fresh.op, given, 2, s);
+  __syncthreads();
+#pragma unroll
+  for (int c = 0; c < D / 32; c++) query[c] = *(const Pack<T, 4>*)(made + c * 32 + part * 4);
+#else
+#pragma unroll
+  for (int c = 0; c < D / 32; c++) query[c] = *(const Pack<T, 4>*)(q + b * g.v[6] + h * g.v[7] + c * 32 + part * 4);
+#endif
+  float top = -INFINITY_F, sum = 0.f, acc[E / 8];
+#pragma unroll
+  for (int j = 0; j < E / 8; j++) acc[j] = 0.f;
+  for (; first < end; first += 16 * WARPS) {
+    float logit[4];
+#pragma unroll
+    for (int u = 0; u < 4; u++) {
+#ifdef TURNED
+      if (first + u * 4 + slot == place) {
+#pragma unroll
+        for (int j = 0; j < D / 32; j++) key[u][j] = *(const Pack<T, 4>*)(made + D + j * 32 + part * 4);
+#pragma unroll
+        for (int j = 0; j < E / 32; j++) value[u][j] = *(const Pack<T, 4>*)(made + 2 * D + j * 32 + part * 4);
+      }
+#endif
+      float dot = 0.f;
+#pragma unroll
+      for (int j = 0; j < D / 32; j++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) dot = fmaf(widen(query[j].v[e]), widen(key[u][j].v[e]), dot);
 #pragma unroll
       for (int m = 1; m < 8; m *= 2) dot += __shfl_xor_sync(0xffffffffu, dot, m);
-      logit[u] = seen ? dot * scale + more : -INFINITY_F;
+      logit[u] = seen[u] ? dot * scale + more[u] : -INFINITY_F;
     }
     float high = fmaxf(top, fmaxf(fmaxf(logit[0], logit[1]), fmaxf(logit[2], logit[3])));
     high = fmaxf(high, __shfl_xor_sync(0xffffffffu, high, 8));
     high = fmaxf(high, __shfl_xor_sync(0xffffffffu, high, 16));
-    if (high == -INFINITY_F) continue;
-    const float keep = __expf(top - high);
-    top = high; sum *= keep;
+    if (high > -INFINITY_F) {
+      const float keep = __expf(top - high);
+      top = high; sum *= keep;
 #pragma unroll
-    for (int j = 0; j < E / 8; j++) acc[j] *= keep;
+      for (int j = 0; j < E / 8; j++) acc[j] *= keep;
 #pragma unroll
-    for (int u = 0; u < 4; u++) {
-      const float weight = __expf(logit[u] - high);
-      sum += weight;
+      for (int u = 0; u < 4; u++) {
+        const float weight = __expf(logit[u] - high);
+        sum += weight;
 #pragma unroll
-      for (int j = 0; j < E / 8; j++) acc[j] = fmaf(weight, widen(value[u][j / 4].v[j % 4]), acc[j]);
+        for (int j = 0; j < E / 8; j++) acc[j] = fmaf(weight, widen(value[u][j / 4].v[j % 4]), acc[j]);
+      }
     }
+    if (first + 16 * WARPS < end) { bring(first + 16 * WARPS); look(first + 16 * WARPS); }
   }
   // The four keys of a warp's turn, the warps, and then the spans, in order.
   __shared__ float tops[WARPS], sums[WARPS], sets[WARPS][E];

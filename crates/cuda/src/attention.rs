@@ -1,21 +1,26 @@
 //! Attention: which kernel takes a call, and the kernels for all types and sizes.
 
-use lazulite_core::backend::Operand;
+use lazulite_core::backend::{Memory, Operand};
 use lazulite_core::op::fast::Attention;
 use lazulite_core::shape::Layout;
 use lazulite_core::{Dtype, Result};
 
 use crate::args::Args;
 use crate::fast::padded;
+use crate::heads::{Query, Rows};
+use crate::held::{Held, range};
 use crate::module::Rounding;
 use crate::print::storage;
 use crate::stream::{COUNTERS, Launch};
 use crate::{copy, flash, matmul};
 
-pub(crate) const SOURCE: &str = include_str!("attention.cu");
+pub(crate) const SOURCE: &str = concat!(include_str!("rotary.cuh"), include_str!("attention.cu"));
 /// Queries from which on attention is two products and a softmax between them, on the matrix units:
 /// the kernel of running softmaxes, which does without, took 115 ms for 4x32x2048x128 on an H100.
 const MANY_QUERIES: usize = 32;
+
+/// The most keys of a head with one query that one block takes alone.
+const MOST_ALONE: usize = 1024;
 
 /// True iff the attention kernel takes these operands.
 pub(crate) fn supports(inputs: &[Operand], out: &Operand) -> bool {
@@ -134,27 +139,36 @@ fn one_query(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<bool> 
             return Ok(false);
         }
     }
-    // A turn of a block is 256 keys; heads that leave multiprocessors idle share their keys out.
+    // A turn of a block is 256 keys; heads that leave multiprocessors idle share their keys out, where that
+    // saves more than it takes to join the parts.
     let wanted = (2 * launch.gpu.facts.multiprocessors as usize / (b * h)).max(1);
-    let span = s.div_ceil(wanted).next_multiple_of(256);
+    let span = if s <= MOST_ALONE { s } else { s.div_ceil(wanted).next_multiple_of(256) };
     let spans = s.div_ceil(span);
-    let defines = format!("T=f32;D={d};E={e};ONE_QUERY");
-    let modules = &launch.gpu.modules;
-    let kernel = modules.kernel(SOURCE, "one_query", &defines, Rounding::Contracted)?;
     let parts = match spans {
         1 => None,
         _ => Some(launch.scratch(b * h * spans * (e + 2) * 4)?),
     };
     let [mask_at, sinks_at] = call.optional(launch)?;
-    let mut args = Args::new();
-    args.word(launch.read(&call.q)?).word(launch.read(&call.k)?).word(launch.read(&call.v)?);
-    args.word(mask_at).word(sinks_at).word(launch.write(out)?);
-    args.word(parts.as_ref().map_or(0, |p| p.address())).word(launch.queue.counters()?);
-    args.word(call.scale.to_bits()).words(&call.geometry(span, spans));
-    let grid = [(b * h) as u32, spans as u32, 1];
-    // SAFETY: the kernel has these parameters; strides stay within the operands, whose rows are
-    // aligned, and the parts have room for all spans.
-    unsafe { args.launch(kernel, grid, [512, 1, 1], 0, launch.queue)? };
+    let (q, k, v) = (launch.read(&call.q)?, launch.read(&call.k)?, launch.read(&call.v)?);
+    let parts_at = parts.as_ref().map_or(0, |p| p.address());
+    let rows = [Rows::of(&call.q, q), Rows::of(&call.k, k), Rows::of(&call.v, v)];
+    let [Some(q), Some(k), Some(v)] = rows else { return Ok(false) };
+    let out_at = launch.write(out)?;
+    let others = [mask_at, sinks_at, out_at, parts_at, launch.queue.counters()?];
+    let read = |x: &Option<Operand>, at| x.as_ref().map(|x| range(x, at));
+    let parts = parts.as_ref().map(|p| (parts_at, p.size()));
+    launch.queue.hold(Held::Query(Box::new(Query {
+        device: launch.gpu.device(),
+        rows: [q, k, v],
+        others,
+        scale: call.scale,
+        geometry: call.geometry(span, spans).into(),
+        spans,
+        reads: read(&call.mask, mask_at).into_iter().chain(read(&call.sinks, sinks_at)).collect(),
+        writes: parts.into_iter().chain([range(out, out_at)]).collect(),
+        fault: launch.queue.fault_address(),
+        first: None,
+    })));
     Ok(true)
 }
 

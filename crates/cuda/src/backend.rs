@@ -17,7 +17,7 @@ use crate::record::{self, RecordStats};
 use crate::stream::Launch;
 use crate::{
     attention, attention_grad, conv, fast, fused, gather, grouped, host, indexing, kernel, matmul,
-    quantized, random, scan, sort,
+    pack, product, quantized, random, scan, sort,
 };
 
 /// All CUDA devices that the driver shows.
@@ -224,6 +224,9 @@ fn execute(
         Primitive::Matmul(_) if matmul::supports(out.dtype) => {
             matmul::matmul(launch, &inputs[0], &inputs[1], out)
         }
+        Primitive::Matmul(_) if product::fits(out) => {
+            product::product(launch, &inputs[0], &inputs[1], out)
+        }
         Primitive::Arange(a) => indexing::arange(launch, a, out),
         Primitive::Concatenate(c) => indexing::concatenate(launch, c.axis, inputs, out),
         Primitive::SliceUpdate(s) => indexing::slice_update(launch, s, inputs, out),
@@ -242,6 +245,10 @@ fn execute(
             scan::arg_reduce(launch, a, &inputs[0], out)
         }
         Primitive::Scan(s) if scan::fits(&inputs[0]) => scan::scan(launch, s, &inputs[0], out),
+        Primitive::MaskedScatter(_) => gather::masked_scatter(launch, inputs, out),
+        Primitive::Quantize(q) if pack::fits(q, &inputs[0]) => {
+            pack::quantize(launch, q, &inputs[0], outputs)
+        }
         Primitive::Dequantize(d) => quantized::dequantize(launch, d, inputs, out),
         Primitive::QuantizedMatmul(q) if matmul::supports(out.dtype) => {
             quantized::quantized_matmul(launch, q, inputs, out)
@@ -269,7 +276,6 @@ fn execute(
         | Primitive::Load(_)
         | Primitive::ArgReduce(_)
         | Primitive::Scan(_)
-        | Primitive::MaskedScatter(_)
         | Primitive::Sort(_)
         | Primitive::ArgSort(_)
         | Primitive::Matmul(_)

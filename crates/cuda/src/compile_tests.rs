@@ -326,6 +326,7 @@ fn every_kernel_compiles_without_spills() {
         return;
     }
     let indexing = [
+        "T=u32;P=i32;MASKED",
         "T=bf16;ARANGE",
         "T=i64;ARANGE",
         "T=Wide;GATHER",
@@ -394,8 +395,14 @@ fn every_kernel_compiles_without_spills() {
         "T=f32;D=256;E=256;ROWS=4;ATTENTION",
         "T=f32;D=64;E=64;ONE_QUERY",
         "T=f32;D=32;E=64;ONE_QUERY",
+        "T=f32;D=64;E=64;ONE_QUERY;TURNED",
+        "T=f32;D=64;E=64;ONE_QUERY;TURNED;EARLY",
+        "T=f32;D=64;E=32;ONE_QUERY;TURNED;EARLY;TRADITIONAL",
         "T=bf16;GRADIENT",
     ];
+    let pack = ["T=f32;BITS=4;GROUP=64", "T=bf16;BITS=3;GROUP=16", "T=f16;BITS=6;GROUP=128"];
+    let product =
+        ["T=i8;O=i8;U=u32", "T=i64;O=i64;U=u64", "T=bf16;O=f32;U=f32", "T=c64;O=c64;U=c64"];
     let conv = ["T=bf16;UNITS", "T=f16;DILATED;UNITS", "T=f32;JOIN", "T=f64;DILATED;PATCHES"];
     let all = [
         (crate::indexing::SOURCE, &indexing[..]),
@@ -407,6 +414,9 @@ fn every_kernel_compiles_without_spills() {
         (crate::attention::SOURCE, &attention[..]),
         (crate::flash::SOURCE, &flash[..]),
         (crate::conv::SOURCE, &conv[..]),
+        (crate::pack::SOURCE, &pack[..]),
+        (crate::product::SOURCE, &product[..]),
+        (crate::record::SOURCE, &[""]),
     ];
     for (source, cases) in all {
         for defines in cases {
@@ -476,16 +486,21 @@ fn joined_products_compile_without_spills() {
                 rows,
                 each,
                 prologue: None,
+                early: false,
+                in_turn: false,
                 sections,
             };
             let text = vector::print(&variant);
             assert_eq!(check("products", &text, Rounding::Separate), 0, "{variant:?}");
-            // A norm of x before.
-            let strides = [(96, 1), (0, 1)].into_iter();
-            let prologue = Prologue::new(&rms_norm(dtype), strides, 96);
-            assert!(prologue.is_some());
-            let text = vector::print(&vector::Variant { prologue, ..variant });
-            assert_eq!(check("norm and products", &text, Rounding::Separate), 0);
+            // A norm of x before, whose vector may be read early.
+            for (early, in_turn) in [(false, false), (true, false), (true, true)] {
+                let loads = [(96, 1, false), (0, 1, early)].into_iter();
+                let prologue = Prologue::new(&rms_norm(dtype), loads, 96);
+                assert!(prologue.is_some());
+                let variant = vector::Variant { prologue, early, in_turn, ..variant.clone() };
+                let text = vector::print(&variant);
+                assert_eq!(check("norm and products", &text, Rounding::Separate), 0, "{variant:?}");
+            }
         }
     }
 }

@@ -135,6 +135,11 @@ impl Gpu {
         use lazulite_core::backend::Memory;
         record::refuse("download")?;
         self.context.bind()?;
+        let landed = memory.uses.lock().landed.clone();
+        if let Some((stream, bytes)) = landed.map(|landed| landed.bytes()).transpose()?.flatten() {
+            self.queue(stream)?.report()?;
+            return Ok(bytes);
+        }
         let pending = memory.pending.lock().as_ref().map(|p| p.stream);
         if let Some(stream) = pending {
             let queue = self.queue(stream)?;

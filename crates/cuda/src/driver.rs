@@ -224,7 +224,32 @@ pub(crate) fn check(code: sys::CUresult, what: &'static str) -> Result<()> {
         // SAFETY: the driver's texts are constants that end with a zero.
         unsafe { CStr::from_ptr(text) }.to_string_lossy()
     };
-    Err(Error::new(kind, what, format!("CUDA: {text} ({code:?})")))
+    let lost = if is_lost(code) { LOST } else { "" };
+    Err(Error::new(kind, what, format!("CUDA: {text} ({code:?}){lost}")))
+}
+
+/// What a program does about a device that is lost to it.
+const LOST: &str = "; the driver ended this process's work on the device and lets it begin none: the CPU \
+                    works on, and a new process has the device again";
+
+/// True iff every later call of the process on the device fails with this code. A kernel that went
+/// outside of its memory is the usual cause; ours check what they are given.
+fn is_lost(code: sys::CUresult) -> bool {
+    use sys::CUresult as R;
+    matches!(
+        code,
+        R::CUDA_ERROR_ILLEGAL_ADDRESS
+            | R::CUDA_ERROR_MISALIGNED_ADDRESS
+            | R::CUDA_ERROR_INVALID_ADDRESS_SPACE
+            | R::CUDA_ERROR_INVALID_PC
+            | R::CUDA_ERROR_ILLEGAL_INSTRUCTION
+            | R::CUDA_ERROR_HARDWARE_STACK_ERROR
+            | R::CUDA_ERROR_LAUNCH_FAILED
+            | R::CUDA_ERROR_LAUNCH_TIMEOUT
+            | R::CUDA_ERROR_ASSERT
+            | R::CUDA_ERROR_ECC_UNCORRECTABLE
+            | R::CUDA_ERROR_CONTEXT_IS_DESTROYED
+    )
 }
 
 /// The primary context of a device. It lives as long as the process.
@@ -275,6 +300,68 @@ pub(crate) fn allocate_pinned(bytes: usize) -> Result<*mut u8> {
     Ok(at.cast())
 }
 
+/// Gives back what [`allocate_pinned`] gave; nothing may use it any more.
+pub(crate) fn free_pinned(at: *mut u8) {
+    // SAFETY: the caller owned the memory and gives it up.
+    unsafe { sys::cuMemFreeHost(at.cast()) };
+}
+
+/// A moment in a stream.
+pub(crate) struct Event(CUevent);
+
+// SAFETY: events belong to a context, not to a thread.
+unsafe impl Send for Event {}
+// SAFETY: as above.
+unsafe impl Sync for Event {}
+
+impl Event {
+    /// An event that has not been recorded.
+    ///
+    /// # Errors
+    /// Kind `Kernel`.
+    pub fn new() -> Result<Event> {
+        let mut event: CUevent = std::ptr::null_mut();
+        let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING as c_uint;
+        // SAFETY: the pointer is to a local.
+        check(unsafe { sys::cuEventCreate(&mut event, flags) }, "stream")?;
+        Ok(Event(event))
+    }
+
+    /// Makes it the moment when all that the stream has now is done.
+    ///
+    /// # Errors
+    /// Kind `Kernel`.
+    pub fn record(&self, stream: CUstream) -> Result<()> {
+        // SAFETY: streams that are recorded on are never destroyed.
+        check(unsafe { sys::cuEventRecord(self.0, stream) }, "stream")
+    }
+
+    /// Makes later work of a stream wait for it.
+    ///
+    /// # Errors
+    /// Kind `Kernel`.
+    pub fn hold_up(&self, stream: CUstream) -> Result<()> {
+        // SAFETY: as above.
+        check(unsafe { sys::cuStreamWaitEvent(stream, self.0, 0) }, "stream")
+    }
+
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// Kind `Kernel` if the device failed.
+    pub fn wait(&self) -> Result<()> {
+        // SAFETY: the event is live.
+        check(unsafe { sys::cuEventSynchronize(self.0) }, "synchronize")
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: the driver frees an event that is waited for once that is over.
+        unsafe { sys::cuEventDestroy_v2(self.0) };
+    }
+}
+
 /// A stream that does not wait for the default one.
 pub(crate) fn create_stream() -> Result<CUstream> {
     let mut stream = std::ptr::null_mut();
@@ -292,17 +379,9 @@ pub(crate) fn synchronize(stream: CUstream) -> Result<()> {
 
 /// Makes all later work of `waiter` wait for all work that `other` has now.
 pub(crate) fn wait_for(waiter: CUstream, other: CUstream) -> Result<()> {
-    let mut event: CUevent = std::ptr::null_mut();
-    let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING as c_uint;
-    // SAFETY: the pointer is to a local.
-    check(unsafe { sys::cuEventCreate(&mut event, flags) }, "stream")?;
-    // SAFETY: streams are never destroyed, and the event was just made.
-    let recorded = check(unsafe { sys::cuEventRecord(event, other) }, "stream")
-        // SAFETY: as above.
-        .and_then(|()| check(unsafe { sys::cuStreamWaitEvent(waiter, event, 0) }, "stream"));
-    // SAFETY: the driver frees an event that is waited for once that is over.
-    unsafe { sys::cuEventDestroy_v2(event) };
-    recorded
+    let event = Event::new()?;
+    event.record(other)?;
+    event.hold_up(waiter)
 }
 
 /// Queues a copy from the host.
@@ -518,6 +597,15 @@ impl Kernel {
         (stream, early): (CUstream, bool),
         args: &mut [*mut c_void],
     ) -> Result<()> {
+        let (args, extra) = (args.as_mut_ptr(), std::ptr::null_mut());
+        let (f, shared) = (self.function, shared as c_uint);
+        if !(early && self.early) {
+            let ([x, y, z], [bx, by, bz]) = (grid, block);
+            // SAFETY: the caller's promise.
+            let code =
+                unsafe { sys::cuLaunchKernel(f, x, y, z, bx, by, bz, shared, stream, args, extra) };
+            return check(code, "launch");
+        }
         let mut attribute = sys::CUlaunchAttribute {
             id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
             pad: [0; 4],
@@ -530,16 +618,13 @@ impl Kernel {
             blockDimX: block[0],
             blockDimY: block[1],
             blockDimZ: block[2],
-            sharedMemBytes: shared as c_uint,
+            sharedMemBytes: shared,
             hStream: stream,
             attrs: &mut attribute,
-            numAttrs: u32::from(early && self.early),
+            numAttrs: 1,
         };
         // SAFETY: the caller's promise; the driver copies the configuration.
-        let code = unsafe {
-            let (args, extra) = (args.as_mut_ptr(), std::ptr::null_mut());
-            sys::cuLaunchKernelEx(&config, self.function, args, extra)
-        };
+        let code = unsafe { sys::cuLaunchKernelEx(&config, f, args, extra) };
         check(code, "launch")
     }
 }

@@ -7,8 +7,6 @@ struct G { i64 v[64]; };
 // element that stays. G: pairs of a row and rest, rows in all, steps, rows of a batch element, dims, d,
 // traditional, inverse, offsets, strides of x for (batch axes...) by a struct: kept axes, then (size,
 // stride), and the stride of the last axis at v[11].
-__forceinline__ void turn(double angle, float& s, float& c) { sincosf((float)angle, &s, &c); }
-__forceinline__ void turn(double angle, double& s, double& c) { sincos(angle, &s, &c); }
 struct Call { const T* x; const I* offsets; const float* freqs; T* out; double turn_, scale; G g; };
 struct Calls { Call of[COUNT]; };
 extern "C" __global__ void rope(const __grid_constant__ Calls calls) {
@@ -33,11 +31,8 @@ extern "C" __global__ void rope(const __grid_constant__ Calls calls) {
   }
   i64 batch = g.v[8] == 1 ? 0 : row / g.v[3];
   double position = ((double)offsets[batch] + (double)(row % g.v[2])) * scale;
-  double f = freqs ? 1.0 / (double)freqs[pair] : exp2((double)pair * turn_);
-  // The turn is brought near zero in double, so that float's sine and cosine do.
-  double angle = position * f;
   A s, c;
-  turn(angle - rint(angle * 0.15915494309189535) * 6.283185307179586, s, c);
+  rotation(position, pair, freqs, turn_, s, c);
   if (g.v[7]) s = -s;
   i64 a = g.v[6] ? 2 * pair : pair, b = g.v[6] ? a + 1 : pair + half;
   A x0 = widen(x[from + a * g.v[11]]), x1 = widen(x[from + b * g.v[11]]), cs = c, sn = s;

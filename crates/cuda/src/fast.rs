@@ -7,11 +7,12 @@ use lazulite_core::{Dtype, Result};
 
 use crate::copy;
 use crate::fused::{execute, merge};
+use crate::heads::{Note, Turn, row_strides};
 use crate::held::{Callee, Calls, range};
 use crate::print::storage;
 use crate::stream::Launch;
 
-pub(crate) const SOURCE: &str = include_str!("fast.cu");
+pub(crate) const SOURCE: &str = concat!(include_str!("rotary.cuh"), include_str!("fast.cu"));
 const GEOMETRY: usize = 64;
 
 /// The words of a struct that kernels take.
@@ -76,16 +77,35 @@ pub(crate) fn rope(
     let defines = format!("T={};I={};ROPE", storage(out.dtype), storage(offsets.dtype));
     let callee = Callee { source: SOURCE, name: "rope", defines };
     let slope = op.base.map_or(0.0, |b| -b.get().log2() / (op.dims / 2) as f64);
+    let settled = launch.is_settled(&offsets) && freqs.iter().all(|f| launch.is_settled(f));
     let (x_at, offsets_at, to) = (launch.read(&x)?, launch.read(&offsets)?, launch.write(out)?);
     let freqs_at = freqs.as_ref().map(|f| launch.read(f)).transpose()?.unwrap_or(0);
     let mut words = vec![x_at, offsets_at, freqs_at, to, slope.to_bits(), op.scale.get().to_bits()];
     words.extend(padded(&g));
     let mut reads = vec![range(&x, x_at), range(&offsets, offsets_at)];
     reads.extend(freqs.as_ref().map(|f| range(f, freqs_at)));
+    let numbers = [slope.to_bits(), op.scale.get().to_bits()];
+    let plain = op.dims == d && !op.inverse && offsets.layout.len() == 1;
+    let typed = (out.dtype, offsets.dtype) == (Dtype::F32, Dtype::I64);
+    let note = row_strides(&x).filter(|_| plain && typed).map(|strides| {
+        let shape = [x.shape()[0], x.shape()[1], 1, d];
+        let (position, freqs, traditional) = (offsets_at, freqs_at, op.traditional);
+        Note::Turn(Turn {
+            x: x_at,
+            shape,
+            strides,
+            position,
+            freqs,
+            numbers,
+            traditional,
+            out: to,
+            settled,
+        })
+    });
+    let writes = [range(out, to)];
     // SAFETY: the kernel has these parameters; strides stay within the operands, whose ranges these
     // are.
-    let call =
-        unsafe { Calls::one(launch, callee, each * rows, &words, &reads, &[range(out, to)]) };
+    let call = unsafe { Calls::one(launch, callee, each * rows, &words, &reads, &writes, note) };
     launch.queue.hold(call);
     Ok(())
 }

@@ -3,19 +3,21 @@
 
 use lazulite_core::backend::Operand;
 use lazulite_core::op::gather::{DynamicSlice, Gather, GatherAxis};
+use lazulite_core::op::scan::{Scan, ScanOp};
 use lazulite_core::op::scatter::{DynamicSliceUpdate, Scatter, ScatterAxis, UpdateMode};
 use lazulite_core::plan::{Extent, Instr, Tape, TapeValue};
-use lazulite_core::shape::contiguous_strides;
+use lazulite_core::shape::{Layout, contiguous_strides};
 use lazulite_core::{Dtype, Error, Result};
 
 use crate::args::Args;
 use crate::driver;
+use crate::heads::{Note, Put, Rows, row_strides};
 use crate::held::{Callee, Calls, range};
 use crate::indexing::{SOURCE, THREADS, begin, blocks};
 use crate::module::Rounding;
 use crate::print::storage;
 use crate::stream::{Launch, OPS};
-use crate::{copy, fused};
+use crate::{copy, fast, fused, scan};
 
 /// Words of the struct that the kernels take.
 const GEOMETRY: usize = 64;
@@ -184,7 +186,7 @@ fn dynamic(
     whole: &Operand,
     part: &Operand,
     (start, axes): (&Operand, &[usize]),
-    read: bool,
+    (read, settled): (bool, bool),
 ) -> Result<()> {
     if part.layout.is_empty() {
         return Ok(());
@@ -215,9 +217,27 @@ fn dynamic(
         false => [range(part, part_at), range(whole, whole_at)],
     };
     let reads = [from, range(&start, start_at)];
+    let row = axes == [2] && !read && whole.dtype == Dtype::F32 && whole.shape().len() == 4;
+    let note = row_strides(part).zip(Rows::of(whole, whole_at)).filter(|_| row);
+    let note = note.filter(|_| whole.layout.strides[3] == 1).map(|(strides, rows)| {
+        let [b, g, _, d] = rows.shape;
+        Note::Put(Put {
+            part: part_at,
+            shape: [b, g, 1, d],
+            strides,
+            whole: whole_at,
+            whole_strides: rows.strides,
+            position: start_at,
+            op: number(name) as u64,
+            settled,
+        })
+    });
+    let note = note
+        .filter(|_| part.shape()[..2] == whole.shape()[..2] && part.shape()[3] == whole.shape()[3]);
+    let count = part.layout.len();
     // SAFETY: the kernel has these parameters; starts are checked against the axes before use, and
     // these are the operands' ranges.
-    let call = unsafe { Calls::one(launch, callee, part.layout.len(), &words, &reads, &[to]) };
+    let call = unsafe { Calls::one(launch, callee, count, &words, &reads, &[to], note) };
     launch.queue.hold(call);
     Ok(())
 }
@@ -229,7 +249,7 @@ pub(crate) fn dynamic_slice(
     inputs: &[Operand],
     out: &Operand,
 ) -> Result<()> {
-    dynamic(launch, "dynamic_slice", &inputs[0], out, (&inputs[1], &op.axes), true)
+    dynamic(launch, "dynamic_slice", &inputs[0], out, (&inputs[1], &op.axes), (true, false))
 }
 
 /// A slice replaced whose place is an array.
@@ -239,8 +259,10 @@ pub(crate) fn dynamic_slice_update(
     inputs: &[Operand],
     out: &Operand,
 ) -> Result<()> {
+    let settled = inputs[0].buffer.same(&out.buffer) && launch.is_settled(out);
     begin(launch, &inputs[0], out)?;
-    dynamic(launch, "dynamic_slice_update", out, &inputs[1], (&inputs[2], &op.axes), false)
+    let at = (&inputs[2], &op.axes[..]);
+    dynamic(launch, "dynamic_slice_update", out, &inputs[1], at, (false, settled))
 }
 
 fn joiner(mode: UpdateMode) -> &'static str {
@@ -474,4 +496,29 @@ pub(crate) fn scatter_axis(
     put(launch, ("scatter_axis", "SCATTER_AXIS"), op.mode, out, count, |args| {
         args.word(from).word(places).words(&g).word(fault).size(number("put_along_axis"));
     })
+}
+
+/// The elements under a mask replaced by consecutive ones of `src`: each finds its own by the running count
+/// of the mask.
+pub(crate) fn masked_scatter(launch: &Launch<'_>, inputs: &[Operand], out: &Operand) -> Result<()> {
+    begin(launch, &inputs[0], out)?;
+    let n = out.layout.len();
+    if n == 0 {
+        return Ok(());
+    }
+    let mask = copy::as_contiguous(launch, &inputs[1])?;
+    let src = copy::as_contiguous(launch, &inputs[2])?;
+    let dtype = if n < 1 << 31 { Dtype::I32 } else { Dtype::I64 };
+    let flat = Operand { layout: Layout::contiguous(&[n]), ..fast::cast(launch, &mask, dtype)? };
+    let places = launch.temporary(dtype, &[n])?;
+    let count = Scan { op: ScanOp::CumSum, axis: 0, reverse: false, inclusive: true };
+    scan::scan(launch, &count, &flat, &places)?;
+    let defines = format!("T={};P={};MASKED", mover(out.dtype.size()), storage(dtype));
+    let kernel = launch.gpu.modules.kernel(SOURCE, "masked", &defines, Rounding::Separate)?;
+    let mut args = Args::new();
+    args.word(launch.write(out)?).word(launch.read(&mask)?).word(launch.read(&places)?);
+    args.word(launch.read(&src)?).size(n).size(src.layout.len());
+    args.word(launch.queue.fault_address()).size(number("masked_scatter"));
+    // SAFETY: the kernel has these parameters, and no place past the source's end is read.
+    unsafe { args.launch(kernel, blocks(n), [THREADS as u32, 1, 1], 0, launch.queue) }
 }

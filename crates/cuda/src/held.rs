@@ -1,6 +1,6 @@
 //! Work that waits until something else is queued on its stream, because what follows may join it in one
-//! launch: products of one array, what makes the array, and calls of one kernel that do not need each
-//! other.
+//! launch: products of one array, what makes the array, calls of one kernel that do not need each other,
+//! and attention of one query with what comes before it.
 
 use lazulite_core::backend::Operand;
 use lazulite_core::{Device, Result};
@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use crate::args::Args;
 use crate::backend;
 use crate::driver::CUdeviceptr;
+use crate::heads::{Heads, Note, Query};
 use crate::module::Rounding;
 use crate::prologue::Rows;
 use crate::record;
@@ -36,6 +37,8 @@ pub(crate) enum Held {
     Rows(Box<Rows>),
     Products(Box<Waiting>),
     Calls(Box<Calls>),
+    Heads(Box<Heads>),
+    Query(Box<Query>),
 }
 
 impl Held {
@@ -51,9 +54,20 @@ impl Held {
                 (Held::Products(a), rest)
             }
             (Held::Calls(mut a), Held::Calls(b)) => {
-                let rest = a.join(*b).map(|b| Held::Calls(Box::new(b)));
-                (Held::Calls(a), rest)
+                let Some(b) = a.join(*b) else { return (Held::Calls(a), None) };
+                match Heads::fit(&a, &b) {
+                    true => (Held::Heads(Box::new(Heads::new(*a, b))), None),
+                    false => (Held::Calls(a), Some(Held::Calls(Box::new(b)))),
+                }
             }
+            (Held::Heads(mut a), Held::Calls(b)) => {
+                let rest = a.join(*b).map(|b| Held::Calls(Box::new(b)));
+                (Held::Heads(a), rest)
+            }
+            (Held::Heads(heads), Held::Query(mut query)) => match query.begin_with(*heads) {
+                None => (Held::Query(query), None),
+                Some(heads) => (Held::Heads(Box::new(heads)), Some(Held::Query(query))),
+            },
             (first, other) => (first, Some(other)),
         }
     }
@@ -67,6 +81,8 @@ impl Held {
             Held::Rows(rows) => rows.launch(queue),
             Held::Products(products) => products.launch(queue),
             Held::Calls(calls) => calls.launch(queue),
+            Held::Heads(heads) => heads.launch(queue),
+            Held::Query(query) => query.launch(queue),
         }
     }
 }
@@ -91,9 +107,11 @@ pub(crate) struct Calls {
     /// Blocks of the longest call.
     blocks: usize,
     words: SmallVec<[u64; 80]>,
-    count: usize,
-    reads: SmallVec<[Range; 8]>,
-    writes: SmallVec<[Range; 4]>,
+    pub count: usize,
+    pub reads: SmallVec<[Range; 8]>,
+    pub writes: SmallVec<[Range; 4]>,
+    /// For each call, what it does, if it has such a note.
+    pub notes: SmallVec<[Note; 2]>,
 }
 
 /// Threads of a block.
@@ -111,6 +129,7 @@ impl Calls {
         words: &[u64],
         reads: &[Range],
         writes: &[Range],
+        note: Option<Note>,
     ) -> Held {
         Held::Calls(Box::new(Calls {
             device: launch.gpu.device(),
@@ -120,10 +139,12 @@ impl Calls {
             count: 1,
             reads: reads.into(),
             writes: writes.into(),
+            notes: note.into_iter().collect(),
         }))
     }
 
-    fn join(&mut self, other: Calls) -> Option<Calls> {
+    /// Takes calls in, or gives them back if they cannot be one launch.
+    pub fn join(&mut self, other: Calls) -> Option<Calls> {
         let clash = |a: &[Range], b: &[Range]| a.iter().any(|&a| b.iter().any(|&b| meet(a, b)));
         let fits = self.device == other.device
             && self.callee == other.callee
@@ -139,10 +160,15 @@ impl Calls {
         self.words.extend(other.words);
         self.reads.extend(other.reads);
         self.writes.extend(other.writes);
+        self.notes.extend(other.notes);
         None
     }
 
-    fn launch(self, queue: &Queue) -> Result<()> {
+    /// Queues the launch.
+    ///
+    /// # Errors
+    /// Kind `Kernel`.
+    pub fn launch(self, queue: &Queue) -> Result<()> {
         let Callee { source, name, defines } = &self.callee;
         let defines = format!("{defines};COUNT={}", self.count);
         let kernel = backend::with_gpu(self.device, |gpu| {

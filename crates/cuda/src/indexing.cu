@@ -297,6 +297,20 @@ extern "C" __global__ void scatter_axis(T* dst, u32* last, const T* updates, con
 }
 #endif
 
+#ifdef MASKED
+// out[i] = src[places[i] - 1] where mask[i], for out (n), which holds the array, and src (have); places (n) is the
+// running count of the mask.
+extern "C" __global__ void masked(T* out, const bool* mask, const P* places, const T* src, i64 n, i64 have, u64* fault,
+                                  i64 op) {
+  OVERLAPS
+  const i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  const i64 place = places[i];
+  if (i == n - 1 && place > have) report(fault, (int)op, place, 0, have);
+  if (mask[i] && place <= have) out[i] = src[place - 1];
+}
+#endif
+
 #ifdef RANDOM
 // Words i and i + h + n % 2 of a key's n words (h = n / 2) are the halves of the hash of the counters
 // (i, i + h + n % 2). One thread for V neighbouring pairs, where V divides h; keys (blocks, 2).

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use crate::args::Args;
 use crate::driver::Kernel;
+use crate::fused::load_dtypes;
 use crate::held::Range;
 use crate::print::{compute, expression, reducer, storage};
 use crate::record;
@@ -18,6 +19,8 @@ use crate::stream::Queue;
 
 /// Bytes of the rows that a block computes for itself.
 const MOST_BYTES: usize = 16 << 10;
+/// Elements of a row that a block keeps in shared memory.
+const MOST_EARLY: usize = 2 << 10;
 
 /// How an operand moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +37,8 @@ pub(crate) struct Prologue {
     pub tape: Tape,
     /// For each load, from row to row and along a row.
     pub strides: SmallVec<[(Stride, Stride); 8]>,
+    /// For each load, true iff it is one row that the kernel may read before those ahead of it have ended.
+    pub early: SmallVec<[bool; 8]>,
 }
 
 /// A launch that is ready.
@@ -76,11 +81,11 @@ pub(crate) fn is_small(rows: usize, length: usize, dtype: Dtype) -> bool {
 }
 
 impl Prologue {
-    /// The prologue of a tape with one store, of whole rows; `strides` are those of the loads from row to
-    /// row and along a row.
+    /// The prologue of a tape with one store, of whole rows; `loads` are their strides from row to row and
+    /// along a row, and whether they are settled.
     pub fn new(
         tape: &Tape,
-        strides: impl Iterator<Item = (isize, isize)>,
+        loads: impl Iterator<Item = (isize, isize, bool)>,
         length: usize,
     ) -> Option<Prologue> {
         let [store] = tape.stores[..] else { return None };
@@ -89,10 +94,46 @@ impl Prologue {
             1 => Some(Stride::One),
             _ => (s == length as isize).then_some(Stride::Length),
         };
-        let strides: Option<SmallVec<_>> =
-            strides.map(|(kept, along)| Some((stride(kept)?, stride(along)?))).collect();
+        let (mut strides, mut early) = (SmallVec::new(), SmallVec::new());
+        for (kept, along, settled) in loads {
+            let moves = (stride(kept)?, stride(along)?);
+            strides.push(moves);
+            early.push(settled && moves == (Stride::Zero, Stride::One) && length <= MOST_EARLY);
+        }
         let full = tape.values[store as usize].extent == Extent::Full;
-        full.then(|| Some(Prologue { tape: tape.clone(), strides: strides? }))?
+        full.then(|| Prologue { tape: tape.clone(), strides, early })
+    }
+
+    /// The loads that are kept in shared memory, with the types of their elements.
+    fn kept(&self) -> impl Iterator<Item = (usize, Dtype)> {
+        let dtypes = load_dtypes(&self.tape);
+        self.early.iter().enumerate().filter(|(_, early)| **early).map(move |(l, _)| (l, dtypes[l]))
+    }
+
+    /// Bytes of shared memory for `rows` rows of `length` elements of `dtype`, and for what is kept.
+    pub fn shared(&self, rows: usize, length: usize, dtype: Dtype) -> usize {
+        let kept: usize = self.kept().map(|(_, t)| (length * t.size()).next_multiple_of(16)).sum();
+        (rows * length * dtype.size()).next_multiple_of(16) + kept
+    }
+
+    /// Text by which a block of `threads` threads brings what it may read early to shared memory.
+    pub fn print_early(&self, place: usize, threads: usize) -> String {
+        let mut out = "  extern __shared__ __align__(16) unsigned char memory[];\n  \
+                       T* const rows_of = (T*)memory;\n  x = rows_of;\n  \
+                       u32 kept = (u32)(m * k * (i64)sizeof(T) + 15) & ~15u;\n"
+            .to_string();
+        for (l, dtype) in self.kept() {
+            let t = storage(dtype);
+            // Each thread reads what it wrote.
+            let _ = write!(
+                out,
+                "  {t}* const kept{l} = ({t}*)(memory + kept);\n  \
+                 kept += (u32)(k * (i64)sizeof({t}) + 15) & ~15u;\n  \
+                 for (int j = threadIdx.x; j < (int)k; j += {threads}) kept{l}[j] = ((const {t}*)a.v[{}])[j];\n",
+                place + l
+            );
+        }
+        out
     }
 
     /// The words that the text reads: the loads' addresses and the store's.
@@ -121,7 +162,10 @@ impl Prologue {
                 };
                 let (t, at) = (storage(value.dtype), place + operand as usize);
                 let (kept, along) = (by(kept, "i"), by(along, "j"));
-                format!("widen(((const {t}*)a.v[{at}])[{kept} + {along}])")
+                match self.early[operand as usize] {
+                    true => format!("widen(kept{operand}[j])"),
+                    false => format!("widen(((const {t}*)a.v[{at}])[{kept} + {along}])"),
+                }
             }
             _ => expression(&self.tape, v).unwrap_or_default(),
         };
@@ -129,7 +173,7 @@ impl Prologue {
     }
 
     /// Text by which a block of `threads` threads computes rows of `T` into `rows_of`, and block 0 stores
-    /// them, too; the addresses begin at word `place`.
+    /// them, too; the addresses begin at word `place`. It follows that of [`Prologue::print_early`].
     pub fn print(&self, place: usize, threads: usize) -> String {
         let levels = levels(&self.tape);
         let last = levels.iter().copied().max().unwrap_or(0);

@@ -86,46 +86,50 @@ extern "C" __global__ void dequantize(const Eight* w, const S* scales, const S* 
 #endif
 
 #if defined(DOTS) || defined(QMV)
-// sums[r][i] = row i of x (m, k), m <= M, times row `row + r` of w (n, k), on every lane of the warp that
-// calls. A lane takes eight neighbouring elements at a time, so that weights and x are read in whole lines,
-// and each row of x meets R rows of weights in registers. sum(x) of the eight carries the bias:
-// s * sum(x q) + b * sum(x).
-__forceinline__ void dots(const T* x, const Eight* w, const S* scales, const S* biases, i64 row, i64 n, i64 m,
-                          i64 k, int lane, float (&sums)[R][M]) {
+// Eights of a row of weights that a lane has under way together.
+#ifdef DOTS
+constexpr int TURN = M * R == 1 ? 6 : M * R == 2 ? 4 : M * R <= 4 ? 2 : 1;
+#else
+constexpr int TURN = M * R <= 4 ? 2 : 1;
+#endif
+struct Turn { Eight e[TURN][R]; S scale[TURN][R], bias[TURN][R]; };
+// The lane's part of rows `row` to `row + R` of w (n, k) from column 8 base on; rows past the end are the last.
+__forceinline__ void load(Turn& turn, const Eight* w, const S* scales, const S* biases, i64 row, i64 n, i64 k,
+                          int base, int lane) {
   const int eights = (int)(k / 8);
-  i64 rows[R];
 #pragma unroll
-  for (int r = 0; r < R; r++) {
-    rows[r] = row + r < n ? row + r : row;
+  for (int u = 0; u < TURN; u++) {
+    // The same for all lanes.
+    if (base + 32 * u >= eights) break;
+    const int c = base + 32 * u + lane < eights ? base + 32 * u + lane : base + 32 * u;
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+      const i64 at = row + r < n ? row + r : n - 1, group = at * (k / GROUP) + c * 8 / GROUP;
+      turn.e[u][r] = w[at * eights + c];
+      turn.scale[u][r] = scales[group];
+#if MODE == 0
+      turn.bias[u][r] = biases[group];
+#endif
+    }
+  }
+}
+// sums[r][i] = row i of x (m, k), m <= M, times row `row + r` of w (n, k), on every lane of the warp that
+// calls; `turn` holds the beginning of w's rows. A lane takes eight neighbouring elements at a time, so that
+// weights and x are read in whole lines, and each row of x meets R rows of weights in registers. sum(x) of
+// the eight carries the bias: s * sum(x q) + b * sum(x).
+__forceinline__ void dots(const T* x, Turn& turn, const Eight* w, const S* scales, const S* biases, i64 row,
+                          i64 n, i64 m, i64 k, int lane, float (&sums)[R][M]) {
+  const int eights = (int)(k / 8);
+#pragma unroll
+  for (int r = 0; r < R; r++)
 #pragma unroll
     for (int i = 0; i < M; i++) sums[r][i] = 0.f;
-  }
-  // All weights of a turn are under way before the first is used.
-#ifdef DOTS
-  constexpr int TURN = M * R <= 2 ? 4 : M * R <= 4 ? 2 : 1;
-#else
-  constexpr int TURN = M * R <= 4 ? 2 : 1;
-#endif
-  for (int base = lane; base < eights; base += 32 * TURN) {
-    Eight e[TURN][R];
-    S scale[TURN][R], bias[TURN][R];
+  for (int base = 0;;) {
 #pragma unroll
     for (int u = 0; u < TURN; u++) {
-      const int c = base + 32 * u < eights ? base + 32 * u : base;
-#pragma unroll
-      for (int r = 0; r < R; r++) {
-        const i64 group = rows[r] * (k / GROUP) + c * 8 / GROUP;
-        e[u][r] = w[rows[r] * eights + c];
-        scale[u][r] = scales[group];
-#if MODE == 0
-        bias[u][r] = biases[group];
-#endif
-      }
-    }
-#pragma unroll
-    for (int u = 0; u < TURN; u++) {
-      const bool live = base + 32 * u < eights;
-      const int c = live ? base + 32 * u : base;
+      if (base + 32 * u >= eights) break;
+      const bool live = base + 32 * u + lane < eights;
+      const int c = live ? base + 32 * u + lane : base + 32 * u;
 #pragma unroll
       for (int i = 0; i < M; i++) {
         if (i < m) {
@@ -139,33 +143,25 @@ __forceinline__ void dots(const T* x, const Eight* w, const S* scales, const S* 
           for (int r = 0; r < R; r++) {
             float dot = 0.f;
 #pragma unroll
-            for (int j = 0; j < 8; j++) dot = fmaf(widen(p.v[j]), eighth(e[u][r], j), dot);
+            for (int j = 0; j < 8; j++) dot = fmaf(widen(p.v[j]), eighth(turn.e[u][r], j), dot);
 #if MODE == 0
-            dot = fmaf(scale_of(scale[u][r]), dot, widen(bias[u][r]) * sum);
+            dot = fmaf(scale_of(turn.scale[u][r]), dot, widen(turn.bias[u][r]) * sum);
 #else
-            dot *= scale_of(scale[u][r]);
+            dot *= scale_of(turn.scale[u][r]);
 #endif
             sums[r][i] += live ? dot : 0.f;
           }
         }
       }
     }
+    base += 32 * TURN;
+    if (base >= eights) break;
+    load(turn, w, scales, biases, row, n, k, base, lane);
   }
 #pragma unroll
   for (int r = 0; r < R; r++)
 #pragma unroll
     for (int i = 0; i < M; i++) sums[r][i] = warp_join<Sum<float>>(sums[r][i]);
-}
-// Brings what `dots` will read of w and the scales to the cache that all multiprocessors share.
-__forceinline__ void fetch(const Eight* w, const S* scales, i64 row, i64 n, i64 k, int lane) {
-#pragma unroll
-  for (int r = 0; r < R; r++) {
-    if (row + r >= n) continue;
-    const char* words = (const char*)(w + (row + r) * (k / 8));
-    for (i64 at = lane * 128; at < k * BITS / 8; at += 32 * 128) asm volatile("prefetch.global.L2 [%0];" :: "l"(words + at));
-    const char* factors = (const char*)(scales + (row + r) * (k / GROUP));
-    for (i64 at = lane * 128; at < k / GROUP * (i64)sizeof(S); at += 32 * 128) asm volatile("prefetch.global.L2 [%0];" :: "l"(factors + at));
-  }
 }
 #endif
 
@@ -190,7 +186,12 @@ extern "C" __global__ void __launch_bounds__(256) qmv(const T* x, const Eight* w
   if (row >= n) return;
   const int lane = threadIdx.x & 31;
   float sums[R][M];
-  dots(x, w + b * n * (k / 8), scales + b * n * (k / GROUP), biases + b * n * (k / GROUP), row, n, m, k, lane, sums);
+  Turn turn;
+  w += b * n * (k / 8);
+  scales += b * n * (k / GROUP);
+  biases += b * n * (k / GROUP);
+  load(turn, w, scales, biases, row, n, k, 0, lane);
+  dots(x, turn, w, scales, biases, row, n, m, k, lane, sums);
 #pragma unroll
   for (int r = 0; r < R; r++)
 #pragma unroll

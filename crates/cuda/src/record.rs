@@ -14,36 +14,55 @@ use lazulite_core::backend::{Buffer, Recorded, Recording};
 use lazulite_core::{Device, Error, ErrorKind, Result};
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
 
 use crate::allocator::DeviceMemory;
+use crate::args::Args;
 use crate::backend;
 use crate::device::Gpu;
 use crate::driver::{self, CUdeviceptr, CUstream, Graph};
 use crate::held::Held;
+use crate::landing::{Landed, Landing};
+use crate::module::Rounding;
 use crate::stream::{Launch, Queue, TRANSFER};
 
 /// Arguments of up to so many bytes are copied; larger ones stay where they are.
 const COPIED: usize = 64 << 10;
 
+/// Blocks of up to so many bytes rest before they are used again.
+const SMALL: usize = 64 << 10;
+/// For so many blocks that are taken after they came back: what is written right after a block's last
+/// reader can be one launch with that reader, where it is written elsewhere.
+const REST: u64 = 32;
+
 /// The memory of a recording that is not in use while it is made.
 #[derive(Default)]
-pub(crate) struct Pool {
-    free: Mutex<Vec<DeviceMemory>>,
+pub(crate) struct Pool(Mutex<Free>);
+
+#[derive(Default)]
+struct Free {
+    /// With the number of blocks that were taken before it came back.
+    blocks: Vec<(u64, DeviceMemory)>,
+    taken: u64,
 }
 
 impl Pool {
     /// Memory for `bytes` that was given back, if it is not much larger.
     pub fn take(&self, bytes: usize) -> Option<DeviceMemory> {
         use lazulite_core::backend::Memory;
-        let mut free = self.free.lock();
-        let fits = |m: &DeviceMemory| m.size() >= bytes && m.size() <= bytes + bytes / 4 + 512;
-        let place = free.iter().position(fits)?;
-        Some(free.swap_remove(place))
+        let free = &mut *self.0.lock();
+        free.taken += 1;
+        let place = free.blocks.iter().position(|(since, m)| {
+            let fits = m.size() >= bytes && m.size() <= bytes + bytes / 4 + 512;
+            fits && (m.size() > SMALL || since + REST < free.taken)
+        });
+        Some(free.blocks.remove(place?).1)
     }
 
     /// Takes memory back.
     pub fn give(&self, memory: DeviceMemory) {
-        self.free.lock().push(memory);
+        let free = &mut *self.0.lock();
+        free.blocks.push((free.taken, memory));
     }
 }
 
@@ -106,6 +125,12 @@ pub(crate) fn note_written(at: CUdeviceptr) {
     with(|a| a.written.insert(at));
 }
 
+/// True iff the calling thread records, and no work of the recording so far writes the block at `at`: a
+/// kernel may read it before those queued ahead of it have ended.
+pub(crate) fn is_settled(at: CUdeviceptr) -> bool {
+    with(|a| !a.written.contains(&at)).unwrap_or(false)
+}
+
 /// An error for what cannot wait for a replay.
 ///
 /// # Errors
@@ -157,8 +182,8 @@ struct Captured {
     results: Vec<Outcome>,
     kept: Vec<Buffer>,
     pool: Arc<Pool>,
-    /// One replay's copies and graph are queued together.
-    turn: Mutex<()>,
+    /// Where small results land on the host. One replay's copies and graph are queued together.
+    landing: Mutex<Landing>,
 }
 
 /// Ends the recording of this thread, also if the work panics.
@@ -261,8 +286,49 @@ pub(crate) fn record(
         results,
         kept: active.kept.into_values().collect(),
         pool: active.pool,
-        turn: Mutex::new(()),
+        landing: Mutex::default(),
     })))
+}
+
+pub(crate) const SOURCE: &str = include_str!("record.cu");
+
+/// Copies between blocks of the device, queued as few kernels: a copy by the driver takes as long.
+#[derive(Default)]
+struct Copies {
+    /// From, to, to the host or nowhere, bytes.
+    all: SmallVec<[[u64; 4]; 4]>,
+}
+
+impl Copies {
+    /// The copies of a launch.
+    const EACH: usize = 16;
+    /// The most blocks of a copy.
+    const BLOCKS: usize = 64;
+
+    /// All of `from`, to a block of as many bytes.
+    fn push(&mut self, from: &DeviceMemory, to: &DeviceMemory, host: Option<CUdeviceptr>) {
+        use lazulite_core::backend::Memory;
+        let (from, to, bytes) = (from.address(), to.address(), from.size().min(to.size()));
+        self.all.push([from, to, host.unwrap_or(0), bytes as u64]);
+    }
+
+    fn launch(&self, launch: &Launch<'_>) -> Result<()> {
+        const THREADS: usize = 256;
+        let modules = &launch.gpu.modules;
+        for part in self.all.chunks(Self::EACH) {
+            let kernel = modules.kernel(SOURCE, "copies", "", Rounding::Separate)?;
+            let most = part.iter().map(|copy| copy[3]).max().unwrap_or(0) as usize;
+            let mut words: SmallVec<[u64; 64]> = part.iter().flatten().copied().collect();
+            words.resize(4 * Self::EACH, 0);
+            let mut args = Args::new();
+            args.words(&words);
+            let blocks = most.div_ceil(16 * THREADS).clamp(1, Self::BLOCKS);
+            let (grid, block) = ([blocks as u32, part.len() as u32, 1], [THREADS as u32, 1, 1]);
+            // SAFETY: the blocks have these sizes and are different blocks, which the launch owns.
+            unsafe { args.launch(kernel, grid, block, 0, launch.queue)? };
+        }
+        Ok(())
+    }
 }
 
 impl Recording for Captured {
@@ -290,9 +356,10 @@ impl Recording for Captured {
             return Ok(None);
         }
         backend::with_gpu(self.device, |gpu| {
-            let _turn = self.turn.lock();
+            let mut landing = self.landing.lock();
             let queue = gpu.queue(self.queue)?;
             let launch = Launch::new(gpu, &queue);
+            let mut copies = Copies::default();
             for (argument, memory) in self.arguments.iter().zip(&memories) {
                 launch.settle(memory)?;
                 match argument {
@@ -302,14 +369,14 @@ impl Recording for Captured {
                         let own = own.downcast::<DeviceMemory>().ok_or_else(foreign)?;
                         launch.share(memory)?;
                         launch.own(own)?;
-                        let (to, from) = (own.address(), memory.address());
-                        // SAFETY: both blocks have this size, and they are different blocks.
-                        unsafe { driver::copy_within(to, from, own.size(), queue.raw())? };
+                        copies.push(memory, own, None);
                     }
                 }
             }
+            copies.launch(&launch)?;
             driver::launch_graph(&self.graph, queue.raw())?;
             let mut results = Vec::with_capacity(self.results.len());
+            let (mut copies, mut strip) = (Copies::default(), landing.next(self.queue)?);
             for outcome in &self.results {
                 results.push(match outcome {
                     Outcome::Argument(i) => arguments[*i].clone(),
@@ -318,13 +385,15 @@ impl Recording for Captured {
                         let own = buffer.downcast::<DeviceMemory>().ok_or_else(foreign)?;
                         let fresh = gpu.allocator.allocate(own.size())?;
                         launch.own(&fresh)?;
-                        let (to, from) = (fresh.address(), own.address());
-                        // SAFETY: both blocks have this size, and they are different blocks.
-                        unsafe { driver::copy_within(to, from, own.size(), queue.raw())? };
+                        let landed = strip.room(own.size());
+                        copies.push(own, &fresh, landed.as_ref().map(Landed::address));
+                        fresh.uses.lock().landed = landed;
                         Buffer::new(fresh)
                     }
                 });
             }
+            copies.launch(&launch)?;
+            strip.close(queue.raw())?;
             REPLAYED.fetch_add(1, Ordering::Relaxed);
             Ok(Some(results))
         })
@@ -347,7 +416,7 @@ impl Drop for Captured {
             let queue = gpu.queue(self.queue)?;
             let launch = Launch::new(gpu, &queue);
             own.chain(results).chain(kept).for_each(|memory| launch.note_use(memory));
-            self.pool.free.lock().iter().for_each(|memory| launch.note_use(memory));
+            self.pool.0.lock().blocks.iter().for_each(|(_, memory)| launch.note_use(memory));
             Ok(())
         });
         // Without its device the process has no other work for the blocks.

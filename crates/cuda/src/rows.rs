@@ -318,7 +318,7 @@ pub(crate) fn execute(
         args.words(&addresses).words(&geometry);
         let (grid, block) = (grid.map(|n| n as u32), block.map(|n| n as u32));
         if stage.is_none()
-            && let Some(prologue) = prologue(tape, &f, outputs)
+            && let Some(prologue) = prologue(launch, tape, &f, inputs, outputs)
         {
             let alone = Prepared { kernel, grid, block, args };
             let at = inputs.iter().zip(&addresses);
@@ -343,14 +343,22 @@ pub(crate) fn execute(
 }
 
 /// The program as the prologue of what may read its rows, where they are few and short.
-fn prologue(tape: &Tape, f: &Frame, outputs: &[Operand]) -> Option<Prologue> {
+fn prologue(
+    launch: &Launch<'_>,
+    tape: &Tape,
+    f: &Frame,
+    inputs: &[Operand],
+    outputs: &[Operand],
+) -> Option<Prologue> {
     let [output] = outputs else { return None };
     let plain = f.kept.sizes.len() == 1 && f.reduced.sizes.len() == 1;
     if !plain || !is_small(f.rows, f.length, output.dtype) {
         return None;
     }
-    let strides =
-        (0..tape.inputs as usize).map(|i| (f.kept.strides[i][0], f.reduced.strides[i][0]));
+    let strides = inputs
+        .iter()
+        .enumerate()
+        .map(|(i, x)| (f.kept.strides[i][0], f.reduced.strides[i][0], launch.is_settled(x)));
     Prologue::new(tape, strides, f.length)
 }
 

@@ -182,10 +182,18 @@ impl Queue {
     pub fn synchronize(&self) -> Result<()> {
         record::refuse("synchronize")?;
         driver::synchronize(self.raw())?;
+        self.report()
+    }
+
+    /// What the work that has run found wrong.
+    ///
+    /// # Errors
+    /// As [`Queue::synchronize`].
+    pub fn report(&self) -> Result<()> {
         if let Some(error) = self.refused.lock().take() {
             return Err(error);
         }
-        // SAFETY: the record lives as long as the stream, and no kernel of it runs now.
+        // SAFETY: the record lives as long as the stream.
         let fault = unsafe { self.fault.read_volatile() };
         if fault.code == 0 {
             return Ok(());
@@ -253,6 +261,12 @@ impl<'a> Launch<'a> {
         Ok(memory.address() + (operand.layout.offset * operand.dtype.size()) as u64)
     }
 
+    /// True iff no work that may still run when this step begins writes the operand's block.
+    pub fn is_settled(&self, operand: &Operand) -> bool {
+        let memory = operand.buffer.downcast::<DeviceMemory>();
+        memory.is_some_and(|m| record::is_settled(m.address()) && m.pending.lock().is_none())
+    }
+
     /// Makes this step a reader of a block.
     pub fn share(&self, memory: &DeviceMemory) -> Result<()> {
         let mut uses = memory.uses.lock();
@@ -296,6 +310,7 @@ impl<'a> Launch<'a> {
             self.follow(earlier)?;
         }
         uses.writer = Some((self.queue.index, self.ticket));
+        uses.landed = None;
         uses.all.clear();
         uses.note(self.queue.index, self.ticket);
         Ok(())

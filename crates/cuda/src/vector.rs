@@ -20,6 +20,7 @@ use crate::args::Args;
 use crate::backend;
 use crate::device::Gpu;
 use crate::driver::Kernel;
+use crate::fused::load_dtypes;
 use crate::held::{Held, Range, meet, range};
 use crate::module::Rounding;
 use crate::print::{compute, expression, storage};
@@ -36,6 +37,8 @@ const MOST_IN_STEP: usize = 4;
 const WARPS: usize = 4;
 /// Rows of matrices from which on a warp takes two of one matrix.
 const MANY_ROWS: usize = 1 << 12;
+/// Blocks of a multiprocessor where each takes several parts of the matrices in turn, and makes x once.
+const BLOCKS_IN_TURN: usize = 4;
 
 /// How an operand of an epilogue lies beside the product `(m, n)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,6 +77,10 @@ pub(crate) struct Variant {
     pub each: usize,
     /// What makes x, where every block makes it for itself.
     pub prologue: Option<Prologue>,
+    /// True iff the matrices may be read before the work ahead has ended.
+    pub early: bool,
+    /// True iff there are fewer blocks than parts of the matrices.
+    pub in_turn: bool,
     pub sections: SmallVec<[Section; MOST]>,
 }
 
@@ -95,6 +102,8 @@ pub(crate) struct Waiting {
     x: Range,
     m: usize,
     k: usize,
+    /// True iff the matrices may be read before the work ahead has ended.
+    early: bool,
     /// What makes x.
     made: Option<Rows>,
     sections: SmallVec<[SmallVec<[Product; 2]>; MOST]>,
@@ -149,6 +158,7 @@ impl Waiting {
         }
         let reads_any = product.extra.iter().any(|&e| self.products().any(|p| meet(e, p.out)));
         if !reads_any {
+            self.early &= other.early;
             self.sections.push(SmallVec::from_iter([product]));
             return None;
         }
@@ -175,6 +185,7 @@ impl Waiting {
             return give_back(other, product);
         }
         epilogue.beside = beside;
+        self.early &= other.early;
         if let Some(partner) = self.sections.last_mut() {
             partner.push(product);
         }
@@ -189,22 +200,30 @@ impl Waiting {
         let total: usize = self.sections.iter().map(|s| s[0].n * s.len()).sum();
         let rows = self.m.next_power_of_two();
         let alone = self.sections.iter().all(|s| s.len() == 1);
+        let each = if alone && rows <= 4 && total >= MANY_ROWS { 2 } else { 1 };
+        let parts = |s: &SmallVec<[Product; 2]>| s[0].n.div_ceil(WARPS * each);
+        let blocks: usize = self.sections.iter().map(parts).sum();
+        let gpu = |gpu: &Gpu| Ok(gpu.facts.multiprocessors as usize * BLOCKS_IN_TURN);
+        let at_once = backend::with_gpu(self.device, gpu)?;
+        let in_turn = self.made.is_some() && blocks > 2 * at_once;
         let variant = Variant {
             format: self.format,
             dtype: self.dtype,
             scales: self.scales,
             rows,
             prologue: self.made.as_ref().map(|made| made.prologue.clone()),
-            each: if alone && rows <= 4 && total >= MANY_ROWS { 2 } else { 1 },
+            early: self.early,
+            in_turn,
+            each,
             sections: (self.sections.iter())
                 .map(|s| s.iter().map(|p| p.epilogue.clone()).collect())
                 .collect(),
         };
         let kernel = backend::with_gpu(self.device, |gpu| kernel(gpu, &variant))?;
-        let (mut words, mut blocks): (SmallVec<[u64; 48]>, usize) = (SmallVec::new(), 0);
+        let (mut words, mut end): (SmallVec<[u64; 48]>, usize) = (SmallVec::new(), 0);
         for section in &self.sections {
-            blocks += section[0].n.div_ceil(WARPS * variant.each);
-            words.extend([blocks as u64, section[0].n as u64]);
+            end += parts(section);
+            words.extend([end as u64, section[0].n as u64]);
             for product in section {
                 words.extend(product.parts.iter().map(|p| p.0));
                 words.push(product.out.0);
@@ -212,7 +231,9 @@ impl Waiting {
             }
         }
         words.extend(self.made.iter().flat_map(|made| made.addresses.iter().copied()));
-        let shared = self.made.as_ref().map_or(0, |made| made.out.1);
+        let shared = |made: &Rows| made.prologue.shared(made.rows, made.length, made.dtype);
+        let shared = self.made.as_ref().map_or(0, shared);
+        let blocks = if in_turn { at_once } else { blocks };
         let mut args = Args::new();
         args.word(self.x.0).size(self.m).size(self.k).words(&words);
         let (grid, block) = ([blocks as u32, 1, 1], [32 * WARPS as u32, 1, 1]);
@@ -274,6 +295,7 @@ pub(crate) fn product(
     let x = aligned(launch, &inputs[0])?;
     let [words, scales, biases] = parts(launch, &inputs[1..], inputs[2].dtype)?;
     let operands = epilogue.map_or(&[][..], |e| e.1);
+    let early = [&words, &scales, &biases].iter().all(|part| launch.is_settled(part));
     let read = |x: &Operand| Ok(range(x, launch.read(x)?));
     let extra = operands.iter().map(read).collect::<Result<_>>()?;
     let product = Product {
@@ -291,6 +313,7 @@ pub(crate) fn product(
         x: read(&x)?,
         m,
         k,
+        early,
         made: None,
         sections: SmallVec::from_iter([SmallVec::from_iter([product])]),
     };
@@ -309,90 +332,187 @@ pub(crate) fn print(variant: &Variant) -> String {
     let (rows, each) = (variant.rows, variant.each);
     let _ = writeln!(out, "#define M {rows}\n#define R {each}\n#define DOTS");
     out.push_str(SOURCE);
-    let per_product = |e: &Option<Epilogue>| 4 + e.as_ref().map_or(0, |e| e.beside.len());
-    let sections: usize =
-        variant.sections.iter().map(|s| 2 + s.iter().map(per_product).sum::<usize>()).sum();
-    let size = sections + variant.prologue.as_ref().map_or(0, Prologue::words);
-    let w = &mut out;
+    let prologue = variant.prologue.as_ref();
+    let products = Products::of(variant);
+    let size = products.words + prologue.map_or(0, Prologue::words);
+    let (threads, count) = (32 * WARPS, variant.sections.iter().map(SmallVec::len).max());
+    let (count, w) = (count.unwrap_or(1), &mut out);
     // Writing to a string cannot fail.
     let _ = write!(
         w,
         "struct A {{ u64 v[{size}]; }};\n\
-         extern \"C\" __global__ void __launch_bounds__({}, 1) products(const T* x, i64 m, i64 k, A a) {{\n  \
-         const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;\n  release();\n",
-        32 * WARPS
+         struct Part {{ int section, count; i64 row, n; const Eight* w[{count}]; const S* scale[{count}]; \
+         const S* bias[{count}]; Turn turn[{count}]; }};\n\
+         extern \"C\" __global__ void __launch_bounds__({threads}, 1) products(const T* x, i64 m, i64 k, A a) {{\n  \
+         const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;\n  release();\n  \
+         auto begin = [&](Part& p, i64 block) {{\n{}\n#pragma unroll\n    \
+         for (int i = 0; i < {count}; i++)\n      \
+         if (i < p.count) load(p.turn[i], p.w[i], p.scale[i], p.bias[i], p.row, p.n, k, 0, lane);\n  }};\n  \
+         Part part;\n",
+        products.choices
     );
     // The weights are on their way while the kernel before this one ends.
-    let (mut at, mut first, mut work) = (0, "0".to_string(), String::new());
-    for section in &variant.sections {
-        let count = section.len();
-        let head = format!(
-            "  if ((i64)blockIdx.x >= {first} && (i64)blockIdx.x < (i64)a.v[{at}]) {{\n    \
-             const i64 n = a.v[{}];\n    \
-             const i64 row = (((i64)blockIdx.x - {first}) * {WARPS} + warp) * R;\n",
-            at + 1
-        );
-        let _ = write!(w, "{head}");
-        let _ = write!(work, "{head}    if (row >= n) return;\n    float sums[{count}][R][M];\n");
-        first = format!("(i64)a.v[{at}]");
-        let (mut place, mut stores) = (at + 2, String::new());
-        for (p, epilogue) in section.iter().enumerate() {
-            let parts = format!("(const Eight*)a.v[{place}], (const S*)a.v[{}]", place + 1);
-            let _ = writeln!(w, "    fetch({parts}, row, n, k, lane);");
-            let _ = writeln!(
-                work,
-                "    dots(x, {parts}, (const S*)a.v[{}], row, n, m, k, lane, sums[{p}]);",
-                place + 2
-            );
-            element(&mut stores, variant.dtype, p, epilogue.as_ref(), place + 3);
-            place += per_product(epilogue);
-        }
-        let _ = writeln!(w, "  }}");
-        // A lane for each element of the warp's.
-        let _ = write!(
-            work,
-            "    float mine[{count}];\n#pragma unroll\n    for (int p = 0; p < {count}; p++) \
-             mine[p] = sums[p][0][0];\n#pragma unroll\n    for (int e = 1; e < R * M; e++)\n\
-             #pragma unroll\n      for (int p = 0; p < {count}; p++) \
-             if (lane == e) mine[p] = sums[p][e / M][e % M];\n    \
-             const i64 i = lane % M, j = row + lane / M;\n    \
-             if (lane < R * M && i < m && j < n) {{\n      const i64 at = i * n + j;\n{stores}    }}\n    \
-             return;\n  }}\n",
-        );
-        at = place;
+    let begin = "  begin(part, blockIdx.x);\n";
+    if variant.early {
+        w.push_str(begin);
+    }
+    if let Some(prologue) = prologue {
+        w.push_str(&prologue.print_early(products.words, threads));
     }
     w.push_str("  await();\n");
-    if let Some(prologue) = &variant.prologue {
-        w.push_str(
-            "  extern __shared__ __align__(16) unsigned char memory[];\n  \
-             T* const rows_of = (T*)memory;\n  x = rows_of;\n",
-        );
-        w.push_str(&prologue.print(sections, 32 * WARPS));
+    if !variant.early {
+        w.push_str(begin);
     }
-    w.push_str(&work);
-    out.push_str("}\n");
+    // A lane for each element of the warp's.
+    let read = format!(
+        "  const int section = part.section, count = part.count;\n  const i64 row = part.row, n = part.n;\n  \
+         const i64 i = lane % M, j = row + lane / M, at = i * n + j;\n  \
+         const bool live = lane < R * M && i < m && j < n;\n  float given[{}];\n  \
+         if (live) {{\n{}  }}\n",
+        products.given.max(1),
+        products.loads
+    );
+    let made = prologue.map_or(String::new(), |p| p.print(products.words, threads));
+    // In turn, what epilogues read differs from part to part, and the next part's matrices are on their way.
+    w.push_str(&match variant.in_turn {
+        true => format!(
+            "{made}  Part next;\n  for (i64 block = blockIdx.x;;) {{\n{read}  block += gridDim.x;\n  \
+             const bool more = block < {};\n  if (more) begin(next, block);\n",
+            products.end
+        ),
+        false => format!("{read}{made}"),
+    });
+    let _ = write!(
+        w,
+        "  float sums[{count}][R][M], mine[{count}];\n#pragma unroll\n  \
+         for (int p = 0; p < {count}; p++)\n    if (p < count && row < n) \
+         dots(x, part.turn[p], part.w[p], part.scale[p], part.bias[p], row, n, m, k, lane, sums[p]);\n\
+         #pragma unroll\n  for (int p = 0; p < {count}; p++) mine[p] = sums[p][0][0];\n\
+         #pragma unroll\n  for (int e = 1; e < R * M; e++)\n#pragma unroll\n    \
+         for (int p = 0; p < {count}; p++) if (lane == e) mine[p] = sums[p][e / M][e % M];\n  \
+         if (live) {{\n{}  }}\n",
+        products.stores
+    );
+    w.push_str(match variant.in_turn {
+        true => "  if (!more) break;\n  part = next;\n  }\n}\n",
+        false => "}\n",
+    });
     out
 }
 
-/// The text that stores one element of product `p`.
-fn element(out: &mut String, dtype: Dtype, p: usize, epilogue: Option<&Epilogue>, place: usize) {
-    let Some(Epilogue { tape, beside }) = epilogue else {
+/// The parts of a kernel's text that go through its products.
+#[derive(Default)]
+struct Products {
+    /// Words of parameters.
+    words: usize,
+    /// The number of parts of the matrices.
+    end: String,
+    /// Which part a block takes.
+    choices: String,
+    /// What epilogues read as soon as they may, and how many values that are.
+    loads: String,
+    given: usize,
+    /// What becomes of the sums.
+    stores: String,
+}
+
+impl Products {
+    fn of(variant: &Variant) -> Products {
+        let (mut out, mut place) = (Products::default(), 0);
+        let mut first = "0".to_string();
+        for (s, section) in variant.sections.iter().enumerate() {
+            let (end, otherwise) = (format!("(i64)a.v[{place}]"), ["    ", " else "][s.min(1)]);
+            // Writing to a string cannot fail.
+            let _ = write!(
+                out.choices,
+                "{otherwise}if (block < {end}) {{\n      p.section = {s}; p.count = {}; p.n = a.v[{}]; \
+                 p.row = ((block - {first}) * {WARPS} + warp) * R;\n",
+                section.len(),
+                place + 1
+            );
+            let _ = writeln!(out.loads, "    if (section == {s}) {{");
+            let _ = writeln!(out.stores, "    if (section == {s}) {{");
+            place += 2;
+            let mut given = 0;
+            for (p, epilogue) in section.iter().enumerate() {
+                let _ = writeln!(
+                    out.choices,
+                    "      p.w[{p}] = (const Eight*)a.v[{place}]; p.scale[{p}] = (const S*)a.v[{}]; \
+                     p.bias[{p}] = (const S*)a.v[{}];",
+                    place + 1,
+                    place + 2
+                );
+                place += 3;
+                let mut loads = SmallVec::<[Option<usize>; 4]>::new();
+                for l in 0..epilogue.as_ref().map_or(0, |e| e.beside.len()) {
+                    let early = epilogue.as_ref().and_then(|e| e.load(l, place));
+                    loads.push(early.as_ref().map(|_| given));
+                    if let Some(text) = early {
+                        let _ = writeln!(out.loads, "      given[{given}] = {text};");
+                        given += 1;
+                    }
+                }
+                element(&mut out.stores, variant.dtype, (p, epilogue.as_ref()), &loads, place);
+                place += 1 + loads.len();
+            }
+            out.choices.push_str("    }");
+            out.loads.push_str("    }\n");
+            out.stores.push_str("    }\n");
+            (out.given, first) = (out.given.max(given), end);
+        }
+        Products { words: place, end: first, ..out }
+    }
+}
+
+impl Epilogue {
+    /// The address of the element that load `l`, after the product's, reads; the addresses begin at word
+    /// `place`.
+    fn address(&self, l: usize, dtype: Dtype, place: usize) -> Option<String> {
+        let at = match self.beside[l] {
+            Beside::Each => "at",
+            Beside::Column => "j",
+            Beside::One => "0",
+            Beside::Product(_) => return None,
+        };
+        Some(format!("((const {}*)a.v[{}])[{at}]", storage(dtype), place + l + 1))
+    }
+
+    /// The text of load `l` as a float, if it is one.
+    fn load(&self, l: usize, place: usize) -> Option<String> {
+        let dtype = load_dtypes(&self.tape)[l + 1];
+        let float = dtype == Dtype::F32 || dtype.is_half();
+        self.address(l, dtype, place).filter(|_| float).map(|at| format!("widen({at})"))
+    }
+}
+
+/// The text that stores one element of product `p`; `given` says which of its loads were read before.
+fn element(
+    out: &mut String,
+    dtype: Dtype,
+    (p, epilogue): (usize, Option<&Epilogue>),
+    given: &[Option<usize>],
+    place: usize,
+) {
+    // Writing to a string cannot fail.
+    let Some(epilogue) = epilogue else {
         let t = storage(dtype);
         let _ = writeln!(out, "      (({t}*)a.v[{place}])[at] = convert<{t}>(mine[{p}]);");
         return;
     };
     let _ = writeln!(out, "      {{");
+    let tape = &epilogue.tape;
     for (v, value) in tape.values.iter().enumerate() {
-        let t = storage(value.dtype);
         let text = match value.instr {
             Instr::Load { operand: 0 } => format!("mine[{p}]"),
             Instr::Load { operand } => {
-                let address = format!("((const {t}*)a.v[{}])", place + operand as usize);
-                match beside[operand as usize - 1] {
-                    Beside::Each => format!("widen({address}[at])"),
-                    Beside::Column => format!("widen({address}[j])"),
-                    Beside::One => format!("widen({address}[0])"),
-                    Beside::Product(q) => format!("widen(convert<{t}>(mine[{q}]))"),
+                let (l, t) = (operand as usize - 1, storage(value.dtype));
+                match (epilogue.beside[l], given[l]) {
+                    (Beside::Product(q), _) => format!("widen(convert<{t}>(mine[{q}]))"),
+                    (_, Some(g)) => format!("given[{g}]"),
+                    (_, None) => {
+                        let at = epilogue.address(l, value.dtype, place).unwrap_or_default();
+                        format!("widen({at})")
+                    }
                 }
             }
             _ => expression(tape, v).unwrap_or_default(),

@@ -81,9 +81,16 @@ pub struct Decoder<'a> {
     step: Repeated<State, Outcome, Step<'a>>,
     blocks: Vec<KvCache>,
     len: usize,
+    /// True iff the likeliest token is read before it is asked for, while the host waits for its number.
+    ahead: bool,
     /// The likeliest token, as an array and as a number, and its position, once a token was read.
     next: Option<(Array, u32, Array)>,
+    /// What follows that token, where it was read ahead.
+    read: Option<Read>,
 }
+
+/// What reading a token gives: the logits, the likeliest token, and its position.
+type Read = (Array, Array, Array);
 
 impl Decoder<'_> {
     /// Reads `token`; the logits `(vocabulary)` of the one that follows, and the likeliest one.
@@ -92,24 +99,40 @@ impl Decoder<'_> {
     /// Those of evaluation. The decoder has no tokens afterwards.
     pub fn read(&mut self, token: u32) -> Result<(Array, u32)> {
         let given = || Array::from_slice(&[token], &[1, 1]);
-        let (token, position) = match self.next.take() {
-            Some((array, likeliest, position)) if likeliest == token => (array, position),
-            Some((_, _, position)) => (given()?, position),
-            None => (given()?, Array::from_slice(&[self.len as i64], &[1])?),
+        let (logits, array, position) = match (self.read.take(), self.next.take()) {
+            (Some(read), Some((_, likeliest, _))) if likeliest == token => read,
+            (None, Some((array, likeliest, position))) if likeliest == token => {
+                self.queue(array, position)?
+            }
+            (read, Some((_, _, position))) => {
+                // The place of a token that was read in vain is written again.
+                self.len -= usize::from(read.is_some());
+                self.queue(given()?, position)?
+            }
+            (_, None) => self.queue(given()?, Array::from_slice(&[self.len as i64], &[1])?)?,
         };
-        let mut arrays = Vec::with_capacity(self.blocks.len());
-        for mut block in std::mem::take(&mut self.blocks) {
-            block.reserve(1)?;
-            arrays.extend(block.into_arrays());
-        }
-        let (logits, array, position, arrays) = self.step.call((token, position, arrays))?;
-        self.len += 1;
-        for (keys, values) in arrays {
-            self.blocks.push(KvCache::from_arrays(keys, values, self.len)?);
+        if self.ahead {
+            self.read = Some(self.queue(array.clone(), position.clone())?);
         }
         let likeliest = array.item()?;
         self.next = Some((array, likeliest, position));
         Ok((logits, likeliest))
+    }
+
+    /// Queues the work of one token.
+    fn queue(&mut self, token: Array, position: Array) -> Result<Read> {
+        let mut arrays = Vec::with_capacity(self.blocks.len());
+        for mut block in std::mem::take(&mut self.blocks) {
+            block.truncate(self.len);
+            block.reserve(1)?;
+            arrays.extend(block.into_arrays());
+        }
+        let (logits, likeliest, position, arrays) = self.step.call((token, position, arrays))?;
+        self.len += 1;
+        for (keys, values) in arrays {
+            self.blocks.push(KvCache::from_arrays(keys, values, self.len)?);
+        }
+        Ok((logits, likeliest, position))
     }
 }
 
@@ -219,8 +242,8 @@ impl Llama {
         self.logits(ids, &offset, cache.blocks.iter_mut().map(Store::Cache))
     }
 
-    /// Goes on where `cache` ends, token by token.
-    pub fn decoder(&self, cache: Cache) -> Decoder<'_> {
+    /// Goes on where `cache` ends, token by token; `ahead` says that most are the likeliest ones.
+    pub fn decoder(&self, cache: Cache, ahead: bool) -> Decoder<'_> {
         let step: Step<'_> = Box::new(|(token, position, mut arrays): State| {
             let room = arrays.first().map_or(Ok(0), |(keys, _)| keys.size(2))?;
             let places =
@@ -232,7 +255,7 @@ impl Llama {
             Ok((logits, likeliest, position.add(&Array::scalar(1i64))?, arrays))
         });
         let (blocks, len) = (cache.blocks, cache.len);
-        Decoder { step: Repeated::new(step), blocks, len, next: None }
+        Decoder { step: Repeated::new(step), blocks, len, ahead, next: None, read: None }
     }
 
     /// The logits `(vocabulary)` of the token after `ids (1, t)`, the first of which is at `offset`.

@@ -138,7 +138,8 @@ pub fn run(request: &Request<'_>) -> Result<()> {
     // A device with queues of its own keeps the work of a token ready.
     let model = &session.model;
     let keeps = backend::default_device().kind == DeviceKind::Gpu;
-    let mut reader = keeps.then(|| model.decoder(std::mem::take(&mut cache)));
+    let greedy = request.temperature == 0.0;
+    let mut reader = keeps.then(|| model.decoder(std::mem::take(&mut cache), greedy));
     let mut likeliest = None;
     let start = Instant::now();
     let mut stdout = std::io::stdout().lock();
@@ -150,7 +151,7 @@ pub fn run(request: &Request<'_>) -> Result<()> {
         text.push_str(&piece);
     };
     while made.len() < request.max_tokens {
-        let token = match likeliest.filter(|_| request.temperature == 0.0) {
+        let token = match likeliest.filter(|_| greedy) {
             Some(token) => token,
             None => choose(&logits, request.temperature, &mut key)?,
         };

@@ -18,6 +18,7 @@ use check::{Draw, FLOATS, Report};
 mod bench;
 mod check;
 mod conv;
+mod faults;
 mod products;
 mod runs;
 
@@ -293,6 +294,12 @@ fn main() {
         bench::first_call(seed.parse().unwrap_or(0), "from disk");
         return;
     }
+    if let [first, what] = &args[..]
+        && first == "child"
+    {
+        faults::run_child(what);
+        return;
+    }
     let seed = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(1, |t| t.as_nanos() as u64);
@@ -316,9 +323,21 @@ fn main() {
             lazulite_cuda::backend::module_stats()
         );
     };
-    if r.filter.is_none() && r.part.0 == 0 {
-        runs::faults(&mut r);
+    let first = |name: &str, r: &Report| {
+        r.part.0 == 0 && r.filter.as_deref().is_none_or(|filter| filter == name)
+    };
+    if first("faults", &r) {
+        faults::checks(&mut r);
+    }
+    if first("large", &r) {
+        faults::large(&mut r);
+    }
+    if first("repeated", &r) {
         runs::repeated(&mut r);
+        runs::repeated_kernel(&mut r);
+    }
+    if first("decoding", &r) {
+        runs::decoding(&mut r, &mut d);
     }
     lazulite_cuda::backend::poison_allocations().unwrap_or_else(|e| panic!("{e}"));
     tables(&mut r, &mut d);

@@ -39,6 +39,20 @@ pub fn checks(r: &mut Report, d: &mut Draw) {
             Ok(vec![a.matmul(&b)?, heads, a.flip(None)?.matmul(&b)?])
         });
     }
+    for dtype in [Dtype::I8, Dtype::I32, Dtype::I64, Dtype::U8, Dtype::U16] {
+        for (m, n, k) in [(1, 64, 96), (70, 33, 65), (128, 130, 17)] {
+            // Products of 65 factors wrap in bytes.
+            let (a, b) = (d.array(dtype, &[m, k], 0.0, 99.0), d.array(dtype, &[n, k], 0.0, 99.0));
+            let c = d.array(dtype, &[3, 1, k, n], 0.0, 9.0);
+            r.check(&format!("integer matmul {dtype} {m} {n} {k}"), 0.0, 0.0, || {
+                Ok(vec![
+                    a.matmul(&b.t()?)?,
+                    a.matmul(&c)?,
+                    a.flip(None)?.matmul(&c)?.add(&c.max(None, false)?)?,
+                ])
+            });
+        }
+    }
     for (mode, groups, widths) in [
         (QuantMode::Affine, &[32usize, 64, 128][..], &[2usize, 3, 4, 5, 6, 8][..]),
         (QuantMode::Mxfp4, &[32], &[4]),
