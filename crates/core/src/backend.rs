@@ -4,7 +4,7 @@
 //! everything else here is found through it.
 
 use crate::device::{Device, DeviceKind, Stream};
-use crate::dtype::Dtype;
+use crate::dtype::{Dtype, Literal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::op::Primitive;
 use crate::plan::Tape;
@@ -185,6 +185,13 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// Kind `OutOfMemory`.
     fn upload(&self, device: Device, bytes: &[u8]) -> Result<Buffer>;
+    /// Memory holding one number, of which the backend may remember what it is.
+    ///
+    /// # Errors
+    /// Kind `OutOfMemory`.
+    fn literal(&self, device: Device, value: Literal) -> Result<Buffer> {
+        self.upload(device, &value.bits().to_le_bytes()[..value.dtype().size()])
+    }
     /// Copies all bytes of a buffer to the host.
     ///
     /// # Errors

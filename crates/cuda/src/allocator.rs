@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lazulite_core::backend::{Buffer, Limit, Memory, MemoryStats, Operand};
-use lazulite_core::{Device, Error, ErrorKind, Result};
+use lazulite_core::{Device, Error, ErrorKind, Literal, Result};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
@@ -54,12 +54,25 @@ pub(crate) struct RandomWords {
     pub stream: u32,
 }
 
+/// What attention knows of its result besides, for its gradients.
+#[derive(Clone)]
+pub(crate) struct Logarithms {
+    /// Scale, flags and length of a head's row.
+    pub of: (u64, u32, usize),
+    /// The logarithms to base 2 of the softmax's sums, `(b * h, length)`.
+    pub at: Operand,
+}
+
 /// A buffer in device memory.
 pub(crate) struct DeviceMemory {
     device: Device,
     at: CUdeviceptr,
     size: usize,
     pub uses: Mutex<Uses>,
+    /// The number that the memory holds, until somebody writes to it.
+    pub literal: Mutex<Option<Literal>>,
+    /// Of a result of attention, until somebody else writes to it: what its gradients need.
+    pub logarithms: Mutex<Option<Logarithms>>,
     /// What is to be written before anything reads.
     pub pending: Mutex<Option<RandomWords>>,
     home: Home,
@@ -84,7 +97,8 @@ impl DeviceMemory {
     /// A handle on memory that somebody else has.
     pub fn alias(device: Device, at: CUdeviceptr, size: usize) -> DeviceMemory {
         let (uses, pending) = (Mutex::default(), Mutex::new(None));
-        DeviceMemory { device, at, size, uses, pending, home: Home::Alias }
+        let (literal, logarithms) = (Mutex::default(), Mutex::default());
+        DeviceMemory { device, at, size, uses, literal, logarithms, pending, home: Home::Alias }
     }
 
     /// True iff the handle was made by [`DeviceMemory::alias`].
@@ -210,6 +224,8 @@ impl Allocator {
             at: memory.at,
             size: bytes,
             uses: Mutex::new(uses),
+            literal: Mutex::default(),
+            logarithms: Mutex::default(),
             pending: Mutex::new(None),
             home: Home::Pool { memory: Some(Box::new(memory)), pool },
         })
@@ -231,6 +247,8 @@ impl Allocator {
             at,
             size: bytes,
             uses: Mutex::new(uses),
+            literal: Mutex::default(),
+            logarithms: Mutex::default(),
             pending: Mutex::new(None),
             home: Home::Allocator { block, allocator: Arc::clone(self) },
         })

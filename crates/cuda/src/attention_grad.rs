@@ -6,9 +6,10 @@ use lazulite_core::op::fast::AttentionGrad;
 use lazulite_core::shape::Layout;
 use lazulite_core::{Dtype, Error, Result};
 
+use crate::allocator::DeviceMemory;
 use crate::args::Args;
 use crate::attention::{self, Shapes, at_example, unit};
-use crate::flash::{in_pieces, tile_map};
+use crate::flash::{LENGTH, in_pieces, tile_map};
 use crate::module::Rounding;
 use crate::print::storage;
 use crate::stream::Launch;
@@ -62,23 +63,36 @@ pub(crate) fn cotangents(
 fn warpgroups(
     launch: &Launch<'_>,
     call: &Shapes,
-    [out, ct]: [&Operand; 2],
+    [result, ct]: [&Operand; 2],
     [dq, dk, dv]: [&Operand; 3],
 ) -> Result<()> {
     let &[b, h, t, d] = call.q.shape() else { return Ok(()) };
     let (g, s, e) = (call.k.shape()[1], call.k.shape()[2], call.v.shape()[3]);
     let piece = |x: &Operand| in_pieces(launch, x);
     let (q, k, v) = (piece(&call.q)?, piece(&call.k)?, piece(&call.v)?);
-    let (out, ct) = (piece(out)?, piece(ct)?);
+    let (out, ct) = (piece(result)?, piece(ct)?);
     let call = &Shapes { q, k, v, mask: call.mask.clone(), sinks: call.sinks.clone(), ..*call };
     let length = t.next_multiple_of(TILE);
-    let stats = launch.scratch(2 * b * h * length * 4)?;
+    let sums = [b * h, length];
+    let deltas = launch.temporary(Dtype::F32, &sums)?;
+    // The result's own kernel has left the logarithms with it.
+    let of = (call.scale.to_bits(), call.flags, length);
+    let known = result.buffer.downcast::<DeviceMemory>().and_then(|m| m.logarithms.lock().clone());
+    let whole = result.layout.is_contiguous() && result.layout.offset == 0;
+    let known = known.filter(|l| whole && l.of == of && l.at.shape() == sums);
+    let (logs, fresh) = match known {
+        Some(known) => (known.at, false),
+        None => (launch.temporary(Dtype::F32, &sums)?, true),
+    };
+    let logs_at = if fresh { launch.write(&logs)? } else { launch.read(&logs)? };
+    let deltas_at = launch.write(&deltas)?;
     let mut geometry = call.geometry(s, 1);
     let strides = [&ct, &out].map(|x| x.layout.strides.clone());
     let more = strides.iter().flat_map(|s| s[..3].iter().map(|&s| s as u64));
-    geometry.splice(21..28, more.chain([length as u64]));
+    geometry.splice(21..LENGTH + 1, more.chain([length as u64]));
     let half = if dq.dtype == Dtype::F16 { ";HALF" } else { "" };
-    let defines = format!("T={};D={d};E={e};FLAGS={}{half}", storage(dq.dtype), call.flags);
+    let form = if fresh { "" } else { ";KNOWN" };
+    let defines = format!("T={};D={d};E={e};FLAGS={}{half}{form}", storage(dq.dtype), call.flags);
     let kernel = |name| launch.gpu.modules.kernel(SOURCE_90, name, &defines, Rounding::Contracted);
     let map = |x: &Operand| tile_map(launch, x, TILE as u32);
     let maps = [map(&call.q)?, map(&call.k)?, map(&call.v)?, map(&ct)?];
@@ -89,18 +103,18 @@ fn warpgroups(
         args.words(m);
     });
     args.word(mask).word(sinks).word(launch.read(&ct)?).word(launch.read(&out)?);
-    args.word(launch.write(dq)?).word(stats.address()).word(call.scale.to_bits());
+    args.word(launch.write(dq)?).word(logs_at).word(deltas_at).word(call.scale.to_bits());
     args.words(&geometry);
     let shared = 2 * part + (3 * d.div_ceil(64) + 2 * e.div_ceil(64)) * PART;
     let grid = [t.div_ceil(2 * TILE) as u32, h as u32, b as u32];
-    // SAFETY: the kernel has these parameters; the maps cover the operands, and the scratch block has
-    // two numbers for every row of every head.
+    // SAFETY: the kernel has these parameters; the maps cover the operands, and there is a logarithm and
+    // a delta for every row of every head.
     unsafe { args.launch(kernel("grad_q")?, grid, [384, 1, 1], shared, launch.queue)? };
     let mut args = Args::new();
     maps.iter().for_each(|m| {
         args.words(m);
     });
-    args.word(mask).word(stats.address()).word(launch.write(dk)?).word(launch.write(dv)?);
+    args.word(mask).word(logs_at).word(deltas_at).word(launch.write(dk)?).word(launch.write(dv)?);
     args.word(call.scale.to_bits()).words(&geometry);
     let shared = 2 * part + 3 * (part + 1024);
     let grid = [s.div_ceil(2 * TILE) as u32, g as u32, b as u32];

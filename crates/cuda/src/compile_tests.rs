@@ -185,6 +185,7 @@ fn row_variants_compile() {
         wide: false,
         threads: 256,
         cluster: 1,
+        shared: false,
         stage: None,
         online: false,
         joins: false,
@@ -222,9 +223,12 @@ fn row_variants_compile() {
     ];
     // Clusters of blocks need compute capability 9.0.
     let cluster = rows::Variant { items: 4, threads: 512, cluster: 8, ..base };
-    let made = compile(&rows::print(&tape, &cluster), "sm_90a", Rounding::Separate);
-    let made = made.unwrap_or_else(|e| panic!("{e}"));
-    assert!(made.log.contains(" 0 bytes spill stores"), "{}", made.log);
+    let shared = rows::Variant { items: 8, cluster: 4, shared: true, ..cluster.clone() };
+    for variant in [cluster, shared] {
+        let made = compile(&rows::print(&tape, &variant), "sm_90a", Rounding::Separate);
+        let made = made.unwrap_or_else(|e| panic!("{e}"));
+        assert!(made.log.contains(" 0 bytes spill stores"), "{}", made.log);
+    }
     for variant in variants {
         let spilled = check("rows", &rows::print(&tape, &variant), Rounding::Separate);
         assert_eq!(spilled, 0, "{variant:?}");
@@ -267,6 +271,7 @@ fn sums_that_several_blocks_share_compile() {
             wide: false,
             threads: 512,
             cluster: 1,
+            shared: false,
             online: false,
             stage: Some(1),
             joins: true,
@@ -311,8 +316,9 @@ fn attention_by_warpgroups_compiles_without_spills() {
     for defines in [
         "T=bf16;D=128;E=128;FLAGS=0",
         "T=bf16;D=128;E=128;FLAGS=1",
+        "T=bf16;D=128;E=128;FLAGS=1;KNOWN",
         "T=f16;D=64;E=64;FLAGS=3;HALF",
-        "T=bf16;D=96;E=80;FLAGS=9",
+        "T=bf16;D=96;E=80;FLAGS=9;KNOWN",
     ] {
         for source in [crate::flash::SOURCE_90, crate::attention_grad::SOURCE_90] {
             check_warpgroups(source, defines);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lazulite_core::backend::Buffer;
-use lazulite_core::{Device, DeviceKind, Error, ErrorKind, Result};
+use lazulite_core::{Device, DeviceKind, Error, ErrorKind, Literal, Result};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
@@ -88,13 +88,25 @@ impl Gpu {
 
     /// A buffer with a copy of `bytes`, which arrive in the order of the transfer stream.
     pub fn upload(&self, bytes: &[u8]) -> Result<Buffer> {
+        self.uploaded(bytes).map(Buffer::new)
+    }
+
+    /// A buffer with one number, which products may be told of without reading it.
+    pub fn literal(&self, value: Literal) -> Result<Buffer> {
+        let bytes = &value.bits().to_le_bytes()[..value.dtype().size()];
+        let memory = self.uploaded(bytes)?;
+        *memory.literal.lock() = Some(value);
+        Ok(Buffer::new(memory))
+    }
+
+    fn uploaded(&self, bytes: &[u8]) -> Result<DeviceMemory> {
         self.context.bind()?;
         let memory = self.allocator.allocate_outside(bytes.len())?;
         let queue = self.queue(TRANSFER)?;
         let launch = Launch::new(self, &queue);
         launch.own(&memory)?;
         self.copy_in(&queue, memory.address(), bytes)?;
-        Ok(Buffer::new(memory))
+        Ok(memory)
     }
 
     /// Queues a copy of `bytes`, which may be dropped afterwards.

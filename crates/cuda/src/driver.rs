@@ -557,8 +557,8 @@ pub(crate) fn load_module(code: &[u8], names: &[&str]) -> Result<Vec<Kernel>> {
     names.iter().map(find).collect()
 }
 
-/// Bytes of shared memory that a kernel gets without asking.
-const UNASKED_SHARED: usize = 48 << 10;
+/// Bytes of shared memory that a kernel gets without asking: 48 KiB with those that it declares itself.
+const UNASKED_SHARED: usize = 40 << 10;
 
 impl Kernel {
     /// The kernel, which begins while those before it run if `early` is set.

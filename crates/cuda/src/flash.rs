@@ -4,6 +4,7 @@
 use lazulite_core::backend::Operand;
 use lazulite_core::{Dtype, Result};
 
+use crate::allocator::{DeviceMemory, Logarithms};
 use crate::args::Args;
 use crate::attention::Shapes;
 use crate::copy;
@@ -135,7 +136,11 @@ pub(crate) fn tile_map(launch: &Launch<'_>, x: &Operand, rows: u32) -> Result<[u
     driver::tensor_map(launch.read(x)?, sizes, [stride(2), stride(1), stride(0)], rows)
 }
 
-/// Many queries by warpgroup products, on tiles of the copy engine.
+/// Where the kernels' struct has the length of a head's row of logarithms.
+pub(crate) const LENGTH: usize = 27;
+
+/// Many queries by warpgroup products, on tiles of the copy engine. The logarithms of the softmax's sums stay
+/// with the result for its gradients.
 fn warpgroups(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<()> {
     let &[b, h, t, d] = call.q.shape() else { return Ok(()) };
     let e = call.v.shape()[3];
@@ -148,10 +153,20 @@ fn warpgroups(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<()> {
     args.words(&tile_map(launch, &call.q, 64)?);
     args.words(&tile_map(launch, &call.k, 128)?).words(&tile_map(launch, &call.v, 128)?);
     let [mask, sinks] = call.optional(launch)?;
-    args.word(mask).word(sinks).word(launch.write(out)?).word(launch.queue.counters()?);
-    args.word(call.scale.to_bits()).words(&call.geometry(call.k.shape()[2], 1));
+    let length = t.next_multiple_of(64);
+    let logs = launch.temporary(Dtype::F32, &[b * h, length])?;
+    args.word(mask).word(sinks).word(launch.write(out)?).word(launch.write(&logs)?);
+    let mut geometry = call.geometry(call.k.shape()[2], 1);
+    geometry[LENGTH] = length as u64;
+    args.word(launch.queue.counters()?).word(call.scale.to_bits()).words(&geometry);
     let items = t.div_ceil(128) * h * b;
     let grid = [items.min(launch.gpu.facts.multiprocessors as usize) as u32, 1, 1];
-    // SAFETY: the kernel has these parameters; the maps cover the operands.
-    unsafe { args.launch(kernel, grid, [384, 1, 1], shared, launch.queue) }
+    // SAFETY: the kernel has these parameters; the maps cover the operands, and there is a logarithm for
+    // every row of every head.
+    unsafe { args.launch(kernel, grid, [384, 1, 1], shared, launch.queue)? };
+    if let Some(memory) = out.buffer.downcast::<DeviceMemory>() {
+        let of = (call.scale.to_bits(), call.flags, length);
+        *memory.logarithms.lock() = Some(Logarithms { of, at: logs });
+    }
+    Ok(())
 }

@@ -5,7 +5,8 @@
 // next one are on their way while the last is written.
 // Tensor maps describe q (D, t, h, b), k (D, s, g, b), v (E, s, g, b) in boxes of 64 columns, which lie
 // in shared memory with the swizzle of 128 bytes: (64-column part, row, 64). Parts outside an array are 0.
-// Elements T of 16 bits, D and E at most 128. G and FLAGS as in flash.cu; scale is positive.
+// Elements T of 16 bits, D and E at most 128. G and FLAGS as in flash.cu, then g.v[27], the length of a head's row of
+// `logs`: the logarithms to base 2 of the softmax's sums, for gradients (grad90.cu). scale is positive.
 struct G { i64 v[64]; };
 #define DC ((D + 63) / 64)
 #define EC ((E + 63) / 64)
@@ -76,7 +77,7 @@ __forceinline__ void round_weights(const float* x, u32* p) {
 }
 
 extern "C" __global__ void __launch_bounds__(384, 1) flash90(const __grid_constant__ Map qmap, const __grid_constant__ Map kmap,
-    const __grid_constant__ Map vmap, const void* mask, const T* sinks, T* out, u32* counter, double scale_, G g) {
+    const __grid_constant__ Map vmap, const void* mask, const T* sinks, T* out, float* logs, u32* counter, double scale_, G g) {
   extern __shared__ __align__(1024) u8 memory[];
   __shared__ __align__(8) u64 barriers[2 + 4 * STAGES];
   __shared__ u32 taken[2];
@@ -214,11 +215,13 @@ extern "C" __global__ void __launch_bounds__(384, 1) flash90(const __grid_consta
 #pragma unroll
     for (int r = 0; r < 2; r++) {
       int i = row + 8 * r;
-      float total = quad_sum(sum[r]), by = 1.f;
+      float total = quad_sum(sum[r]), by = 1.f, base = top[r] * scale;
       if (FLAGS & 8) {
-        float sink = widen(sinks[h]) * LOG2E, own = top[r] * scale, high = fmaxf(own, sink);
-        by = exp2_of(own - high); total = total * by + exp2_of(sink - high);
+        float sink = widen(sinks[h]) * LOG2E, high = fmaxf(base, sink);
+        by = exp2_of(base - high); total = total * by + exp2_of(sink - high); base = high;
       }
+      // A row without keys weighs nothing: 2^(x - inf) is 0.
+      if (lane % 4 == 0 && i < g.v[27]) logs[((i64)b * heads + h) * g.v[27] + i] = total > 0.f && i < t ? base + log2f(total) : INFINITY_F;
       by = total > 0.f ? by / total : 0.f;
       if (i >= t) continue;
       T* to = out + (((i64)b * heads + h) * t + i) * E + lane % 4 * 2;

@@ -1,13 +1,14 @@
 // Gradients of attention by warpgroup products of compute capability 9.0: for out = P v with
 // P = softmax(scale q k^T + mask) and the cotangent c of out (Dao, "FlashAttention-2", 2023, section 3.1),
 //   dv = P^T c,  dS = P * (c v^T - delta) with delta = rowsum(c * out),  dq = scale dS k,  dk = scale dS^T q.
-// P is computed again from the logarithms of the softmax's sums. `grad_q` owns 128 queries of a head: a
-// pass over the keys for those logarithms, which it leaves with delta in `stats` for the other kernel, then a
+// P is computed again from the logarithms of the softmax's sums. `grad_q` owns 128 queries of a head: without KNOWN a
+// pass over the keys for those logarithms, which it leaves with delta for the other kernel, then a
 // pass for dq. `grad_kv` owns 128 keys of a group and passes over the queries of all its heads, so that every
 // sum has one order. One warpgroup asks for tiles of 64 rows, two own 64 rows of the result each.
-// Tensor maps as in flash90.cu, of c as of q; boxes have 64 rows. stats: (2, b * h, g.v[27]), logarithms to
-// base 2 first; lengths are rounded up to 64 and rows behind the last one weigh nothing. Elements T of 16
-// bits, D and E at most 128. G as in flash.cu, then strides (b, h, t) of c and of out, and the stats' length.
+// The products of a tile's logits run while those with the weights of the one before do.
+// Tensor maps as in flash90.cu, of c as of q; boxes have 64 rows. logs and deltas: (b * h, g.v[27]), logarithms to
+// base 2; lengths are rounded up to 64 and rows behind the last one weigh nothing. Elements T of 16
+// bits, D and E at most 128. G as in flash.cu, then strides (b, h, t) of c and of out, and that length.
 struct G { i64 v[64]; };
 #define DC ((D + 63) / 64)
 #define EC ((E + 63) / 64)
@@ -56,7 +57,7 @@ __forceinline__ float logit(float x, float scale, i64 i, i64 c, i64 at, const vo
 #define V_STAGES 2
 extern "C" __global__ void __launch_bounds__(384, 1) grad_q(const __grid_constant__ Map qmap, const __grid_constant__ Map kmap,
     const __grid_constant__ Map vmap, const __grid_constant__ Map cmap, const void* mask, const T* sinks, const T* ct, const T* out,
-    T* dq, float* stats, double scale_, G g) {
+    T* dq, float* logs, float* deltas, double scale_, G g) {
   extern __shared__ __align__(1024) u8 memory[];
   __shared__ __align__(8) u64 barriers[1 + 2 * K_STAGES + 2 * V_STAGES];
   const u32 qs = shared_address(memory), cs = qs + 2 * DC * PART, ks = cs + 2 * EC * PART, vs = ks + K_STAGES * DC * PART;
@@ -67,6 +68,11 @@ extern "C" __global__ void __launch_bounds__(384, 1) grad_q(const __grid_constan
   // The longest rows of a causal product come first.
   const int first = (int)(FLAGS & 1 ? gridDim.x - 1 - blockIdx.x : blockIdx.x) * 128;
   const int end = FLAGS & 1 ? min(s, s - t + first + 128) : s, tiles = end > 0 ? (end + 63) / 64 : 0;
+#ifdef KNOWN
+  const int before = 0;
+#else
+  const int before = tiles;
+#endif
   if (threadIdx.x == 0) {
     barrier_start(q_full, 1);
     for (int i = 0; i < K_STAGES; i++) { barrier_start(k_full + 8 * i, 1); barrier_start(k_empty + 8 * i, 8); }
@@ -82,12 +88,12 @@ extern "C" __global__ void __launch_bounds__(384, 1) grad_q(const __grid_constan
       bring_tile<DC>(qs + w * DC * PART, &qmap, q_full, first + w * 64, h, b);
       bring_tile<EC>(cs + w * EC * PART, &cmap, q_full, first + w * 64, h, b);
     }
-    for (int n = 0; n < 2 * tiles; n++) {
-      const int k = n % K_STAGES, i = n < tiles ? n : n - tiles;
+    for (int n = 0; n < before + tiles; n++) {
+      const int k = n % K_STAGES, i = n < before ? n : n - before;
       barrier_wait(k_empty + 8 * k, (n / K_STAGES & 1) ^ 1);
       barrier_expect(k_full + 8 * k, DC * PART);
       bring_tile<DC>(ks + k * DC * PART, &kmap, k_full + 8 * k, i * 64, group, b);
-      if (n < tiles) continue;
+      if (n < before) continue;
       const int v = i % V_STAGES;
       barrier_wait(v_empty + 8 * v, (i / V_STAGES & 1) ^ 1);
       barrier_expect(v_full + 8 * v, EC * PART);
@@ -110,7 +116,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) grad_q(const __grid_constan
         x[j] = logit(x[j], scale, row + j / 2 % 2 * 8, (i) * 64 + j / 4 * 8 + lane % 4 * 2 + j % 2, at, mask, g); \
     } else { _Pragma("unroll") for (int j = 0; j < 32; j++) x[j] *= scale; } }
   if (tiles > 0) barrier_wait(q_full, 0);
-  for (int n = 0; n < tiles; n++) {
+  for (int n = 0; n < before; n++) {
     const int k = n % K_STAGES;
     barrier_wait(k_full + 8 * k, n / K_STAGES & 1);
     product_fence();
@@ -151,36 +157,51 @@ extern "C" __global__ void __launch_bounds__(384, 1) grad_q(const __grid_constan
       }
     }
     delta[r] = quad_sum(dot);
+    const i64 place = ((i64)b * heads + h) * g.v[27] + i;
+#ifdef KNOWN
+    top[r] = i < g.v[27] ? logs[place] : INFINITY_F;
+#else
     // A row without keys weighs nothing: 2^(x - inf) is 0.
     top[r] = total > 0.f && i < t ? base + log2f(total) : INFINITY_F;
-    if (lane % 4 == 0 && i < g.v[27]) {
-      const i64 place = ((i64)b * heads + h) * g.v[27] + i;
-      stats[place] = top[r];
-      stats[place + g.v[20] * heads * g.v[27]] = delta[r];
-    }
+    if (lane % 4 == 0 && i < g.v[27]) logs[place] = top[r];
+#endif
+    if (lane % 4 == 0 && i < g.v[27]) deltas[place] = delta[r];
   }
 #pragma unroll
   for (int j = 0; j < DC * 32; j++) acc[j] = 0.f;
-  for (int i = 0; i < tiles; i++) {
-    const int n = tiles + i, k = n % K_STAGES, v = i % V_STAGES;
-    barrier_wait(k_full + 8 * k, n / K_STAGES & 1);
-    barrier_wait(v_full + 8 * v, i / V_STAGES & 1);
-    product_fence();
-    product_left<DC>(x, qd, describe(ks + k * DC * PART, 16));
-    product_left<EC>(y, cd, describe(vs + v * EC * PART, 16));
-    product_commit();
+  u32 p[16];
+#define BOTH(i) { \
+    const int k = (before + (i)) % K_STAGES, v = (i) % V_STAGES; \
+    barrier_wait(k_full + 8 * k, (before + (i)) / K_STAGES & 1); \
+    barrier_wait(v_full + 8 * v, (i) / V_STAGES & 1); \
+    product_fence(); \
+    product_left<DC>(x, qd, describe(ks + k * DC * PART, 16)); \
+    product_left<EC>(y, cd, describe(vs + v * EC * PART, 16)); \
+    product_commit(); }
+#define SLOPES(i) { \
+    if (lane == 0) barrier_arrive(v_empty + 8 * ((i) % V_STAGES)); \
+    LOGITS(i) \
+    _Pragma("unroll") for (int j = 0; j < 32; j++) x[j] = exp2_of(x[j] - top[j / 2 % 2]) * (y[j] - delta[j / 2 % 2]); }
+#define SUM(i) { \
+    product_right<DC>(acc, p, describe(ks + (before + (i)) % K_STAGES * DC * PART, PART)); \
+    product_commit(); }
+  if (tiles > 0) {
+    BOTH(0)
     product_wait<0>();
-    if (lane == 0) barrier_arrive(v_empty + 8 * v);
-    LOGITS(i)
-    u32 p[16];
-#pragma unroll
-    for (int j = 0; j < 32; j++) x[j] = exp2_of(x[j] - top[j / 2 % 2]) * (y[j] - delta[j / 2 % 2]);
+    SLOPES(0)
     round_pairs(x, p);
+    for (int i = 1; i < tiles; i++) {
+      BOTH(i)
+      SUM(i - 1)
+      product_wait<1>();
+      SLOPES(i)
+      product_wait<0>();
+      if (lane == 0) barrier_arrive(k_empty + 8 * ((before + i - 1) % K_STAGES));
+      round_pairs(x, p);
+    }
     product_fence();
-    product_right<DC>(acc, p, describe(ks + k * DC * PART, PART));
-    product_commit();
+    SUM(tiles - 1)
     product_wait<0>();
-    if (lane == 0) barrier_arrive(k_empty + 8 * k);
   }
 #pragma unroll
   for (int r = 0; r < 2; r++) {
@@ -197,8 +218,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) grad_q(const __grid_constan
 #define STAGES 3
 #define STAGE ((DC + EC) * PART + 1024)
 extern "C" __global__ void __launch_bounds__(384, 1) grad_kv(const __grid_constant__ Map qmap, const __grid_constant__ Map kmap,
-    const __grid_constant__ Map vmap, const __grid_constant__ Map cmap, const void* mask, const float* stats, T* dk, T* dv,
-    double scale_, G g) {
+    const __grid_constant__ Map vmap, const __grid_constant__ Map cmap, const void* mask, const float* logs, const float* deltas, T* dk,
+    T* dv, double scale_, G g) {
   extern __shared__ __align__(1024) u8 memory[];
   __shared__ __align__(8) u64 barriers[1 + 2 * STAGES];
   // A stage: queries, cotangents, logarithms and deltas (64 each; the rest keeps the alignment).
@@ -222,7 +243,6 @@ extern "C" __global__ void __launch_bounds__(384, 1) grad_kv(const __grid_consta
       bring_tile<DC>(ks + w * DC * PART, &kmap, kv_full, first + w * 64, group, b);
       bring_tile<EC>(vs + w * EC * PART, &vmap, kv_full, first + w * 64, group, b);
     }
-    const i64 apart = g.v[20] * heads * g.v[27];
     for (int n = 0, h = group * per; h < (group + 1) * per; h++)
       for (int i = from; i < upto; i++, n++) {
         const u32 stage = n % STAGES, to = stages + stage * STAGE, barrier = full + 8 * stage;
@@ -230,10 +250,10 @@ extern "C" __global__ void __launch_bounds__(384, 1) grad_kv(const __grid_consta
         barrier_expect(barrier, (DC + EC) * PART + 512);
         bring_tile<DC>(to, &qmap, barrier, i * 64, h, b);
         bring_tile<EC>(to + DC * PART, &cmap, barrier, i * 64, h, b);
-        const float* row = stats + ((i64)b * heads + h) * g.v[27] + i * 64;
+        const i64 row = ((i64)b * heads + h) * g.v[27] + i * 64;
         for (int e = 0; e < 2; e++)
           asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], 256, [%2];"
-                       :: "r"(to + (DC + EC) * PART + e * 256), "l"(row + e * apart), "r"(barrier) : "memory");
+                       :: "r"(to + (DC + EC) * PART + e * 256), "l"((e ? deltas : logs) + row), "r"(barrier) : "memory");
       }
     return;
   }
@@ -248,16 +268,13 @@ extern "C" __global__ void __launch_bounds__(384, 1) grad_kv(const __grid_consta
 #pragma unroll
   for (int j = 0; j < EC * 32; j++) v_sum[j] = 0.f;
   barrier_wait(kv_full, 0);
-  for (int n = 0; n < count * per; n++) {
-    const u32 stage = n % STAGES, qs = stages + stage * STAGE, cs = qs + DC * PART;
+  u32 p[16], d[16];
+  const int turns = count * per;
+  // The weights, in place of their logits.
+  auto weigh = [&](int n) {
+    const u32 to = stages + n % STAGES * STAGE + (DC + EC) * PART;
     const int h = group * per + n / count, i0 = (from + n % count) * 64;
-    barrier_wait(full + 8 * stage, n / STAGES & 1);
-    product_fence();
-    product_left<DC>(x, kd, describe(qs, 16));
-    product_left<EC>(y, vd, describe(cs, 16));
-    product_commit();
-    product_wait<0>();
-    const float* logs = (const float*)(memory + (cs + EC * PART - ks));
+    const float* from_logs = (const float*)(memory + (to - ks));
     const bool shaded = (FLAGS & 6) || first + 128 > s || ((FLAGS & 1) && first + w * 64 + 63 > s - t + i0);
     if (shaded) {
       const i64 at = FLAGS & 6 ? b * g.v[15] + h * g.v[16] : 0;
@@ -268,26 +285,59 @@ extern "C" __global__ void __launch_bounds__(384, 1) grad_kv(const __grid_consta
 #pragma unroll
       for (int j = 0; j < 32; j++) x[j] *= scale;
     }
-    u32 p[16], d[16];
 #pragma unroll
-    for (int j = 0; j < 8; j++) {
-      const float2 l = *(const float2*)(logs + j * 8 + lane % 4 * 2), e = *(const float2*)(logs + 64 + j * 8 + lane % 4 * 2);
+    for (int j = 0; j < 32; j += 4) {
+      const float2 l = *(const float2*)(from_logs + j * 2 + lane % 4 * 2);
+      x[j] = exp2_of(x[j] - l.x); x[j + 1] = exp2_of(x[j + 1] - l.y);
+      x[j + 2] = exp2_of(x[j + 2] - l.x); x[j + 3] = exp2_of(x[j + 3] - l.y);
+    }
+  };
+  // Their slopes.
+  auto slope = [&](int n) {
+    const u32 to = stages + n % STAGES * STAGE + (DC + EC) * PART;
+    const float* from_deltas = (const float*)(memory + (to - ks)) + 64;
 #pragma unroll
-      for (int r = 0; r < 2; r++) {
-        float& lo = x[j * 4 + 2 * r];
-        float& hi = x[j * 4 + 2 * r + 1];
-        lo = exp2_of(lo - l.x); hi = exp2_of(hi - l.y);
-        p[2 * j + r] = Unit<T>::pair(lo, hi);
-        d[2 * j + r] = Unit<T>::pair(lo * (y[j * 4 + 2 * r] - e.x), hi * (y[j * 4 + 2 * r + 1] - e.y));
-      }
+    for (int j = 0; j < 32; j += 4) {
+      const float2 e = *(const float2*)(from_deltas + j * 2 + lane % 4 * 2);
+      d[j / 2] = Unit<T>::pair(x[j] * (y[j] - e.x), x[j + 1] * (y[j + 1] - e.y));
+      d[j / 2 + 1] = Unit<T>::pair(x[j + 2] * (y[j + 2] - e.x), x[j + 3] * (y[j + 3] - e.y));
+    }
+  };
+#define LOGITS_OF(n) { \
+    barrier_wait(full + 8 * ((n) % STAGES), (n) / STAGES & 1); \
+    product_fence(); \
+    product_left<DC>(x, kd, describe(stages + (n) % STAGES * STAGE, 16)); \
+    product_commit(); }
+#define SLOPES_OF(n) { \
+    product_fence(); \
+    product_left<EC>(y, vd, describe(stages + (n) % STAGES * STAGE + DC * PART, 16)); \
+    product_commit(); \
+    round_pairs(x, p); \
+    product_wait<0>(); \
+    slope(n); }
+#define SUMS_OF(n) { \
+    const u32 qs = stages + (n) % STAGES * STAGE; \
+    product_right<EC>(v_sum, p, describe(qs + DC * PART, PART)); \
+    product_right<DC>(k_sum, d, describe(qs, PART)); \
+    product_commit(); }
+  if (turns > 0) {
+    LOGITS_OF(0)
+    product_wait<0>();
+    weigh(0);
+    SLOPES_OF(0)
+    for (int n = 1; n < turns; n++) {
+      LOGITS_OF(n)
+      SUMS_OF(n - 1)
+      product_wait<1>();
+      weigh(n);
+      product_wait<0>();
+      // Every thread by itself: each has read deltas of the stage.
+      barrier_arrive(empty + 8 * ((n - 1) % STAGES));
+      SLOPES_OF(n)
     }
     product_fence();
-    product_right<EC>(v_sum, p, describe(cs, PART));
-    product_right<DC>(k_sum, d, describe(qs, PART));
-    product_commit();
+    SUMS_OF(turns - 1)
     product_wait<0>();
-    // Every thread by itself: each has read logarithms of the stage.
-    barrier_arrive(empty + 8 * stage);
   }
 #pragma unroll
   for (int r = 0; r < 2; r++) {

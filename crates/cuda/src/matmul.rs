@@ -44,11 +44,40 @@ struct Key {
     batch: usize,
     /// True iff a vector is added to every row of the result.
     bias: bool,
+    /// The array that is added, if it is not the result itself.
+    term: Option<Side>,
+}
+
+/// What joins a product before it rounds.
+#[derive(Clone, Copy)]
+pub(crate) enum Beside<'a> {
+    /// A contiguous vector of the result's type, added to every row.
+    Bias(&'a Operand),
+    /// An array of the result's type and shape that [`fits_term`], and factors of the product and of the
+    /// array.
+    Term(&'a Operand, [f32; 2]),
+}
+
+impl<'a> Beside<'a> {
+    /// The vector or the array.
+    pub fn operand(self) -> &'a Operand {
+        match self {
+            Beside::Bias(x) | Beside::Term(x, _) => x,
+        }
+    }
+}
+
+/// True iff an array lies so that a product can be added to it.
+pub(crate) fn fits_term(term: &Layout) -> bool {
+    let n = term.shape.len();
+    let [rows, columns] = [n - 2, n - 1].map(|a| (term.shape[a], term.strides[a]));
+    columns.1 == 1 && columns.0 > 1 && rows.0 > 1 && rows.1 >= columns.0 as isize
 }
 
 struct Algorithm {
     description: sys::cublasLtMatmulDesc_t,
-    layouts: [sys::cublasLtMatrixLayout_t; 3],
+    /// Of both operands, of the term, and of the result.
+    layouts: [sys::cublasLtMatrixLayout_t; 4],
     algorithm: sys::cublasLtMatmulAlgo_t,
     workspace: usize,
 }
@@ -123,16 +152,16 @@ fn side(layout: &Layout) -> Option<Side> {
 /// `out = a @ b` for the layouts of `Matmul`; half types accumulate in `float32`, which may also be
 /// the type of their result.
 pub(crate) fn matmul(launch: &Launch<'_>, a: &Operand, b: &Operand, out: &Operand) -> Result<()> {
-    with_bias(launch, a, b, None, out)
+    matmul_with(launch, a, b, None, out)
 }
 
-/// As [`matmul`], with a contiguous vector of the result's type added to every row before the
-/// result rounds; then the inner dimension must not be 0.
-pub(crate) fn with_bias(
+/// As [`matmul`], with something that joins before the result rounds; then the inner dimension
+/// must not be 0.
+pub(crate) fn matmul_with(
     launch: &Launch<'_>,
     a: &Operand,
     b: &Operand,
-    bias: Option<&Operand>,
+    beside: Option<Beside<'_>>,
     out: &Operand,
 ) -> Result<()> {
     if out.layout.is_empty() {
@@ -158,30 +187,38 @@ pub(crate) fn with_bias(
         None => copy::contiguous(launch, x).map(|x| spread(&x)),
     };
     let (a, b) = (usable(a)?, usable(b)?);
-    let merged = merge(
-        batch_shape,
-        &[&a.layout.strides[..n - 2], &b.layout.strides[..n - 2], &out.layout.strides[..n - 2]],
-    );
+    // Without a term the result stands for it, with a factor of zero.
+    let (term, factors) = match beside {
+        Some(Beside::Term(term, factors)) => (term, factors),
+        _ => (out, [1.0, 0.0]),
+    };
+    let outer = |x: &Operand| x.layout.strides[..n - 2].to_vec();
+    let merged = merge(batch_shape, &[&outer(&a), &outer(&b), &outer(term), &outer(out)]);
     let (outer, batch) = match merged.sizes.split_last() {
         Some((&last, outer)) => (outer, last),
         None => (&[][..], 1),
     };
-    let bias = bias.map(|x| launch.read(x)).transpose()?;
-    let addresses = [launch.read(&b)?, launch.read(&a)?, launch.write(out)?];
-    let strides = [&merged.strides[1], &merged.strides[0], &merged.strides[2]];
-    let layouts = [&b.layout, &a.layout, &out.layout];
-    let sizes = [a.dtype.size(), a.dtype.size(), out.dtype.size()];
+    let bias = match beside {
+        Some(Beside::Bias(x)) => Some(launch.read(x)?),
+        _ => None,
+    };
+    let to = launch.write(out)?;
+    let from = if factors[1] == 0.0 { to } else { launch.read(term)? };
+    let addresses = [launch.read(&b)?, launch.read(&a)?, from, to];
+    let strides = [&merged.strides[1], &merged.strides[0], &merged.strides[2], &merged.strides[3]];
+    let layouts = [&b.layout, &a.layout, &term.layout, &out.layout];
+    let sizes = [a.dtype.size(), a.dtype.size(), out.dtype.size(), out.dtype.size()];
     // Batches that one stride does not cover are separate calls.
     for i in 0..outer.iter().product::<usize>() {
-        let (mut rest, mut offsets) = (i, [0isize; 3]);
+        let (mut rest, mut offsets) = (i, [0isize; 4]);
         for axis in (0..outer.len()).rev() {
             let at = (rest % outer[axis]) as isize;
             rest /= outer[axis];
-            (0..3).for_each(|s| offsets[s] += at * strides[s][axis]);
+            (0..4).for_each(|s| offsets[s] += at * strides[s][axis]);
         }
-        let mut sides = [None; 3];
-        let mut at = [0u64; 3];
-        for s in 0..3 {
+        let mut sides = [None; 4];
+        let mut at = [0u64; 4];
+        for s in 0..4 {
             at[s] = addresses[s].wrapping_add_signed((offsets[s] * sizes[s] as isize) as i64);
             sides[s] = side(layouts[s]).map(|side| Side {
                 batch_stride: strides[s][outer.len()],
@@ -189,7 +226,7 @@ pub(crate) fn with_bias(
                 ..side
             });
         }
-        let [Some(left), Some(right), Some(result)] = sides else {
+        let [Some(left), Some(right), term, Some(result)] = sides else {
             return Err(Error::new(ErrorKind::Kernel, "matmul", "an operand has no usable layout"));
         };
         let (dtype, result_dtype) = (a.dtype, out.dtype);
@@ -201,13 +238,20 @@ pub(crate) fn with_bias(
             out: result,
             batch,
             bias: bias.is_some(),
+            term: term.filter(|_| factors[1] != 0.0),
         };
-        run(launch, key, at, bias.unwrap_or(0))?;
+        run(launch, key, at, bias.unwrap_or(0), factors)?;
     }
     Ok(())
 }
 
-fn run(launch: &Launch<'_>, key: Key, at: [u64; 3], bias: u64) -> Result<()> {
+fn run(
+    launch: &Launch<'_>,
+    key: Key,
+    at: [u64; 4],
+    bias: u64,
+    [product, term]: [f32; 2],
+) -> Result<()> {
     let mut guard = launch.gpu.products.0.lock();
     let library = match &mut *guard {
         Some(library) => library,
@@ -229,12 +273,12 @@ fn run(launch: &Launch<'_>, key: Key, at: [u64; 3], bias: u64) -> Result<()> {
         point_at_bias(found.description, bias)?;
     }
     let scratch = launch.scratch(found.workspace.max(1))?;
-    let one = [1.0f32, 0.0];
-    let zero = [0.0f32, 0.0];
-    let (one_f64, zero_f64) = (1.0f64, 0.0f64);
+    // Complex factors are two numbers.
+    let single = [[product, 0.0], [term, 0.0]];
+    let double = [f64::from(product), f64::from(term)];
     let (alpha, beta): (*const c_void, *const c_void) = match key.dtype {
-        Dtype::F64 => ((&raw const one_f64).cast(), (&raw const zero_f64).cast()),
-        _ => (one.as_ptr().cast(), zero.as_ptr().cast()),
+        Dtype::F64 => ((&raw const double[0]).cast(), (&raw const double[1]).cast()),
+        _ => ((&raw const single[0]).cast(), (&raw const single[1]).cast()),
     };
     // SAFETY: the layouts describe the operands' own, whose extents core bound; the factors have the
     // scale type; work is ordered on the stream.
@@ -250,8 +294,8 @@ fn run(launch: &Launch<'_>, key: Key, at: [u64; 3], bias: u64) -> Result<()> {
             beta,
             at[2] as *const c_void,
             found.layouts[2],
-            at[2] as *mut c_void,
-            found.layouts[2],
+            at[3] as *mut c_void,
+            found.layouts[3],
             &found.algorithm,
             scratch.address() as *mut c_void,
             found.workspace,
@@ -323,6 +367,7 @@ fn choose(handle: sys::cublasLtHandle_t, key: &Key, bias: u64) -> Result<Algorit
     let layouts = [
         layout(&key.left, key.dtype)?,
         layout(&key.right, key.dtype)?,
+        layout(&key.term.unwrap_or(key.out), key.result)?,
         layout(&key.out, key.result)?,
     ];
     let preference = result::create_matmul_pref().map_err(failed)?;
@@ -331,7 +376,7 @@ fn choose(handle: sys::cublasLtHandle_t, key: &Key, bias: u64) -> Result<Algorit
     let alignments = [
         (P::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, key.left.alignment),
         (P::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, key.right.alignment),
-        (P::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.out.alignment),
+        (P::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.term.unwrap_or(key.out).alignment),
         (P::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key.out.alignment),
     ];
     // SAFETY: the attributes are a 64-bit number and 32-bit numbers.
@@ -342,8 +387,8 @@ fn choose(handle: sys::cublasLtHandle_t, key: &Key, bias: u64) -> Result<Algorit
         for (attribute, value) in &alignments {
             set(preference, *attribute, (&raw const *value).cast(), 4).map_err(failed)?;
         }
-        let [a, b, c] = layouts;
-        result::get_matmul_algo_heuristic(handle, description, a, b, c, c, preference)
+        let [a, b, c, d] = layouts;
+        result::get_matmul_algo_heuristic(handle, description, a, b, c, d, preference)
     };
     // SAFETY: the preference is ours and not used any more.
     let _ = unsafe { result::destroy_matmul_pref(preference) };

@@ -73,6 +73,8 @@ pub(crate) struct Variant {
     pub threads: usize,
     /// Blocks that share a row and join through each other's memory; 1 for none.
     pub cluster: usize,
+    /// True iff packs, of 16 bytes each, are kept in the block's memory instead of registers.
+    pub shared: bool,
     /// With rows that are cut: the pass, from 1.
     pub stage: Option<usize>,
     /// True iff the first two reductions are one pass (see [`online`]).
@@ -91,7 +93,8 @@ impl Printed for Variant {
             return self.clone();
         }
         let threads = if self.team == Team::Warp { self.threads } else { ANY_THREADS };
-        Variant { pack: 1, items: 0, cluster: 1, online: false, threads, ..self.clone() }
+        let (cluster, shared, online) = (1, false, false);
+        Variant { pack: 1, items: 0, cluster, shared, online, threads, ..self.clone() }
     }
 }
 
@@ -335,9 +338,12 @@ pub(crate) fn execute(
             })));
             return Ok(());
         }
+        let copied = |&&along: &&Along| variant.shared && along != Along::Fixed;
+        let shelves = variant.along[..inputs.len()].iter().filter(copied).count();
+        let memory = shelves * variant.items * variant.threads * COPIED;
         // SAFETY: the kernel was printed for this tape and variant; addresses cover the operands'
         // extents, which core bound, and reads and writes are ordered on the stream.
-        unsafe { args.launch(kernel, grid, block, 0, launch.queue)? };
+        unsafe { args.launch(kernel, grid, block, memory, launch.queue)? };
     }
     Ok(())
 }
@@ -369,6 +375,13 @@ const MOST_KEPT_BYTES: usize = 256;
 /// Registers of packs that each thread of a cluster may keep, and threads of its blocks.
 const MOST_CLUSTER_WORDS: usize = 32;
 const CLUSTER_THREADS: usize = 512;
+/// Blocks of a multiprocessor that keep their parts of rows in its memory, so that some read while others
+/// compute or write, and the bytes for each. A softmax of 2048 x 128256 takes 0.42 ms so on an H100, in
+/// clusters of four; with registers in clusters of eight 0.50.
+const SHARING: usize = 3;
+const MOST_SHARED_BYTES: usize = 72 << 10;
+/// The bytes that a copy from memory to memory moves.
+const COPIED: usize = 16;
 
 /// The team for a call, the threads of its blocks, and into how many parts rows are cut.
 fn choose(
@@ -442,7 +455,7 @@ fn choose(
     let room = |items: usize| keeps && items * kept_bytes <= MOST_KEPT_BYTES;
 
     let processors = launch.gpu.facts.multiprocessors as usize;
-    let mut cluster = 1;
+    let (mut cluster, mut shelved) = (1, false);
     let (team, threads, items) = if column {
         (Team::Column, 512, 0)
     } else if packs <= 32 * MOST_ITEMS && f.rows >= 4 * processors {
@@ -464,14 +477,25 @@ fn choose(
             .map(|i| (inputs[i].dtype.size() * pack).div_ceil(4))
             .sum();
         let each = |blocks: usize| packs.div_ceil(blocks * CLUSTER_THREADS);
-        cluster = [2, 4, 8].into_iter().find(|&c| each(c) <= 4).unwrap_or(8);
-        if each(cluster) * words > MOST_CLUSTER_WORDS {
-            cluster = 1;
+        let copied = |&i: &usize| full[i];
+        let copies = (0..inputs.len()).filter(copied).count();
+        let bytes = |blocks: usize| each(blocks) * CLUSTER_THREADS * COPIED * copies;
+        let by_copies =
+            |i: usize| inputs[i].dtype.size() * pack == COPIED && f.reduced.strides[i][0] == 1;
+        let sharing = [2, 4, 8].into_iter().find(|&c| bytes(c) <= MOST_SHARED_BYTES);
+        match sharing.filter(|_| (0..inputs.len()).filter(copied).all(by_copies)) {
+            Some(blocks) => (cluster, shelved) = (blocks, true),
+            None => {
+                cluster = [2, 4, 8].into_iter().find(|&c| each(c) <= 4).unwrap_or(8);
+                if each(cluster) * words > MOST_CLUSTER_WORDS {
+                    cluster = 1;
+                }
+            }
         }
     }
     // Many such rows of which only sums are stored, or which blocks cannot share: one pass has all that
     // a softmax needs of a row, and a second one finds most of it in the cache, where one block of a
-    // multiprocessor runs at a time. A softmax of 2048 x 128256 takes 1.08 of the time of a cluster's.
+    // multiprocessor runs at a time.
     let sums_only = (inputs.len()..operands.len()).all(|i| !full[i]);
     let online =
         long && f.rows >= processors && (cluster == 1 || sums_only) && self::online(tape).is_some();
@@ -510,6 +534,7 @@ fn choose(
         // Few bounds, so that rows of other lengths have the same kernel.
         threads: if team == Team::Block { threads.next_multiple_of(256) } else { threads },
         cluster: if shared { cluster } else { 1 },
+        shared: shared && shelved,
         stage: None,
         online: online && parts == 1,
         joins: false,

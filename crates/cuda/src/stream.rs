@@ -287,6 +287,8 @@ impl<'a> Launch<'a> {
         let memory = operand.buffer.downcast::<DeviceMemory>().ok_or_else(foreign)?;
         self.settle(memory)?;
         self.own(memory)?;
+        memory.literal.lock().take();
+        memory.logarithms.lock().take();
         Ok(memory.address() + (operand.layout.offset * operand.dtype.size()) as u64)
     }
 

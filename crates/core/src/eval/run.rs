@@ -445,8 +445,7 @@ fn literal_buffer(device: Device, literal: Literal) -> Result<Buffer> {
     if recent.len() >= KEPT {
         recent.clear();
     }
-    let bytes = literal.bits().to_le_bytes();
-    let buffer = backend::get(device)?.upload(device, &bytes[..literal.dtype().size()])?;
+    let buffer = backend::get(device)?.literal(device, literal)?;
     recent.insert((device, literal), buffer.clone());
     Ok(buffer)
 }

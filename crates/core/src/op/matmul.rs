@@ -4,7 +4,7 @@
 //! types accumulate in `float32` and round once.
 
 use super::elementwise::align_batches;
-use super::{Avals, Batched, Derivative, Rules, conjugated, one};
+use super::{Avals, Batched, Derivative, Primitive, Rules, conjugated, one};
 use crate::array::Array;
 use crate::dtype::{Category, Dtype};
 use crate::error::{Error, Result};
@@ -55,20 +55,38 @@ impl Rules for Matmul {
         let Some(ct) = &cotangents[0] else { return Ok(None) };
         let (a, b) = (&inputs[0], &inputs[1]);
         let turned = |x: &Array| conjugated(x)?.swapaxes(-1, -2);
-        let out = if place == 0 {
-            Array::apply(Matmul, &[ct.clone(), turned(b)?])?
-        } else if b.ndim() == 2 && a.ndim() > 2 {
+        if place == 0 {
+            let out = Array::apply(Matmul, &[ct.clone(), turned(b)?])?;
+            return super::sum_to(&out, a.shape()).map(Some);
+        }
+        let (mut a, mut ct) = (a.clone(), ct.clone());
+        if b.ndim() == 2 && a.ndim() > 2 {
             // One product over all rows of the batch, instead of a product each and their sum.
             let rows = |x: &Array| x.reshape(&[x.len() / last(x).max(1), last(x)]);
-            Array::apply(Matmul, &[turned(&rows(a)?)?, rows(ct)?])?
-        } else {
-            Array::apply(Matmul, &[turned(a)?, ct.clone()])?
+            (a, ct) = (rows(&a)?, rows(&ct)?);
+        }
+        // The cotangent of a turned matrix is made turned: that of the matrix itself then lies as it does.
+        let out = match is_turned(b) {
+            true => {
+                Array::apply(Matmul, &[ct.swapaxes(-1, -2)?, conjugated(&a)?])?.swapaxes(-1, -2)?
+            }
+            false => Array::apply(Matmul, &[turned(&a)?, ct])?,
         };
         super::sum_to(&out, inputs[place].shape()).map(Some)
     }
 
     fn vmap(&self, inputs: &[Array], axes: &[Option<usize>], _batch: usize) -> Result<Batched> {
         Ok((vec![Array::apply(Matmul, &align_batches(inputs, axes)?)?], vec![Some(0)]))
+    }
+}
+
+/// True iff an array is another with its last two axes exchanged.
+fn is_turned(x: &Array) -> bool {
+    let n = x.ndim();
+    let same = |(i, &a): (usize, &usize)| i + 2 >= n || a == i;
+    match &x.node.op {
+        Primitive::Transpose(t) => t.axes[n - 2] == n - 1 && t.axes.iter().enumerate().all(same),
+        _ => false,
     }
 }
 

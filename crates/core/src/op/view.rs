@@ -545,6 +545,13 @@ impl Rules for Transpose {
         cotangents: &[Option<Array>],
     ) -> Result<Option<Array>> {
         let Some(ct) = &cotangents[0] else { return Ok(None) };
+        // What was turned for this place, as by a product, is turned back.
+        if let Primitive::Transpose(before) = &ct.node.op
+            && before.axes == self.axes
+            && let [x] = &ct.node.inputs()[..]
+        {
+            return Ok(Some(x.clone()));
+        }
         Array::apply(Transpose { axes: inverse(&self.axes) }, std::slice::from_ref(ct)).map(Some)
     }
 

@@ -139,7 +139,9 @@ fn key(graph: &Graph, stage: Stage, enabled: Enabled, mut room: Vec<u64>) -> Vec
             streams.push(n.node.stream);
             streams.len() - 1
         });
-        let flags = u64::from(n.leaf) | u64::from(n.held) << 1 | (stream as u64) << 2;
+        let gpu = n.node.stream.device.kind == crate::device::DeviceKind::Gpu;
+        let flags = u64::from(n.leaf) | u64::from(n.held) << 1 | u64::from(gpu) << 2;
+        let flags = flags | (stream as u64) << 3;
         key.0.push(flags);
         if let Some(slot) = n.stands_for {
             key.0.extend([u64::MAX - 1, u64::from(slot)]);

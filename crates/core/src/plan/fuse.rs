@@ -19,6 +19,7 @@ use super::Plan;
 use super::cache::Enabled;
 use super::collect::{Graph, GraphNode, NodeId, Slot};
 use super::rewrite::Rewritten;
+use crate::device::DeviceKind;
 use crate::op::Primitive;
 use crate::op::identity::Identity;
 use smallvec::SmallVec;
@@ -117,6 +118,9 @@ struct Fuser<'a> {
     row: Vec<bool>,
     /// For each node: every group that reads it computes it again.
     again: Vec<bool>,
+    /// For each node on a GPU that is computed element by element from one array and scalars: that array, which is
+    /// stored in any case, and the number of instructions.
+    origins: Vec<Option<(Slot, u32)>>,
     /// True iff a row value joined a group although others read it, too.
     any_shared: bool,
 }
@@ -161,6 +165,7 @@ impl<'a> Fuser<'a> {
             group_of: vec![None; nodes],
             row: vec![false; nodes],
             again: vec![false; nodes],
+            origins: vec![None; nodes],
             any_shared: false,
             alias,
         };
@@ -184,6 +189,9 @@ impl<'a> Fuser<'a> {
         for &slot in &graph.outputs {
             fuser.kept[fuser.alias[slot as usize] as usize] = true;
         }
+        for id in 0..nodes {
+            fuser.origins[id] = fuser.origin(&graph.nodes[id]);
+        }
         fuser
     }
 
@@ -202,6 +210,49 @@ impl<'a> Fuser<'a> {
     /// Input `i` of a node, seen through aliases.
     fn input(&self, n: &GraphNode, i: usize) -> Slot {
         self.alias[n.inputs[i] as usize]
+    }
+
+    /// Where a GPU could compute a node from again: its memory is slower, beside its arithmetic, than
+    /// that of a processor, where functions are not worth a second time.
+    fn origin(&self, n: &GraphNode) -> Option<(Slot, u32)> {
+        const MOST_INSTRUCTIONS: u32 = 16;
+        let op = &n.node.op;
+        if n.leaf
+            || self.is_alias(n)
+            || n.node.stream.device.kind != DeviceKind::Gpu
+            || !matches!(op, Primitive::Unary(_) | Primitive::Binary(_) | Primitive::Cast(_))
+            || self.rows[self.graph.node_of[n.first as usize] as usize].is_some()
+        {
+            return None;
+        }
+        let (mut from, mut count) = (None, 1);
+        for i in 0..n.inputs.len() {
+            let slot = self.input(n, i);
+            let source = self.graph.of(slot);
+            if !source.leaf && matches!(source.node.op, Primitive::Scalar(_)) {
+                continue;
+            }
+            if self.shape(slot) != self.shape(n.first) {
+                return None;
+            }
+            let id = self.graph.node_of[slot as usize] as usize;
+            let (slot, more) =
+                self.origins[id].filter(|_| !self.is_stored(slot)).unwrap_or((slot, 0));
+            if *from.get_or_insert(slot) != slot {
+                return None;
+            }
+            count += more;
+        }
+        let narrow = |slot| self.graph.dtype(slot).size() <= self.graph.dtype(n.first).size();
+        let slot = from.filter(|&slot| narrow(slot))?;
+        (count <= MOST_INSTRUCTIONS).then_some((slot, count))
+    }
+
+    /// True iff a slot's value is in memory whatever becomes a group: it is needed outside, or read by
+    /// what is no member of any.
+    fn is_stored(&self, slot: Slot) -> bool {
+        let reads = |&c: &NodeId| kind(self.graph, self.node(c)).is_none();
+        self.kept[slot as usize] || self.consumers[slot as usize].iter().any(reads)
     }
 
     fn row_origin(&self, n: &GraphNode) -> Option<(Slot, u64)> {
@@ -267,6 +318,9 @@ impl<'a> Fuser<'a> {
     /// by few members of groups.
     fn is_cheap_again(&self, n: &GraphNode) -> bool {
         const MOST_READERS: usize = 4;
+        if self.is_near_again(n) {
+            return true;
+        }
         let cheap = matches!(n.node.op, Primitive::Cast(_) | Primitive::Binary(_));
         let readers = &self.consumers[n.first as usize];
         if !cheap || self.kept[n.first as usize] || !(2..=MOST_READERS).contains(&readers.len()) {
@@ -290,6 +344,23 @@ impl<'a> Fuser<'a> {
                 && self.graph.dtype(slot).size() <= self.graph.dtype(n.first).size()
         });
         groups && there && arrays == 1
+    }
+
+    /// True iff a node with an origin is read by groups, and by others that they compute again.
+    fn is_near_again(&self, n: &GraphNode) -> bool {
+        const MOST_READERS: usize = 8;
+        let readers = &self.consumers[n.first as usize];
+        let near = |&c: &NodeId| {
+            (self.group_of[c as usize].is_some() || self.again[c as usize])
+                && self.node(c).node.stream == n.node.stream
+                && kind(self.graph, self.node(c)) != Some(Kind::View)
+        };
+        let origin = self.origins[self.graph.node_of[n.first as usize] as usize];
+        origin.is_some()
+            && !self.kept[n.first as usize]
+            && (1..=MOST_READERS).contains(&readers.len())
+            && readers.iter().all(near)
+            && (readers.len() > 1 || self.again[readers[0] as usize])
     }
 
     /// Groups over the same space that read an operand in common, and of which neither needs the

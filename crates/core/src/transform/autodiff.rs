@@ -14,6 +14,7 @@ use crate::device::{current_stream, with_stream};
 use crate::dtype::Literal;
 use crate::error::{Error, Result};
 use crate::op::custom::Transform;
+use crate::op::scatter::{SliceUpdate, UpdateMode};
 use crate::op::{Derivative, Partial, Primitive, conjugated, like};
 use crate::shape::{Shape, show};
 use rustc_hash::FxHashMap;
@@ -455,7 +456,7 @@ fn pull_back(graph: &Dependents, duals: &mut Duals) -> Result<()> {
 fn accumulate(duals: &mut Duals, x: &Array, ct: Array) -> Result<()> {
     match duals.entry(x.id()) {
         Entry::Occupied(mut sum) => {
-            let both = sum.get().add(&ct)?;
+            let both = joined(sum.get(), &ct)?;
             sum.insert(both);
         }
         Entry::Vacant(place) => {
@@ -463,6 +464,30 @@ fn accumulate(duals: &mut Duals, x: &Array, ct: Array) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The sum of two cotangents. One that is a part among zeros, as a slice's is, is added where it lies.
+fn joined(sum: &Array, ct: &Array) -> Result<Array> {
+    for (part, rest) in [(ct, sum), (sum, ct)] {
+        if let Primitive::SliceUpdate(op) = &part.node.op
+            && op.mode == UpdateMode::Set
+            && let [dst, update] = &part.node.inputs()[..]
+            && is_zero(dst)
+        {
+            let op = SliceUpdate { mode: UpdateMode::Add, ..(**op).clone() };
+            return Array::apply(op, &[rest.clone(), update.clone()]);
+        }
+    }
+    sum.add(ct)
+}
+
+/// True iff an array is the scalar zero, or that one broadcast.
+fn is_zero(x: &Array) -> bool {
+    match &x.node.op {
+        Primitive::Scalar(value) => *value == Literal::from_f64(0.0, value.dtype()),
+        Primitive::Broadcast(_) => x.node.with_inputs(|i| i.first().is_some_and(is_zero)),
+        _ => false,
+    }
 }
 
 /// `ct` summed back over the axes along which `x` was repeated, in `x`'s dtype.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use lazulite_core::plan::{Extent, Instr, Tape};
 
-use super::{Along, Team, Variant, levels, needed, online, reductions, worth_holding};
+use super::{Along, SHARING, Team, Variant, levels, needed, online, reductions, worth_holding};
 use crate::fused::load_dtypes;
 use crate::print::{compute, expression, outline, reducer, storage};
 
@@ -12,8 +12,8 @@ use crate::print::{compute, expression, outline, reducer, storage};
 pub(crate) fn print(tape: &Tape, variant: &Variant) -> String {
     let levels = levels(tape);
     let hold = match variant.stage {
-        None => worth_holding(tape, variant, &levels),
-        Some(_) => Vec::new(),
+        None if !variant.shared => worth_holding(tape, variant, &levels),
+        _ => Vec::new(),
     };
     let printer = Printer {
         tape,
@@ -161,7 +161,7 @@ impl Printer<'_> {
         let _ = write!(
             self.out,
             "struct P {{ u64 at[{}]; }};\nstruct G {{ i64 v[{geometry}]; }};\ntypedef {} I;\n\
-             extern \"C\" __global__ void {}__launch_bounds__({}) tape(P p, G g) {{\n  OVERLAPS\n",
+             extern \"C\" __global__ void {}__launch_bounds__({}{}) tape(P p, G g) {{\n  OVERLAPS\n",
             operands + if v.stage.is_some() { reduced.len() } else { 0 } + usize::from(v.joins),
             if v.wide { "i64" } else { "i32" },
             if v.cluster > 1 {
@@ -170,6 +170,7 @@ impl Printer<'_> {
                 String::new()
             },
             v.threads,
+            if v.shared { format!(", {SHARING}") } else { String::new() },
         );
         let shared = format!(
             "  const I row = blockIdx.x / {c}; const bool live = true;\n  \
@@ -203,8 +204,15 @@ impl Printer<'_> {
             }
         });
         self.row_offsets(operands);
+        if v.shared {
+            self.line("  extern __shared__ __align__(16) u8 memory[];");
+        }
+        let mut shelf = 0;
         for (l, &dtype) in loads.iter().enumerate() {
-            if v.along[l] == Along::Fixed {
+            if v.along[l] != Along::Fixed && v.shared {
+                self.keep_shared(l, storage(dtype), shelf);
+                shelf += 1;
+            } else if v.along[l] == Along::Fixed {
                 let t = storage(dtype);
                 let (kind, text) = self.load(l, t, &format!("(const {t}*)p.at[{l}] + o{l}"));
                 self.line(format!("  const {kind} fx{l} = {text};"));
@@ -214,6 +222,9 @@ impl Printer<'_> {
         }
         if v.cluster > 1 {
             self.line("  cluster_barrier();");
+        }
+        if v.shared {
+            self.line("  asm volatile(\"cp.async.wait_all;\" ::: \"memory\");");
         }
         let last = self.levels.iter().copied().max().unwrap_or(0);
         self.row_values(0);
@@ -278,6 +289,21 @@ impl Printer<'_> {
         ));
     }
 
+    /// Copies all of a row's packs of one operand, of 16 bytes each, into the block's memory: every thread
+    /// those that it reads, so that it waits for its own alone.
+    fn keep_shared(&mut self, l: usize, t: &str, shelf: usize) {
+        let (pack, items, threads) = (self.variant.pack, self.variant.items, self.variant.threads);
+        self.line(format!(
+            "  const Pack<{t}, {pack}>* sx{l} = (const Pack<{t}, {pack}>*)memory + {} + threadIdx.x;\n\
+             #pragma unroll\n  for (int it = 0; it < {items}; it++) {{ \
+             const I j = (it * lanes + lane) * {pack}; if (j < end) asm volatile(\
+             \"cp.async.cg.shared.global [%0], [%1], 16;\" :: \
+             \"r\"((u32)__cvta_generic_to_shared(sx{l} + it * {threads})), \
+             \"l\"((const {t}*)p.at[{l}] + o{l} + j) : \"memory\"); }}",
+            shelf * items * threads
+        ));
+    }
+
     /// Row values that are known after `level` reductions.
     fn row_values(&mut self, level: usize) {
         for v in 0..self.tape.values.len() {
@@ -320,8 +346,9 @@ impl Printer<'_> {
             self.line(format!("  {t} hv{x}[{}][{pack}];", v.items));
         }
         if v.items > 0 {
+            let unroll = if v.shared { " 2" } else { "" };
             self.line(format!(
-                "#pragma unroll\n  for (int it = 0; it < {}; it++) {{ \
+                "#pragma unroll{unroll}\n  for (int it = 0; it < {}; it++) {{ \
                  const I j = (it * lanes + lane) * {pack}; if (j < end) {{",
                 v.items
             ));
@@ -356,6 +383,10 @@ impl Printer<'_> {
                 let t = storage(self.tape.values[x].dtype);
                 match v.along[l] {
                     Along::Fixed => {}
+                    _ if v.shared => self.line(format!(
+                        "    const Pack<{t}, {pack}> l{l} = sx{l}[it * {}];",
+                        v.threads
+                    )),
                     _ if v.items > 0 => {}
                     Along::Unit => self.line(format!(
                         "    const Pack<{t}, {pack}> l{l} = \
@@ -383,7 +414,7 @@ impl Printer<'_> {
                 Instr::Const(_) => continue,
                 Instr::Load { operand } => match v.along[operand as usize] {
                     Along::Fixed => continue,
-                    _ if v.items > 0 => format!("widen(cx{operand}[it].v[e])"),
+                    _ if v.items > 0 && !v.shared => format!("widen(cx{operand}[it].v[e])"),
                     Along::Unit => format!("widen(l{operand}.v[e])"),
                     Along::Any => self.element_of(operand as usize, &format!("l{operand}")),
                 },

@@ -239,14 +239,16 @@ fn moving(r: &mut Report, d: &mut Draw) {
         }
     }
     // Rows that the blocks of a cluster share.
-    for shape in [[150, 33_000], [140, 9001]] {
+    for shape in [[150, 33_000], [140, 9001], [133, 100_008]] {
         for dtype in [Dtype::F32, Dtype::BF16] {
             let x = d.array(dtype, &shape, -3.0, 3.0);
+            let w = d.array(dtype, &shape[1..], -1.0, 1.0);
             let atol = if dtype.is_half() { 0.02 } else { 1e-5 };
             r.check(&format!("long rows {dtype} {shape:?}"), 1e-3, atol, || {
                 Ok(vec![
                     x.softmax(Some(&[-1]), true)?,
                     rms_norm(&x, None, 1e-5)?,
+                    rms_norm(&x, Some(&w), 1e-5)?.add(&x)?,
                     x.var(Some(&[-1]), false, 0)?,
                     x.max(Some(&[-1]), false)?,
                 ])

@@ -4,7 +4,7 @@ use lazulite_core::op::fast::scaled_dot_product_attention as attention;
 use lazulite_core::op::fast::{Frequencies, Mask, rms_norm, rope};
 use lazulite_core::op::quantized::{QuantFormat, QuantMode};
 use lazulite_core::transform::vjp_arrays;
-use lazulite_core::{Array, Device, Dtype, Result, eval};
+use lazulite_core::{Array, Device, Dtype, Literal, Result, eval};
 
 use super::check::{Draw, Report, on};
 
@@ -31,6 +31,27 @@ pub fn checks(r: &mut Report, d: &mut Draw) {
                 ])
             });
         }
+        for (m, n, k) in [(3, 5, 7), (17, 33, 65), (128, 256, 192), (64, 64, 0)] {
+            let (a, b) = (d.array(dtype, &[m, k], -1.0, 1.0), d.array(dtype, &[k, n], -1.0, 1.0));
+            let (term, turned) =
+                (d.array(dtype, &[m, n], -1.0, 1.0), d.array(dtype, &[n, m], -1.0, 1.0));
+            let batch = d.array(dtype, &[3, m, k], -1.0, 1.0);
+            let step = d.array(dtype, &[], 0.1, 0.2);
+            r.check(&format!("product and a term {dtype} {m} {n} {k}"), rtol, atol, || {
+                let scale = Array::literal(Literal::from_f64(0.125, dtype));
+                let product = || a.matmul(&b);
+                Ok(vec![
+                    product()?.add(&term)?,
+                    term.subtract(&product()?.multiply(&scale)?)?,
+                    product()?.multiply(&scale)?.add(&scale.multiply(&product()?)?)?,
+                    product()?.add(&product()?)?.subtract(&term.multiply(&scale)?)?,
+                    turned.t()?.subtract(&product()?)?,
+                    term.add(&scale)?.add(&product()?)?,
+                    term.subtract(&product()?.multiply(&step)?)?,
+                    batch.matmul(&b)?.add(&term)?,
+                ])
+            });
+        }
         let (a, b) =
             (d.array(dtype, &[3, 1, 9, 16], -1.0, 1.0), d.array(dtype, &[4, 16, 10], -1.0, 1.0));
         r.check(&format!("matmul of batches {dtype}"), rtol, atol, || {
@@ -52,6 +73,16 @@ pub fn checks(r: &mut Report, d: &mut Draw) {
                 ])
             });
         }
+    }
+    for dtype in [Dtype::F32, Dtype::BF16] {
+        let atol = if dtype.is_half() { 0.1 } else { 1e-3 };
+        layer_gradients(r, d, dtype, atol);
+        // A result so large that its half type holds the product's numbers, too.
+        let (a, b) =
+            (d.array(dtype, &[2048, 16], -1.0, 1.0), d.array(dtype, &[16, 2112], -1.0, 1.0));
+        r.check(&format!("large product and tanh {dtype}"), 1e-3, atol, || {
+            Ok(vec![a.matmul(&b)?.tanh()?])
+        });
     }
     for (mode, groups, widths) in [
         (QuantMode::Affine, &[32usize, 64, 128][..], &[2usize, 3, 4, 5, 6, 8][..]),
@@ -291,4 +322,30 @@ fn grouped(r: &mut Report, d: &mut Draw) {
             }
         }
     }
+}
+
+/// Gradients through a gelu, which are computed again from its input, through turned weights, and through
+/// slices that overlap.
+fn layer_gradients(r: &mut Report, d: &mut Draw, dtype: Dtype, atol: f64) {
+    let x = d.array(dtype, &[2, 24, 32], -1.0, 1.0);
+    let (up, down) = (d.array(dtype, &[64, 32], -0.3, 0.3), d.array(dtype, &[32, 32], -0.3, 0.3));
+    let ct = d.array(dtype, &[2, 24, 32], -1.0, 1.0);
+    r.check(&format!("gradients of a layer {dtype}"), 1e-2, atol, || {
+        let f = |p: &[Array]| {
+            let h = p[0].matmul(&p[1].t()?)?;
+            let half = Array::literal(Literal::from_f64(0.5, dtype));
+            let one = Array::literal(Literal::from_f64(1.0, dtype));
+            let t = h.multiply(&h)?.multiply(&h)?.multiply(&half)?.add(&h)?.tanh()?;
+            let y = h.multiply(&half)?.multiply(&t.add(&one)?)?;
+            let part = |from: i64| y.slice(&[0, 0, from], &[2, 24, from + 32], &[1, 1, 1]);
+            let y = part(0)?.add(&part(32)?.exp()?)?.multiply(&part(16)?)?;
+            Ok(vec![y.matmul(&p[2].t()?)?])
+        };
+        let (mut out, gradients) =
+            vjp_arrays(f, &[x.clone(), up.clone(), down.clone()], |_| Ok(vec![ct.clone()]))?;
+        // A step of descent, whose product the weight joins.
+        let step = Array::literal(Literal::from_f64(0.001, dtype));
+        out.extend(gradients.iter().map(|g| g.multiply(&step)).collect::<Result<Vec<_>>>()?);
+        Ok(out)
+    });
 }
