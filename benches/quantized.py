@@ -30,7 +30,8 @@ CASES = [
             {"m": m, "k": K, "n": N, "group": 64, "bits": 4, "transpose": transpose}
             for m in (1, 64)
             for transpose in (True, False)
-        ],
+        ]
+        + [{"m": 4096, "k": 512, "n": 512, "group": 64, "bits": 4, "transpose": True}],
         quantized,
         bytes=packed,
         flops=lambda p: 2 * p["m"] * p["k"] * p["n"],

@@ -34,6 +34,10 @@ QUESTIONS = (
     "quantized",
     "reductions",
     "indexing",
+    "convolution",
+    "linear_algebra",
+    "fourier",
+    "contraction",
     "overhead",
     "language_model",
 )

@@ -39,7 +39,7 @@ class NumPy:
         pass
 
     def to_numpy(self, out):
-        return np.asarray(out)
+        return np.asarray(out).real
 
     def copy_into(self, out, x):
         """Each thread copies its part with memcpy: the bandwidth of the machine."""
@@ -87,6 +87,30 @@ class NumPy:
     def rms_norm(self, x, weight, eps):
         return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + np.float32(eps)) * weight
 
+    def positive(self, x):
+        return x @ x.swapaxes(-1, -2) / x.shape[-1] + np.eye(x.shape[-1], dtype=x.dtype)
+
+    def linalg(self, op, *args):
+        out = getattr(np.linalg, op)(*args)
+        return np.abs(out[1]) if op == "qr" else out[1] if op == "svd" else out
+
+    def complex(self, re, im):
+        return re + np.complex64(1j) * im
+
+    def fft(self, op, x):
+        return getattr(np.fft, op)(x)
+
+    def einsum(self, spec, *xs):
+        return np.einsum(spec, *xs, optimize=True)
+
+    def conv2d(self, *args):
+        raise Unsupported("no convolution of images")
+
+    flat = vjp = conv2d
+
+    def quantize_experts(self, w, group, bits):
+        raise Unsupported("no quantised product")
+
     def quantize(self, w, group, bits):
         raise Unsupported("no quantised product")
 
@@ -119,7 +143,7 @@ class Torch:
         pass
 
     def to_numpy(self, out):
-        return out.double().numpy()
+        return (out.real if out.is_complex() else out).double().numpy()
 
     def copy_into(self, out, x):
         return out.copy_(x)
@@ -163,6 +187,38 @@ class Torch:
     def rms_norm(self, x, weight, eps):
         return self.torch.nn.functional.rms_norm(x, x.shape[-1:], weight, eps)
 
+    def positive(self, x):
+        return x @ x.swapaxes(-1, -2) / x.shape[-1] + self.torch.eye(x.shape[-1], dtype=x.dtype)
+
+    def linalg(self, op, *args):
+        out = getattr(self.torch.linalg, op)(*args)
+        return out[1].abs() if op == "qr" else out[1] if op == "svd" else out
+
+    def complex(self, re, im):
+        return self.torch.complex(re, im)
+
+    def fft(self, op, x):
+        return getattr(self.torch.fft, op)(x)
+
+    def einsum(self, spec, *xs):
+        return self.torch.einsum(spec, *xs)
+
+    def conv2d(self, x, w):
+        x, w = x.permute(0, 3, 1, 2), w.permute(0, 3, 1, 2)
+        out = self.torch.nn.functional.conv2d(x, w, padding=w.shape[-1] // 2)
+        return out.permute(0, 2, 3, 1)
+
+    def vjp(self, f, args, cotangent):
+        with self.torch.enable_grad():
+            args = [x.detach().requires_grad_() for x in args]
+            return self.torch.autograd.grad(f(*args), args, cotangent)
+
+    def flat(self, xs):
+        return self.torch.cat([x.reshape(-1) for x in xs])
+
+    def quantize_experts(self, w, group, bits):
+        raise Unsupported("no product in this format on a CPU")
+
     def quantize(self, w, group, bits):
         raise Unsupported("no product in this format on a CPU")
 
@@ -195,7 +251,7 @@ class Jax:
         out.block_until_ready()
 
     def to_numpy(self, out):
-        return np.asarray(out).astype(np.float64)
+        return np.asarray(out).real.astype(np.float64)
 
     def copy_into(self, out, x):
         raise Unsupported("arrays cannot be written")
@@ -245,6 +301,35 @@ class Jax:
         scale = self.jax.lax.rsqrt((wide * wide).mean(axis=-1, keepdims=True) + eps)
         return (wide * scale).astype(x.dtype) * weight
 
+    def positive(self, x):
+        return x @ x.swapaxes(-1, -2) / x.shape[-1] + self.np.eye(x.shape[-1], dtype=x.dtype)
+
+    def linalg(self, op, *args):
+        out = getattr(self.np.linalg, op)(*args)
+        return abs(out[1]) if op == "qr" else out[1] if op == "svd" else out
+
+    def complex(self, re, im):
+        return self.jax.lax.complex(re, im)
+
+    def fft(self, op, x):
+        return getattr(self.np.fft, op)(x)
+
+    def einsum(self, spec, *xs):
+        return self.np.einsum(spec, *xs)
+
+    def conv2d(self, x, w):
+        order = ("NHWC", "OHWI", "NHWC")
+        return self.jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=order)
+
+    def vjp(self, f, args, cotangent):
+        return self.jax.vjp(f, *args)[1](cotangent)
+
+    def flat(self, xs):
+        return self.np.concatenate([x.reshape(-1) for x in xs])
+
+    def quantize_experts(self, w, group, bits):
+        raise Unsupported("no quantised product")
+
     def quantize(self, w, group, bits):
         raise Unsupported("no quantised product")
 
@@ -282,6 +367,7 @@ class Mlx:
         self.mx.eval(out)
 
     def to_numpy(self, out):
+        out = self.mx.real(out) if out.dtype == self.mx.complex64 else out
         return np.array(out.astype(self.mx.float32)).astype(np.float64)
 
     def copy_into(self, out, x):
@@ -325,6 +411,39 @@ class Mlx:
 
     def rms_norm(self, x, weight, eps):
         return self.mx.fast.rms_norm(x, weight, eps)
+
+    def positive(self, x):
+        return x @ x.swapaxes(-1, -2) / x.shape[-1] + self.mx.eye(x.shape[-1], dtype=x.dtype)
+
+    def linalg(self, op, *args):
+        # Its factorisations run on the CPU only, and want to be told so.
+        out = getattr(self.mx.linalg, op)(*args, stream=self.mx.cpu)
+        return self.mx.abs(out[1]) if op == "qr" else out[1] if op == "svd" else out
+
+    def complex(self, re, im):
+        return self._made(re + self.mx.array(1j) * im)
+
+    def fft(self, op, x):
+        return getattr(self.mx.fft, op)(x)
+
+    def einsum(self, spec, *xs):
+        return self.mx.einsum(spec, *xs)
+
+    def conv2d(self, x, w):
+        return self.mx.conv2d(x, w, padding=w.shape[1] // 2)
+
+    def vjp(self, f, args, cotangent):
+        return self.mx.vjp(lambda *args: f(*args), list(args), [cotangent])[1]
+
+    def flat(self, xs):
+        return self.mx.concatenate([x.reshape(-1) for x in xs])
+
+    def quantize_experts(self, w, group, bits):
+        parts = self.mx.quantize(w, group_size=group, bits=bits)
+        self.mx.eval(parts)
+        return lambda x, experts: self.mx.gather_qmm(
+            x, *parts, rhs_indices=experts, transpose=True, group_size=group, bits=bits
+        )
 
     def quantize(self, w, group, bits):
         parts = self.mx.quantize(w, group_size=group, bits=bits)

@@ -2,19 +2,13 @@
 //!
 //! `benches/README.md` defines the protocol, the inputs and every case.
 
-use crate::generate::Session;
-use crate::generate::llama::Cache;
+mod cases;
+
+use cases::{Case, Params};
 use lazulite::prelude::*;
-use lazulite::quantized::{QuantFormat, QuantMode};
-use lazulite::scatter::UpdateMode;
-use lazulite::{eval, fast};
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
-use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// A case with its inputs made: each call computes one result.
-type Case = Box<dyn FnMut() -> Result<Array>>;
 
 /// Answers requests from standard input until it ends.
 ///
@@ -67,7 +61,7 @@ fn timed(name: String, request: &Value, last: &mut Option<(String, Value, Case)>
     let mut check = None;
     if !matches!(last, Some((n, p, _)) if *n == name && *p == params) {
         *last = None;
-        let mut case = make(&name, &Params(&params))?;
+        let mut case = cases::make(&name, &Params(&params))?;
         check = Some(samples(&case()?)?);
         *last = Some((name, params, case));
     }
@@ -95,232 +89,4 @@ fn samples(x: &Array) -> Result<Value> {
     let count = values.len().min(64);
     let picked: Vec<f64> = (0..count).map(|k| values[k * values.len() / count]).collect();
     Ok(json!({ "shape": x.shape(), "samples": picked }))
-}
-
-struct Params<'a>(&'a Value);
-
-impl Params<'_> {
-    fn size(&self, key: &str) -> Result<usize> {
-        let value = self.0[key].as_u64().filter(|&n| n < 1 << 40);
-        value.map(|n| n as usize).ok_or_else(|| self.wrong(key, "a size"))
-    }
-
-    fn text(&self, key: &str) -> Result<&str> {
-        self.0[key].as_str().ok_or_else(|| self.wrong(key, "a text"))
-    }
-
-    fn dtype(&self) -> Result<Dtype> {
-        Dtype::from_name(self.text("dtype")?).ok_or_else(|| self.wrong("dtype", "a dtype"))
-    }
-
-    fn wrong(&self, key: &str, expected: &str) -> Error {
-        Error::argument("bench", format!("params {}: '{key}' must be {expected}", self.0))
-    }
-}
-
-fn hash(s: u32, i: usize) -> u32 {
-    let mut z = (i as u32).wrapping_add(s.wrapping_mul(0x9E37_79B9));
-    z = (z ^ (z >> 16)).wrapping_mul(0x85EB_CA6B);
-    z = (z ^ (z >> 13)).wrapping_mul(0xC2B2_AE35);
-    z ^ (z >> 16)
-}
-
-/// Float input number `s`.
-fn input(s: u32, shape: &[usize]) -> Result<Array> {
-    let n = shape.iter().product();
-    let at = |i| (hash(s, i) >> 8) as f32 / (1 << 23) as f32 - 1.0;
-    Array::from_slice(&(0..n).map(at).collect::<Vec<f32>>(), shape)
-}
-
-/// Integer input number `s` below `limit`.
-fn integers(s: u32, limit: u32, count: usize) -> Result<Array> {
-    let values: Vec<u32> = (0..count).map(|i| hash(s, i) % limit.max(1)).collect();
-    Array::from_slice(&values, &[count])
-}
-
-fn ready(x: Result<Array>) -> Result<Array> {
-    let x = x?;
-    x.eval()?;
-    Ok(x)
-}
-
-fn case(mut f: impl FnMut() -> Result<Array> + 'static) -> Result<Case> {
-    Ok(Box::new(move || ready(f())))
-}
-
-fn make(name: &str, p: &Params<'_>) -> Result<Case> {
-    match name {
-        "copy" => copy(p),
-        "negate" => {
-            let x = input(1, &[p.size("n")?])?;
-            case(move || x.negative())
-        }
-        "gelu" => {
-            let x = ready(input(1, &[p.size("n")?])?.astype(p.dtype()?))?;
-            case(move || {
-                let inner = (&x + &x * 0.044715 * &x * &x) * 0.797_884_560_802_865_4;
-                Ok(&x * 0.5 * (inner.tanh()? + 1.0))
-            })
-        }
-        "square" | "half_square" => {
-            let n = p.size("n")?;
-            let a = ready(input(1, &[n, n])?.astype(p.dtype()?))?;
-            let b = ready(input(2, &[n, n])?.astype(p.dtype()?))?;
-            case(move || a.matmul(&b))
-        }
-        "vector" => vector(p),
-        "rows" => rows(p),
-        "quantized_product" => quantized_product(p),
-        "dense_product" => {
-            let (m, k, n) = (p.size("m")?, p.size("k")?, p.size("n")?);
-            let (x, w) = (input(1, &[m, k])?, input(2, &[n, k])?);
-            case(move || x.matmul(&w.t()?))
-        }
-        "sum" => {
-            let n = p.size("n")?;
-            let x = input(1, &[n, n])?;
-            let axes: Option<&'static [i64]> = match p.text("over")? {
-                "rows" => Some(&[-1]),
-                "columns" => Some(&[0]),
-                _ => None,
-            };
-            case(move || x.sum(axes, false))
-        }
-        "argmax" => {
-            let n = p.size("n")?;
-            let x = input(1, &[n, n])?;
-            case(move || x.argmax(Some(-1), false))
-        }
-        "cumsum" => {
-            let sizes = p.0["shape"].as_array().ok_or_else(|| p.wrong("shape", "a shape"))?;
-            let shape: Vec<usize> =
-                sizes.iter().filter_map(|n| n.as_u64()).map(|n| n as usize).collect();
-            let x = input(1, &shape)?;
-            case(move || x.cumsum(-1, false, true))
-        }
-        "sort" => {
-            let x = input(1, &[p.size("n")?])?;
-            case(move || x.sort(Some(-1)))
-        }
-        "gather_rows" => {
-            let (rows, width, count) = (p.size("rows")?, p.size("width")?, p.size("count")?);
-            let (x, i) = (input(1, &[rows, width])?, integers(2, rows as u32, count)?);
-            case(move || x.take(&i, Some(0)))
-        }
-        "scatter_add" => {
-            let (rows, width, count) = (p.size("rows")?, p.size("width")?, p.size("count")?);
-            let (x, i) = (input(1, &[rows, width])?, integers(2, rows as u32, count)?);
-            let updates = input(3, &[count, 1, width])?;
-            case(move || x.scatter(std::slice::from_ref(&i), &updates, &[0], UpdateMode::Add))
-        }
-        "tiny_ops" => {
-            let (ops, x) = (p.size("ops")?, input(1, &[p.size("n")?])?);
-            case(move || {
-                let mut y = x.clone();
-                for _ in 0..ops / 2 {
-                    y = y * 0.999 + 0.001;
-                }
-                Ok(y)
-            })
-        }
-        "new_function" => {
-            let (ops, x) = (p.size("ops")?, input(1, &[p.size("n")?])?);
-            let mut calls = 0u64;
-            case(move || {
-                let mut y = x.clone();
-                for j in 0..ops {
-                    y = if calls >> j & 1 == 1 { y.sin()? } else { y * 0.5 + &x };
-                }
-                calls += 1;
-                Ok(y)
-            })
-        }
-        "prompt" => {
-            let session = Session::open(Path::new(p.text("model")?))?;
-            let ids = integers(1, 49152, p.size("tokens")?)?.to_vec::<u32>()?;
-            case(move || session.read(&ids, &mut Cache::default()))
-        }
-        "decode" => decode(p),
-        _ => Err(Error::unsupported("bench", format!("there is no case '{name}'"))),
-    }
-}
-
-/// The bandwidth of the machine: memcpy by all threads, into memory that is there already.
-fn copy(p: &Params<'_>) -> Result<Case> {
-    let n = p.size("n")?;
-    let from: Vec<f32> = input(1, &[n])?.to_vec()?;
-    let mut to = vec![0.0f32; n];
-    let threads = std::env::var("LAZULITE_NUM_THREADS").ok().and_then(|t| t.parse().ok());
-    let threads: usize =
-        threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let sample = Array::from_slice(&from, &[n])?;
-    Ok(Box::new(move || {
-        let part = n.div_ceil(threads).max(1);
-        std::thread::scope(|s| {
-            for (a, b) in from.chunks(part).zip(to.chunks_mut(part)) {
-                s.spawn(|| b.copy_from_slice(a));
-            }
-        });
-        std::hint::black_box(&to);
-        Ok(sample.clone())
-    }))
-}
-
-fn vector(p: &Params<'_>) -> Result<Case> {
-    let n = p.size("n")?;
-    let (x, w) = (input(1, &[n])?, input(2, &[n, n])?);
-    match p.text("spelling")? {
-        "x@W.T" => case(move || x.matmul(&w.t()?)),
-        "x@W" => case(move || x.matmul(&w)),
-        "W@x" => case(move || w.matmul(&x)),
-        "W.T@x" => case(move || w.t()?.matmul(&x)),
-        _ => Err(p.wrong("spelling", "one of x@W.T, x@W, W@x, W.T@x")),
-    }
-}
-
-fn rows(p: &Params<'_>) -> Result<Case> {
-    let (rows, width) = (p.size("rows")?, p.size("width")?);
-    let dtype = p.dtype()?;
-    let x = ready(input(1, &[rows, width])?.astype(dtype))?;
-    let w = ready(input(2, &[width])?.astype(dtype))?;
-    let b = ready(input(3, &[width])?.astype(dtype))?;
-    match p.text("op")? {
-        "softmax" => case(move || x.softmax(Some(&[-1]), false)),
-        "layer_norm" => case(move || fast::layer_norm(&x, Some(&w), Some(&b), 1e-5)),
-        "rms_norm" => case(move || fast::rms_norm(&x, Some(&w), 1e-5)),
-        _ => Err(p.wrong("op", "one of softmax, layer_norm, rms_norm")),
-    }
-}
-
-fn quantized_product(p: &Params<'_>) -> Result<Case> {
-    let (m, k, n) = (p.size("m")?, p.size("k")?, p.size("n")?);
-    let transpose = p.0["transpose"].as_bool().unwrap_or(true);
-    let format =
-        QuantFormat::new(QuantMode::Affine, Some(p.size("group")?), Some(p.size("bits")?))?;
-    let x = input(1, &[m, k])?;
-    let w = input(2, &if transpose { [n, k] } else { [k, n] })?;
-    let q = w.quantize(format)?;
-    eval::eval(&q)?;
-    case(move || x.quantized_matmul(&q[0], &q[1], Some(&q[2]), transpose, format))
-}
-
-fn decode(p: &Params<'_>) -> Result<Case> {
-    let session = Session::open(Path::new(p.text("model")?))?;
-    let tokens = p.size("tokens")?;
-    let ids = session.encode("What is the capital of France?")?;
-    let mut prompt = Cache::default();
-    let first = session.read(&ids, &mut prompt)?;
-    // The copy of the cache is part of the call, and small against it.
-    case(move || {
-        let mut cache = prompt.clone();
-        let mut logits = first.clone();
-        let mut made = Vec::with_capacity(tokens);
-        for _ in 0..tokens {
-            let token: u32 = logits.argmax(None, false)?.item()?;
-            made.push(token);
-            logits = session.read(&[token], &mut cache)?;
-        }
-        made.truncate(8);
-        Array::from_slice(&made, &[made.len()])
-    })
 }

@@ -15,6 +15,8 @@ use crate::strided::{Plain, Target, View, Walk, internal, rows_per_task};
 
 /// Rows that are read and written together, so that a walk across rows takes whole cache lines.
 const TOGETHER: usize = 16;
+/// Elements of a block of rows.
+const IN_CACHE: usize = 1 << 16;
 /// Lengths for which tables are kept.
 const KEPT: usize = 64;
 
@@ -59,10 +61,9 @@ pub(crate) fn fft(op: &Fft, x: &Operand, out: &Operand) -> Result<()> {
     let (plan, factor) = (plan(op), op.factor() as f32);
     match plan {
         Plan::Complex(plan) => {
-            let scratch = plan.get_inplace_scratch_len();
+            let scratch = plan.get_outofplace_scratch_len();
             rows::<Complex32, Complex32>(op, x, out, scratch, |from, to, scratch| {
-                to.copy_from_slice(from);
-                plan.process_with_scratch(to, scratch);
+                plan.process_outofplace_with_scratch(from, to, scratch);
                 scale(to, factor);
                 true
             })
@@ -129,30 +130,37 @@ fn rows<A: Plain + Default, B: Plain + Default>(
     let (step, put) = (from.strides[axis], strides[axis]);
     let failed = std::sync::atomic::AtomicBool::new(false);
     let cost = n.max(m) * (usize::BITS - n.leading_zeros()) as usize;
-    parallel_for(walk.len(), rows_per_task(cost).next_multiple_of(TOGETHER), |range| {
-        let mut read = vec![A::default(); n * TOGETHER];
-        let mut done = vec![B::default(); m * TOGETHER];
+    let task = rows_per_task(cost).next_multiple_of(TOGETHER);
+    parallel_for(walk.len(), task, |range| {
+        // Long rows across memory are read in fewer at once, so that their block stays in the cache.
+        let block = TOGETHER.min((IN_CACHE / n.max(m)).max(4)).min(range.len());
+        let mut read = vec![A::default(); n * block];
+        let mut done = vec![B::default(); if put == 1 { 0 } else { m * block }];
         let mut scratch = vec![Complex32::default(); scratch];
         let mut places = [[0isize; 2]; TOGETHER];
         let mut start = range.start;
         while start < range.end {
-            let count = TOGETHER.min(range.end - start);
+            let count = block.min(range.end - start);
             walk.each(start..start + count, |i, at| places[i - start] = at);
-            for j in 0..n {
-                for (r, [at, _]) in places[..count].iter().enumerate() {
-                    // SAFETY: a place of the walk and of the axis is an element of the input.
-                    read[r * n + j] = unsafe { *from.first().offset(at + j as isize * step) };
-                }
-            }
-            for (row, result) in read.chunks_mut(n).zip(done.chunks_mut(m)).take(count) {
+            gather(&from, &places[..count], step, &mut read, n);
+            for (r, row) in read.chunks_mut(n).take(count).enumerate() {
+                let result = if put == 1 {
+                    let at = places[r][1] as usize;
+                    // SAFETY: a row of the output lies in one piece; those of a task are its own.
+                    unsafe { to.part(at..at + m) }
+                } else {
+                    &mut done[r * m..(r + 1) * m]
+                };
                 if !f(row, result, &mut scratch) {
                     failed.store(true, std::sync::atomic::Ordering::Relaxed);
                 }
             }
-            for j in 0..m {
-                for (r, [_, at]) in places[..count].iter().enumerate() {
-                    // SAFETY: as above, of the output; the rows of a task are its own.
-                    unsafe { *to.data().offset(at + j as isize * put) = done[r * m + j] };
+            if put != 1 {
+                for j in 0..m {
+                    for (r, [_, at]) in places[..count].iter().enumerate() {
+                        // SAFETY: a place of the walk and of the axis is an element of the output.
+                        unsafe { *to.data().offset(at + j as isize * put) = done[r * m + j] };
+                    }
                 }
             }
             start += count;
@@ -162,4 +170,27 @@ fn rows<A: Plain + Default, B: Plain + Default>(
         return Err(internal("a transform refused its lengths"));
     }
     Ok(())
+}
+
+/// Reads rows of `n` elements, `step` apart, that begin at the first of each of `places`.
+fn gather<A: Plain>(
+    from: &View<'_, A>,
+    places: &[[isize; 2]],
+    step: isize,
+    rows: &mut [A],
+    n: usize,
+) {
+    if step == 1 {
+        for (row, [at, _]) in rows.chunks_mut(n).zip(places) {
+            // SAFETY: a row of the input lies in one piece.
+            row.copy_from_slice(unsafe { std::slice::from_raw_parts(from.first().offset(*at), n) });
+        }
+        return;
+    }
+    for j in 0..n {
+        for (r, [at, _]) in places.iter().enumerate() {
+            // SAFETY: a place of the walk and of the axis is an element of the input.
+            rows[r * n + j] = unsafe { *from.first().offset(at + j as isize * step) };
+        }
+    }
 }
