@@ -176,22 +176,26 @@ impl Walk {
         place
     }
 
+    /// True iff the node has a value, or will have one that another evaluation computes.
+    fn is_leaf(&mut self, node: &NodeRef) -> Result<bool> {
+        match node.outputs[0].progress() {
+            Progress::Lazy => Ok(false),
+            Progress::Ready => Ok(true),
+            Progress::Pending(event) => {
+                self.graph.pending.push(event);
+                Ok(true)
+            }
+            Progress::Consumed => Err(lost(node.op.name())),
+        }
+    }
+
     /// Lists the inputs of a node that was found; nothing if the walk was there.
     fn enter(&mut self, place: u32) -> Result<()> {
         let found = &mut self.found[place as usize];
         let Some(node) = found.node.take() else { return Ok(()) };
         found.handles = NodeRef::strong_count(&node) as u32;
         found.traced = node.trace.as_ref().is_some_and(|t| t.is_active());
-        let leaf = match node.outputs[0].progress() {
-            Progress::Lazy => false,
-            Progress::Ready => true,
-            Progress::Pending(event) => {
-                self.graph.pending.push(event);
-                true
-            }
-            Progress::Consumed => return Err(lost(node.op.name())),
-        };
-        if leaf {
+        if self.is_leaf(&node)? {
             self.leave(node, place, 0..0, true);
             return Ok(());
         }
@@ -208,7 +212,9 @@ impl Walk {
         });
         let edges = start..self.edges.len();
         if edges.is_empty() {
-            self.leave(node, place, edges, false);
+            // It has none, or another thread has computed it since and let them go.
+            let leaf = self.is_leaf(&node)?;
+            self.leave(node, place, edges, leaf);
         } else {
             self.frames.push(Frame { node, place, next: start, edges });
         }
