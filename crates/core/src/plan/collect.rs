@@ -234,7 +234,11 @@ impl Walk {
 /// The graph below `outputs`.
 pub(crate) fn collect(outputs: &[Array]) -> Result<Graph> {
     let mut walk = Walk {
-        graph: Graph::default(),
+        graph: Graph {
+            nodes: Vec::with_capacity(16),
+            node_of: Vec::with_capacity(16),
+            ..Graph::default()
+        },
         numbers: Numbers::new(),
         found: Vec::with_capacity(16),
         edges: Vec::with_capacity(32),

@@ -38,7 +38,7 @@ enum Kind {
 }
 
 fn kind(graph: &Graph, n: &GraphNode) -> Option<Kind> {
-    if n.leaf {
+    if n.leaf || n.stands_for.is_some() {
         return None;
     }
     match &n.node.op {

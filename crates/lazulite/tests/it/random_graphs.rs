@@ -159,6 +159,8 @@ struct Program {
     lines: Vec<Line>,
     /// The values that are asked for.
     outputs: Vec<usize>,
+    /// The value over whose rows a loop goes.
+    looped: usize,
 }
 
 const SHAPES: &[&[usize]] = &[&[5, 8], &[8], &[8, 6], &[5, 1]];
@@ -207,7 +209,7 @@ impl Program {
         while random.below(3) == 0 {
             outputs.push(random.below(last) + 1);
         }
-        Program { lines, outputs }
+        Program { lines, outputs, looped: random.below(last + 1) }
     }
 
     fn run(&self, inputs: &[Array]) -> Result<Vec<Array>> {
@@ -215,7 +217,15 @@ impl Program {
         for &(op, a, b) in &self.lines {
             values.push(op.apply(&values[a], &values[b])?);
         }
-        Ok(self.outputs.iter().map(|&i| values[i].clone()).collect())
+        let mut outputs: Vec<Array> = self.outputs.iter().map(|&i| values[i].clone()).collect();
+        // A loop over the rows of one value, whose items are asked for one by one.
+        let rows = &values[self.looped];
+        if rows.ndim() > 0 && (4..=12).contains(&rows.size(0)?) {
+            for i in 0..rows.size(0)? as i64 {
+                outputs.push((rows.at(i)? * 0.5).tanh()?.mean(None, false)?);
+            }
+        }
+        Ok(outputs)
     }
 
     /// The outputs and the gradients of their weighted sum, in float64.
@@ -288,9 +298,10 @@ fn check(seed: u64) -> Result<()> {
             assert!(
                 far <= most,
                 "seed {seed}, {dtype}, {rules}: result {i} is {far:.1e} off, at most {most:.1e}\n{:?}\n\
-                 outputs {:?}",
+                 outputs {:?} and the rows of {}",
                 program.lines,
-                program.outputs
+                program.outputs,
+                program.looped
             );
         }
     }

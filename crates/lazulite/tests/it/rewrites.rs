@@ -1,26 +1,27 @@
 //! Every rule of the planner: that it applies, that it keeps values, and gradients through it.
 //! The other side of each comparison is the same function with every op a step of its own.
 
+use lazulite::fft;
 use lazulite::plan::{explain, without_rules};
 use lazulite::prelude::*;
 use lazulite::quantized::{QuantFormat, QuantMode};
 use lazulite::random;
 use lazulite::transform::{grad, vjp_arrays};
 
-type Inputs = Vec<Array>;
-type Body = fn(&[Array]) -> Result<Array>;
+pub(crate) type Inputs = Vec<Array>;
+pub(crate) type Body = fn(&[Array]) -> Result<Array>;
 
-struct Case {
-    name: &'static str,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
     /// The rule that must show in the plan.
-    rule: &'static str,
-    inputs: fn() -> Result<Inputs>,
-    body: Body,
+    pub(crate) rule: &'static str,
+    pub(crate) inputs: fn() -> Result<Inputs>,
+    pub(crate) body: Body,
     /// The greatest difference, relative to the largest value.
-    tolerance: f64,
+    pub(crate) tolerance: f64,
 }
 
-fn normal(shape: &[usize], seed: u64) -> Result<Array> {
+pub(crate) fn normal(shape: &[usize], seed: u64) -> Result<Array> {
     let x = random::normal(shape, Dtype::F32, None, None, Some(&random::key(seed)?))?;
     x.eval()?;
     Ok(x)
@@ -34,7 +35,7 @@ fn difference(a: &Array, b: &Array) -> Result<f64> {
     Ok(a.iter().zip(&b).map(|(x, y)| (x - y).abs() / scale).fold(0.0, f64::max))
 }
 
-fn check(case: &Case) -> Result<()> {
+pub(crate) fn check(case: &Case) -> Result<()> {
     let inputs = (case.inputs)()?;
     let plan = explain(&[(case.body)(&inputs)?])?;
     assert!(plan.contains(&format!("[{}]", case.rule)), "{}:\n{plan}", case.name);
@@ -73,7 +74,7 @@ fn check(case: &Case) -> Result<()> {
 }
 
 /// Sums of some tens of float32 products in different orders.
-const SUMS: f64 = 2e-6;
+pub(crate) const SUMS: f64 = 2e-6;
 
 fn packed(x: &[usize]) -> Result<Inputs> {
     let q = normal(&[48, 128], 1)?.quantize(format()?)?;
@@ -323,6 +324,121 @@ fn loops_over_items_are_batches() -> Result<()> {
     let all = Array::stack(&gradients(&wxy()?)?, 0)?;
     let plan = explain(&[all])?;
     assert!(plan.contains("[batch_loop]") && !plan.contains("concatenate"), "{plan}");
+    Ok(())
+}
+
+/// The values of a program's results, with all rules and with none, and its plan.
+fn both(program: impl Fn() -> Result<Inputs>) -> Result<(Vec<Vec<f32>>, Vec<Vec<f32>>, String)> {
+    let run = || -> Result<Vec<Vec<f32>>> {
+        let out = program()?;
+        lazulite::eval::eval(&out)?;
+        out.iter().map(Array::to_vec).collect()
+    };
+    Ok((run()?, without_rules(run)?, explain(&program()?)?))
+}
+
+fn assert_close(name: &str, (got, want, plan): &(Vec<Vec<f32>>, Vec<Vec<f32>>, String)) {
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        let scale = want.iter().fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()));
+        let off = got.iter().zip(want).fold(0.0, |m, (g, w)| f32::max(m, (g - w).abs() / scale));
+        assert!(f64::from(off) <= SUMS, "{name}: result {i} differs by {off:.1e}\n{plan}");
+    }
+}
+
+#[test]
+fn items_that_are_kept_are_parts_of_a_batch() -> Result<()> {
+    type Program = fn(&[Array]) -> Result<Inputs>;
+    let losses: Program = |i| each(i, |i, j| loss(&i[0], &row(&i[1], j)?, &row(&i[2], j)?));
+    let hidden: Program = |i| each(i, |i, j| row(&i[1], j)?.matmul(&i[0])?.tanh());
+    let programs: [(&str, &str, Program); 7] = [
+        ("losses", "batch_items", losses),
+        ("gradients", "batch_items", gradients),
+        ("hidden states", "batch_items", hidden),
+        ("hidden states and what is made of them", "batch_items", |i| {
+            let h = each(i, |i, j| row(&i[1], j)?.matmul(&i[0])?.tanh())?;
+            let y = h.iter().map(|h| h.exp()?.sum(None, false)).collect::<Result<Inputs>>()?;
+            Ok([h, y].concat())
+        }),
+        ("a kept list and its stack", "batch_loop", |i| {
+            let mut all = each(i, |i, j| loss(&i[0], &row(&i[1], j)?, &row(&i[2], j)?))?;
+            all.push(Array::stack(&all, 0)?);
+            Ok(all)
+        }),
+        ("a kept list and its sum", "batch_sum", |i| {
+            let mut all = each(i, |i, j| loss(&i[0], &row(&i[1], j)?, &row(&i[2], j)?))?;
+            all.push(all.iter().try_fold(Array::scalar(0.0f32), |sum, x| Ok::<_, Error>(sum + x))?);
+            Ok(all)
+        }),
+        ("the last item's parts are kept, as a loop's variables are", "batch_loop", |i| {
+            let mut kept = Vec::new();
+            let losses = each(i, |i, j| {
+                let (x, y) = (row(&i[1], j)?, row(&i[2], j)?);
+                loss(&i[0], &x, &y)
+            })?;
+            for j in 0..9 {
+                let (x, y) = (row(&i[1], j)?, row(&i[2], j)?);
+                let h = x.matmul(&i[0])?;
+                kept = vec![x, y, h.clone(), h.tanh()?];
+            }
+            kept.push(Array::stack(&losses, 0)?);
+            Ok(kept)
+        }),
+    ];
+    let inputs = vec![normal(&[12, 12], 1)?, normal(&[9, 12], 2)?, normal(&[9, 12], 3)?];
+    for (name, rule, program) in programs {
+        let found = both(|| program(&inputs))?;
+        assert!(found.2.contains(&format!("[{rule}]")), "{name}:\n{}", found.2);
+        assert_close(name, &found);
+    }
+    // The loop's last variables are views of the batch that the stack is made of.
+    let held = || -> Result<Inputs> {
+        let (mut all, mut last) = (Vec::new(), Vec::new());
+        for j in 0..9 {
+            let h = row(&inputs[1], j)?.matmul(&inputs[0])?;
+            let y = h.tanh()?;
+            all.push(y.sum(None, false)?);
+            last = vec![h, y];
+        }
+        last.push(Array::stack(&all, 0)?);
+        Ok(last)
+    };
+    let found = both(held)?;
+    assert_eq!(found.2.matches("= matmul(").count(), 1, "{}", found.2);
+    assert_close("variables of a loop", &found);
+    Ok(())
+}
+
+#[test]
+fn items_with_nothing_in_common_stay_apart() -> Result<()> {
+    // Updates of eight arrays by eight others are no loop over the parts of one thing.
+    let arrays: Inputs = (0..16).map(|i| normal(&[6], i)).collect::<Result<_>>()?;
+    let update =
+        || -> Result<Inputs> { arrays.chunks(2).map(|a| Ok(&a[0] - &a[1] * 0.1)).collect() };
+    let found = both(update)?;
+    assert!(!found.2.contains("[batch_items]"), "{}", found.2);
+    // Items that are large are computed one by one, so that each can be let go.
+    let x = normal(&[4, 1 << 15], 1)?;
+    let found = both(|| (0..4).map(|i| row(&x, i)?.sin()).collect())?;
+    assert!(!found.2.contains("[batch_items]"), "{}", found.2);
+    Ok(())
+}
+
+#[test]
+fn kept_states_that_need_each_other_are_computed_in_turn() -> Result<()> {
+    // A Fourier transform is no part of a batch, so the walk over the items ends there.
+    let x = normal(&[8], 1)?;
+    let program = || -> Result<Inputs> {
+        let mut states = vec![x.tanh()?];
+        for i in 0..5 {
+            let y = fft::fft(&states[i], None, -1, fft::Norm::Backward)?;
+            states.push(y.real()?.tanh()?);
+        }
+        states.push(Array::stack(&states, 0)?);
+        Ok(states)
+    };
+    let found = both(program)?;
+    assert!(!found.2.contains("[batch"), "{}", found.2);
+    assert_close("states", &found);
     Ok(())
 }
 

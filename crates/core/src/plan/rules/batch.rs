@@ -1,29 +1,33 @@
 //! Work that a loop wrote once for each item becomes one batch.
 //!
-//! The roots are a stack of n results and a sum of n terms. From there the n expressions are
-//! walked in lockstep: where all n nodes are the same op on inputs of the same shapes, the op's
-//! vmap rule makes the batched node; where all read the same array, it is shared; where they read
-//! consecutive slices of one array, the batch is a view of it; anything else is stacked. Chains,
-//! where one item needs another one's result, are left alone.
+//! The roots are a stack of n results, a sum of n terms, and n results that the program keeps. From
+//! there the n expressions are walked in lockstep: where all n nodes are the same op on inputs of the
+//! same shapes, the op's vmap rule makes the batched node; where all read the same array, it is
+//! shared; where they read consecutive slices of one array, the batch is a view of it; anything else
+//! is stacked. What the program keeps of an item is a view of its part of the batch. Chains, where one
+//! item needs another one's result, are left alone.
 
 use super::site::Site;
-use super::{Found, Rule};
+use super::{Found, Replaced, Rule};
 use crate::array::Array;
 use crate::error::Result;
 use crate::op::identity::Identity;
-use crate::op::view::Slice;
+use crate::op::view::{Ends, Slice};
 use crate::op::{BinaryOp, Primitive, ReduceOp};
 use crate::plan::cache::FastMap;
-use crate::plan::collect::{NodeId, Slot};
+use crate::plan::collect::{GraphNode, NodeId, Slot};
 use crate::shape::Shape;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 /// Fewer items than this are not worth a batch.
 const FEWEST: usize = 4;
 /// Batched values beyond this many bytes stay a loop, whose intermediates die one by one.
 const LARGEST: usize = 32 << 20;
-/// Items that must be copied to one place may have this many bytes each.
+/// Items that must be copied to one place, or that share a buffer afterwards, may have this many
+/// bytes each.
 const LARGEST_COPY: usize = 64 << 10;
+/// Items that share a buffer may have this many bytes together: one that is kept keeps all.
+const LARGEST_SHARED: usize = 1 << 20;
 
 pub(super) const STACK: Rule =
     Rule { name: "batch_loop", root: |op| matches!(op, Primitive::Concatenate(_)), build: stack };
@@ -34,20 +38,39 @@ pub(super) const SUM: Rule = Rule {
     build: sum,
 };
 
+/// Its roots are no single nodes; see [`Site::alike`].
+pub(super) const ITEMS: Rule = Rule { name: "batch_items", root: |_| false, build: items };
+
 fn stack(site: &Site<'_>, root: NodeId) -> Result<Found> {
     let n = site.node(root);
     let Primitive::Concatenate(join) = &n.node.op else { return Ok(Found::Nothing) };
     if n.inputs.len() < FEWEST {
         return Ok(Found::Nothing);
     }
-    let (x, place) = match Lockstep::run(site, &n.inputs)? {
-        Ok(batch) => batch,
-        Err(found) => return Ok(found),
+    let batched = match Lockstep::run(site, &n.inputs)? {
+        Ok(batched) => batched,
+        Err(unfit) => return Ok(unfit.found()),
     };
     // (.., items, axis, ..) is the concatenation in row-major order.
-    x.moveaxis(place as i64, join.axis as i64)?
-        .reshape(&n.node.outputs[0].shape)
-        .map(Found::Instead)
+    let x = batched.x.moveaxis(batched.axis as i64, join.axis as i64)?;
+    Ok(batched.and(root, x.reshape(&n.node.outputs[0].shape)?))
+}
+
+/// Results of a loop over items that the program keeps, each by itself; `root` is the last one.
+fn items(site: &Site<'_>, root: NodeId) -> Result<Found> {
+    let Some(items) = site.alike().iter().find(|items| items.last() == Some(&root)) else {
+        return Ok(Found::Nothing);
+    };
+    let roots: Items = items.iter().map(|&id| site.node(id).first).collect();
+    if roots.iter().any(|&slot| site.is_replaced(slot)) {
+        return Ok(Found::Nothing);
+    }
+    match Lockstep::run(site, &roots)? {
+        // Items with nothing in common are left: they are no loop over one thing's parts.
+        Ok(batched) if batched.common > 0 => Ok(Found::All(batched.parts)),
+        Err(unfit) if !unfit.apart => Ok(unfit.found()),
+        _ => Ok(Found::Nothing),
+    }
 }
 
 /// `((t0 + t1) + t2) + ...`, as a loop adds terms up, with or without a first constant. The sum
@@ -79,16 +102,50 @@ fn sum(site: &Site<'_>, root: NodeId) -> Result<Found> {
     if site.array(n.first).nbytes() > LARGEST_COPY {
         return Ok(Found::OtherValues);
     }
-    let (x, place) = match Lockstep::run(site, &terms)? {
-        Ok(batch) => batch,
-        Err(found) => return Ok(found),
+    let batched = match Lockstep::run(site, &terms)? {
+        Ok(batched) => batched,
+        Err(unfit) => return Ok(unfit.found()),
     };
-    let total = crate::op::reduce::reduce(ReduceOp::Sum, &x, Some(&[place as i64]), false)?;
+    let axes = [batched.axis as i64];
+    let total = crate::op::reduce::reduce(ReduceOp::Sum, &batched.x, Some(&axes), false)?;
     let total = match start {
         Some(start) => site.array(start).add(&total)?,
         None => total,
     };
-    Ok(Found::Instead(total))
+    Ok(batched.and(root, total))
+}
+
+/// What n expressions became.
+struct Batched {
+    x: Array,
+    /// The axis of the items.
+    axis: usize,
+    /// What the program keeps of the items, as views of the batch.
+    parts: Vec<Replaced>,
+    /// How many operands all items share, or are parts of.
+    common: usize,
+}
+
+impl Batched {
+    /// `x` stands for `root`, besides the parts.
+    fn and(mut self, root: NodeId, x: Array) -> Found {
+        self.parts.push(Replaced { root, array: x });
+        Found::All(self.parts)
+    }
+}
+
+/// Why there is no batch.
+struct Unfit {
+    /// True iff nothing in the structure can be batched.
+    never: bool,
+    /// True iff the items have nothing in common, whatever their values.
+    apart: bool,
+}
+
+impl Unfit {
+    fn found(&self) -> Found {
+        if self.never { Found::Nothing } else { Found::OtherValues }
+    }
 }
 
 /// What became of n slots.
@@ -115,13 +172,23 @@ struct Lockstep<'s, 'a> {
     ops: usize,
     /// How many stacks were made of separate arrays.
     stacks: usize,
+    /// How many operands all items share, or are parts of.
+    common: usize,
+    /// What the batches are made of.
+    operands: Vec<Slot>,
+    /// What the program keeps of the items: the slot, which item's it is, and the batch.
+    kept: Vec<(Slot, usize, Array, Option<usize>)>,
+    /// True iff some operands are slices, which may be parts of one array in another graph.
+    sliced: bool,
 }
 
 impl Lockstep<'_, '_> {
-    /// The batch of the slots' expressions and the axis of the items, or why there is none.
-    fn run(site: &Site<'_>, roots: &[Slot]) -> Result<std::result::Result<(Array, usize), Found>> {
+    /// The batch of the slots' expressions, or why there is none.
+    fn run(site: &Site<'_>, roots: &[Slot]) -> Result<std::result::Result<Batched, Unfit>> {
         let (made, item) = (Default::default(), FastMap::default());
-        let mut walk = Lockstep { site, made, item, ops: 0, stacks: 0 };
+        let (ops, stacks, common, sliced) = (0, 0, 0, false);
+        let (operands, kept) = (Vec::new(), Vec::new());
+        let mut walk = Lockstep { site, made, item, ops, stacks, common, sliced, operands, kept };
         let roots: Items = roots.iter().copied().collect();
         let mut stack = vec![(roots.clone(), false)];
         while let Some((items, expanded)) = stack.pop() {
@@ -141,7 +208,7 @@ impl Lockstep<'_, '_> {
                 // A computed slot that serves two items makes them depend on each other.
                 let computed = site.computed(slot).is_some();
                 if computed && *walk.item.entry(slot).or_insert(i) != i {
-                    return Ok(Err(Found::OtherValues));
+                    return Ok(Err(Unfit { never: false, ..walk.unfit() }));
                 }
             }
             if !walk.same_op(&items) {
@@ -155,11 +222,28 @@ impl Lockstep<'_, '_> {
                 stack.push((walk.inputs(&items, place), false));
             }
         }
-        Ok(match walk.made.remove(&roots) {
-            Some(Batch::Made(x, Some(axis))) if walk.ops > walk.stacks => Ok((x, axis)),
-            _ if walk.ops == 0 => Err(Found::Nothing),
-            _ => Err(Found::OtherValues),
-        })
+        let Some(Batch::Made(x, Some(axis))) = walk.made.remove(&roots) else {
+            return Ok(Err(walk.unfit()));
+        };
+        // What the program keeps becomes a view of the batch, which must not need it then.
+        let slots: Vec<Slot> = walk.kept.iter().map(|k| k.0).collect();
+        if walk.ops <= walk.stacks || site.reaches(&slots, &walk.operands) {
+            return Ok(Err(walk.unfit()));
+        }
+        let parts = walk.kept.iter().map(|(slot, i, batch, axis)| {
+            let array = match axis {
+                Some(axis) => part(batch, *axis, *i)?.reshape(site.shape(*slot))?,
+                None => batch.clone(),
+            };
+            Ok(Replaced { root: site.node_of(*slot), array })
+        });
+        let (parts, common) = (parts.collect::<Result<_>>()?, walk.common);
+        Ok(Ok(Batched { x, axis, parts, common }))
+    }
+
+    /// That there is no batch, and whether other values of this structure may have one.
+    fn unfit(&self) -> Unfit {
+        Unfit { never: self.ops == 0, apart: self.common == 0 && !self.sliced }
     }
 
     fn inputs(&self, items: &Items, place: usize) -> Items {
@@ -167,17 +251,18 @@ impl Lockstep<'_, '_> {
     }
 
     /// The batch of items that are one array, equal constants, or parts of one array.
-    fn shared(&self, items: &Items) -> Result<Option<Batch>> {
+    fn shared(&mut self, items: &Items) -> Result<Option<Batch>> {
         let (site, first) = (self.site, items[0]);
-        let constant = |n: &crate::plan::collect::GraphNode| {
-            matches!(n.node.op, Primitive::Scalar(_) | Primitive::Arange(_))
-        };
+        let constant =
+            |n: &GraphNode| matches!(n.node.op, Primitive::Scalar(_) | Primitive::Arange(_));
         let equal = |&s: &Slot| {
             s == first
                 || matches!((site.computed(s), site.computed(first)), (Some(n), Some(o))
                     if constant(n) && n.node.op == o.node.op && site.shape(s) == site.shape(first))
         };
         if items.iter().all(equal) {
+            self.operands.push(first);
+            self.common += usize::from(site.array(first).len() > 1);
             return Ok(Some(Batch::Made(site.array(first), None)));
         }
         self.consecutive(items)
@@ -190,6 +275,7 @@ impl Lockstep<'_, '_> {
         {
             return Ok(Batch::Unfit);
         }
+        self.operands.extend_from_slice(items);
         if let Some(values) = self.constants(items)? {
             return Ok(Batch::Made(values, Some(0)));
         }
@@ -215,7 +301,7 @@ impl Lockstep<'_, '_> {
     }
 
     /// True iff all items are the same op, which batches without a loop, on inputs of the same
-    /// shapes, for nobody outside.
+    /// shapes, and those that the program keeps are small.
     fn same_op(&self, items: &Items) -> bool {
         let site = self.site;
         let Some(first) = site.computed(items[0]) else { return false };
@@ -242,30 +328,36 @@ impl Lockstep<'_, '_> {
                 | Primitive::Matmul(_)
                 | Primitive::QuantizedMatmul(_)
         );
-        batches
-            && items.iter().all(|&s| {
-                site.computed(s).is_some_and(|n| {
-                    !n.held
-                        && n.node.op == first.node.op
-                        && n.node.stream == first.node.stream
-                        && n.inputs.len() == first.inputs.len()
-                        && n.inputs.iter().zip(&first.inputs).all(|(&a, &b)| {
-                            site.shape(a) == site.shape(b) && site.dtype(a) == site.dtype(b)
-                        })
+        if !batches {
+            return false;
+        }
+        let alike = |n: &GraphNode| {
+            n.node.op == first.node.op
+                && n.node.stream == first.node.stream
+                && n.inputs.len() == first.inputs.len()
+                && n.inputs.iter().zip(&first.inputs).all(|(&a, &b)| {
+                    site.shape(a) == site.shape(b) && site.dtype(a) == site.dtype(b)
                 })
-            })
+        };
+        if !items.iter().all(|&s| site.computed(s).is_some_and(alike)) {
+            return false;
+        }
+        let bytes = site.array(items[0]).nbytes();
+        let small = bytes <= LARGEST_COPY && bytes * items.len() <= LARGEST_SHARED;
+        items.iter().all(|&s| small || !site.is_kept(s))
     }
 
     /// Slices of one array that follow each other along an axis, as a view of it.
-    fn consecutive(&self, items: &Items) -> Result<Option<Batch>> {
+    fn consecutive(&mut self, items: &Items) -> Result<Option<Batch>> {
         let site = self.site;
         let slice = |&s: &Slot| {
-            let n = site.computed(s).filter(|n| !n.held)?;
+            let n = site.computed(s)?;
             let Primitive::Slice(op) = &n.node.op else { return None };
             Some((n.inputs[0], op))
         };
         let Some((source, first)) = slice(&items[0]) else { return Ok(None) };
         let Some((_, second)) = slice(&items[1]) else { return Ok(None) };
+        self.sliced = true;
         let Some(axis) = (0..first.start.len()).find(|&a| first.start[a] != second.start[a]) else {
             return Ok(None);
         };
@@ -293,6 +385,8 @@ impl Lockstep<'_, '_> {
         let whole = site.array(source).slice_by(op)?;
         let mut apart: Shape = first.shape.clone();
         apart.insert(axis, items.len());
+        self.operands.push(source);
+        self.common += 1;
         Ok(Some(Batch::Made(whole.reshape(&apart)?, Some(axis))))
     }
 
@@ -309,15 +403,31 @@ impl Lockstep<'_, '_> {
                 Batch::Unfit => return Ok(Batch::Unfit),
             }
         }
-        if axes.iter().all(Option::is_none) {
-            return Ok(Batch::Made(Array::apply(first.node.op.clone(), &inputs)?, None));
-        }
-        let (mut out, places) = first.node.op.vmap(&inputs, &axes, items.len())?;
-        let out = out.swap_remove(0);
+        let (out, axis) = if axes.iter().all(Option::is_none) {
+            (Array::apply(first.node.op.clone(), &inputs)?, None)
+        } else {
+            let (mut out, places) = first.node.op.vmap(&inputs, &axes, items.len())?;
+            self.ops += usize::from(!first.node.op.is_view());
+            (out.swap_remove(0), places[0])
+        };
         if out.nbytes() > LARGEST {
             return Ok(Batch::Unfit);
         }
-        self.ops += usize::from(!first.node.op.is_view());
-        Ok(Batch::Made(out, places[0]))
+        for (i, &slot) in items.iter().enumerate().filter(|(_, slot)| self.site.is_kept(**slot)) {
+            self.kept.push((slot, i, out.clone(), axis));
+        }
+        Ok(Batch::Made(out, axis))
     }
+}
+
+/// Item `i` along `axis`, which stays with size 1.
+fn part(batch: &Array, axis: usize, i: usize) -> Result<Array> {
+    let mut op = Slice {
+        start: smallvec![0; batch.ndim()],
+        step: smallvec![1; batch.ndim()],
+        shape: batch.shape().into(),
+        ends: Ends::default(),
+    };
+    (op.start[axis], op.shape[axis]) = (i, 1);
+    batch.slice_by(op)
 }

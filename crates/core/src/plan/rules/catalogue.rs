@@ -43,6 +43,11 @@ catalogue! {
         "the batched ops and one sum";
         "the sum's order is that of a reduction, whose error is smaller";
         "C22, C39";
+    "batch_items": "`losses = [f(x[i]) for i in range(n)]`, n >= 4, whose items are kept or asked for one by \
+        one" =>
+        "the batched ops; each item is a view of its part, where items are at most 64 kB and 1 MB together";
+        "those of vmap: products and sums may round in another order";
+        "C22, C24, C39";
     "log_softmax": "`log(softmax(x))`, over any axes" => "`x - max - log(sum)`: one pass, no division for \
         each element";
         "more exact; finite where a probability underflows"; "C48, C50";

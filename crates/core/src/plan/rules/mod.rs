@@ -18,7 +18,7 @@ mod splice;
 pub use catalogue::{CATALOGUE, RuleInfo};
 
 use super::cache::Enabled;
-use super::collect::{Graph, NodeId};
+use super::collect::{Graph, GraphNode, NodeId};
 use crate::array::Array;
 use crate::device::with_stream;
 use crate::error::Result;
@@ -44,11 +44,26 @@ pub(super) enum Found {
     OtherValues,
     /// This array, of the root's shape and dtype, has the root's value.
     Instead(Array),
+    /// So have these, of their nodes; they are computed together.
+    All(Vec<Replaced>),
 }
 
-/// The rules, in the order in which they are tried at a node.
-static RULES: &[Rule] =
-    &[quantized::RULE, attention::RULE, batch::STACK, batch::SUM, softmax::LOG, softmax::PICK];
+/// A node with one output, and the array that has its value.
+pub(super) struct Replaced {
+    root: NodeId,
+    array: Array,
+}
+
+/// The rules, in the order in which they are tried at a node; the last one is tried at the end.
+static RULES: &[Rule] = &[
+    quantized::RULE,
+    attention::RULE,
+    batch::STACK,
+    batch::SUM,
+    softmax::LOG,
+    softmax::PICK,
+    batch::ITEMS,
+];
 
 /// A place where the structure of a rule was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +82,8 @@ pub(super) struct Replacement {
 /// Where rules may apply, for graphs of this structure.
 pub(super) fn candidates(graph: &Graph, enabled: Enabled) -> Vec<Candidate> {
     let mut found = Vec::new();
-    if graph.nodes.iter().any(|n| !n.leaf && RULES.iter().any(|r| (r.root)(&n.node.op))) {
+    let root = |n: &GraphNode| !n.leaf && RULES.iter().any(|r| (r.root)(&n.node.op));
+    if graph.nodes.iter().any(root) || site::has_alike(graph) {
         walk(graph, Sites::All(enabled), &mut found);
     }
     found
@@ -103,6 +119,10 @@ fn walk(
     found: &mut Vec<Candidate>,
 ) -> (Vec<Replacement>, Vec<NodeId>) {
     let mut site = Site::new(graph);
+    let last_items = match sites {
+        Sites::All(enabled) if enabled.has(batch::ITEMS.name) => site.last_alike(),
+        _ => Vec::new(),
+    };
     let mut instead = Vec::new();
     let mut attempt = |root: NodeId, rule: u8, found: &mut Vec<Candidate>| {
         let n = site.node(root);
@@ -111,15 +131,21 @@ fn walk(
         }
         // A rule that cannot build its ops leaves the graph as it is.
         let build = || (RULES[rule as usize].build)(&site, root).unwrap_or(Found::Nothing);
-        match with_stream(n.node.stream, build) {
+        let replaced = match with_stream(n.node.stream, build) {
             Found::Nothing => return,
-            Found::OtherValues => {}
-            Found::Instead(array) => {
-                if array.aval() == site.array(n.first).aval() {
-                    site.replace(n.first, array.clone());
-                    instead.push(Replacement { root, array, rule: RULES[rule as usize].name });
-                }
-            }
+            Found::OtherValues => Vec::new(),
+            Found::Instead(array) => vec![Replaced { root, array }],
+            Found::All(replaced) => replaced,
+        };
+        let same = |r: &Replaced| r.array.aval() == site.array(site.node(r.root).first).aval();
+        if replaced.iter().all(same) {
+            site.replace(&replaced);
+            let rule = RULES[rule as usize].name;
+            instead.extend(replaced.into_iter().map(|r| Replacement {
+                root: r.root,
+                array: r.array,
+                rule,
+            }));
         }
         found.push(Candidate { root, rule });
     };
@@ -131,6 +157,12 @@ fn walk(
             for (id, n) in graph.nodes.iter().enumerate().filter(|(_, n)| !n.leaf) {
                 for (r, _) in rules.iter().filter(|(_, r)| (r.root)(&n.node.op)) {
                     attempt(id as NodeId, *r as u8, found);
+                }
+            }
+            // Items that are made of other items are further behind; one batch makes both.
+            if let Some((last, _)) = rules.iter().find(|(_, r)| r.name == batch::ITEMS.name) {
+                for &root in last_items.iter().rev() {
+                    attempt(root, *last as u8, found);
                 }
             }
         }

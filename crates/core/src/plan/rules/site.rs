@@ -1,13 +1,16 @@
 //! A graph as rules see it: what they looked at is noted, so that what they decided holds for every
 //! graph of the same structure that is equal there.
 
+use super::Replaced;
 use crate::array::Array;
 use crate::dtype::Dtype;
 use crate::op::identity::Identity;
 use crate::op::{BinaryOp, Primitive};
 use crate::plan::cache::FastMap;
 use crate::plan::collect::{Graph, GraphNode, NodeId, Slot};
-use std::cell::Cell;
+use rustc_hash::FxHasher;
+use std::cell::{Cell, OnceCell};
+use std::hash::{Hash, Hasher};
 
 /// A graph with what the rules have replaced so far.
 pub(super) struct Site<'a> {
@@ -17,8 +20,70 @@ pub(super) struct Site<'a> {
     /// For each slot whether a sum adds something to it.
     added_to: Vec<bool>,
     instead: FastMap<Slot, Array>,
+    /// For each node whether the program may ask for its value later.
+    kept: Vec<bool>,
+    /// Nodes that one batch computes together.
+    tied: Vec<Vec<NodeId>>,
+    /// Kept nodes of equal structure, once somebody asked.
+    alike: OnceCell<Vec<Vec<NodeId>>>,
     /// For each node whether a rule looked at it.
     seen: Vec<Cell<bool>>,
+}
+
+/// Fewer kept nodes than this are no loop.
+const FEWEST: usize = 4;
+
+/// For each node whether the program may ask for its value later.
+fn kept(graph: &Graph) -> Vec<bool> {
+    let mut kept: Vec<bool> = graph.nodes.iter().map(|n| n.held && !n.leaf).collect();
+    for &slot in &graph.outputs {
+        let id = graph.node_of[slot as usize] as usize;
+        kept[id] = !graph.nodes[id].leaf;
+    }
+    kept
+}
+
+/// True iff there may be kept nodes of equal structure.
+pub(super) fn has_alike(graph: &Graph) -> bool {
+    let computed = graph.nodes.iter().filter(|n| n.held && !n.leaf).count();
+    computed.max(graph.outputs.len()) >= FEWEST
+}
+
+/// Lists of nodes that the program keeps, each with one output, that are computed by equal
+/// expressions of leaves of equal shapes, parameters aside. The structural key tells them.
+fn alike(graph: &Graph, kept: &[bool]) -> Vec<Vec<NodeId>> {
+    let mut hashes: Vec<u64> = Vec::with_capacity(graph.nodes.len());
+    let mut places: FastMap<u64, usize> = FastMap::default();
+    let mut lists: Vec<Vec<NodeId>> = Vec::new();
+    for (id, n) in graph.nodes.iter().enumerate() {
+        let mut hash = FxHasher::default();
+        hash.write_u8(u8::from(n.leaf));
+        if !n.leaf {
+            n.node.op.key(&mut hash);
+            n.node.stream.hash(&mut hash);
+            for &input in &n.inputs {
+                let of = graph.node_of[input as usize];
+                hash.write_u64(hashes[of as usize]);
+                hash.write_u32(input - graph.nodes[of as usize].first);
+            }
+        }
+        for output in &n.node.outputs {
+            output.shape.hash(&mut hash);
+            hash.write_u8(output.dtype as u8);
+        }
+        let hash = hash.finish();
+        hashes.push(hash);
+        if kept[id] && n.node.outputs.len() == 1 {
+            let place = *places.entry(hash).or_insert_with(|| {
+                lists.push(Vec::new());
+                lists.len() - 1
+            });
+            lists[place].push(id as NodeId);
+        }
+    }
+    lists.retain(|list| list.len() >= FEWEST);
+    lists.sort_by_key(|list| list[list.len() - 1]);
+    lists
 }
 
 impl<'a> Site<'a> {
@@ -34,7 +99,49 @@ impl<'a> Site<'a> {
             }
         }
         let seen = vec![Cell::new(false); graph.nodes.len()];
-        Site { graph, uses, added_to, instead: FastMap::default(), seen }
+        let (instead, tied, alike) = (FastMap::default(), Vec::new(), OnceCell::new());
+        Site { graph, uses, added_to, instead, kept: kept(graph), tied, alike, seen }
+    }
+
+    /// Lists of kept nodes that are computed by equal expressions, by their last nodes.
+    pub(super) fn alike(&self) -> &[Vec<NodeId>] {
+        self.alike.get_or_init(|| alike(self.graph, &self.kept))
+    }
+
+    /// The last node of each list of [`Site::alike`].
+    pub(super) fn last_alike(&self) -> Vec<NodeId> {
+        self.alike().iter().filter_map(|list| list.last().copied()).collect()
+    }
+
+    /// True iff one of `to` needs one of `from`, through what is computed now.
+    pub(super) fn reaches(&self, from: &[Slot], to: &[Slot]) -> bool {
+        let computed = |slot: &Slot| !self.graph.of(*slot).leaf;
+        if from.is_empty() || !to.iter().any(computed) {
+            return false;
+        }
+        let mut needs = vec![false; self.graph.nodes.len()];
+        from.iter().for_each(|&slot| needs[self.node_of(slot) as usize] = true);
+        loop {
+            for (id, n) in self.graph.nodes.iter().enumerate().filter(|(_, n)| !n.leaf) {
+                needs[id] |= n.inputs.iter().any(|&slot| needs[self.node_of(slot) as usize]);
+            }
+            let mut more = false;
+            for tied in &self.tied {
+                let count = tied.iter().filter(|&&id| needs[id as usize]).count();
+                if count > 0 && count < tied.len() {
+                    tied.iter().for_each(|&id| needs[id as usize] = true);
+                    more = true;
+                }
+            }
+            if !more {
+                return to.iter().any(|&slot| needs[self.node_of(slot) as usize]);
+            }
+        }
+    }
+
+    /// True iff the program may ask for the slot's value later.
+    pub(super) fn is_kept(&self, slot: Slot) -> bool {
+        self.kept[self.node_of(slot) as usize]
     }
 
     pub(super) fn node(&self, id: NodeId) -> &'a GraphNode {
@@ -69,8 +176,14 @@ impl<'a> Site<'a> {
         self.instead.contains_key(&slot)
     }
 
-    pub(super) fn replace(&mut self, slot: Slot, array: Array) {
-        self.instead.insert(slot, array);
+    /// Has the nodes computed in other ways, together.
+    pub(super) fn replace(&mut self, nodes: &[Replaced]) {
+        for r in nodes {
+            self.instead.insert(self.graph.nodes[r.root as usize].first, r.array.clone());
+        }
+        if nodes.len() > 1 {
+            self.tied.push(nodes.iter().map(|r| r.root).collect());
+        }
     }
 
     /// The array of a slot; what stands in its place if it was replaced.
