@@ -19,6 +19,7 @@ use crate::error::Result;
 use crate::observe::{self, Clock, Planned, What};
 use crate::plan::collect::{Graph, NodeId, Slot, collect};
 use crate::plan::cost::{self, StepCost};
+use crate::plan::lineage::{Lineage, lineage};
 use crate::plan::{Plan, Work, cache};
 use parking_lot::Mutex;
 use run::{Finish, Run};
@@ -146,6 +147,7 @@ fn fits(graph: &Graph, plan: &Plan) -> Result<()> {
 struct Observed {
     evaluation: u64,
     costs: Vec<StepCost>,
+    lineage: Vec<Lineage>,
 }
 
 fn observed(graph: &Graph, plan: &Plan, planned: Planned, planning: f64) -> (What, Observed) {
@@ -161,7 +163,7 @@ fn observed(graph: &Graph, plan: &Plan, planned: Planned, planning: f64) -> (Wha
         peak: estimate.peak,
         results: graph.outputs.iter().map(size).sum::<usize>() as u64,
     };
-    (seen, Observed { evaluation: id, costs })
+    (seen, Observed { evaluation: id, costs, lineage: lineage(graph, plan) })
 }
 
 /// Makes every node that keeps its value pending on `event`. If another evaluation got hold of one

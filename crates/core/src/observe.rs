@@ -7,6 +7,7 @@
 use crate::array::Array;
 use crate::dtype::Dtype;
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 use std::cell::Cell;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -75,6 +76,12 @@ pub enum What {
         flops: u64,
         /// The type of the result.
         dtype: Dtype,
+        /// How many steps must run before it at least, one after the other. Of two steps of one
+        /// evaluation with equal depths neither needs the other.
+        depth: u32,
+        /// Numbers, within the evaluation, of the arrays of more than one element that it reads; a
+        /// view has the number of what it shows.
+        arrays: SmallVec<[u32; 4]>,
     },
     /// The program read values, and waited for them.
     Read {

@@ -13,7 +13,7 @@ import numpy as np
 x = mx.ones((4096, 16)); mx.eval(x)
 h = mx.ones((1 << 23,), dtype=mx.float16); w = mx.ones((1 << 23,)); mx.eval(h, w)
 m = mx.ones((16, 16)); mx.eval(m)
-row = np.ones(4096, dtype=np.float32)
+row = np.ones(4096, dtype=np.float32); place = mx.array([3])
 """
 
 PLANTED = {
@@ -50,7 +50,7 @@ for i in range(200):
     mx.eval(m @ m)  # here
 """,
     "an unbatched loop": """
-rows = [x[i] @ m for i in range(4096)]
+rows = [x[i].at[place].add(1.0) for i in range(4096)]
 mx.eval(rows)  # here
 """,
 }

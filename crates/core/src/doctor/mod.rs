@@ -42,7 +42,7 @@ pub enum Waste {
     Promotion,
     /// Data brought to the device in many small parts.
     HostCopies,
-    /// The same small step many times in one evaluation.
+    /// The same small step on many items in one evaluation.
     UnbatchedLoop,
     /// An evaluation whose intermediates take far more memory than its results.
     MemoryPeak,
@@ -333,24 +333,35 @@ fn uploads(records: &[Record]) -> impl Iterator<Item = Finding> + '_ {
         })
 }
 
-/// Evaluations in which one small step is taken very often.
+/// Evaluations in which one small step is taken very often, on different items with something in
+/// common: an operand that all share, such as the weights, or the array that the items are parts of.
+/// Steps that need one another, such as the layers of a model, are no loop over items.
 fn unbatched(records: &[Record], steps: &FxHashMap<u64, Vec<&Record>>) -> Vec<Finding> {
     const MANY: usize = 32;
     let mut found: BTreeMap<Option<Place>, Finding> = BTreeMap::new();
     for r in records {
         let What::Evaluation { id, .. } = r.what else { continue };
-        let mut alike: FxHashMap<_, Vec<f64>> = FxHashMap::default();
+        let mut alike: FxHashMap<_, Vec<(&[u32], f64)>> = FxHashMap::default();
         for s in steps.get(&id).into_iter().flatten() {
-            if let What::Step { op, bytes, flops, dtype, .. } = s.what
-                && bytes > 0
+            if let What::Step { op, bytes, flops, dtype, depth, arrays, .. } = &s.what
+                && *bytes > 0
             {
-                alike.entry((op, bytes, flops, dtype)).or_default().push(s.seconds);
+                let like = (op, bytes, flops, dtype, depth);
+                alike.entry(like).or_default().push((arrays, s.seconds));
             }
         }
-        for times in alike.values().filter(|t| t.len() >= MANY) {
-            let sum: f64 = times.iter().sum();
-            let n = times.len() as f64;
-            if sum / n > SMALL {
+        for items in alike.values().filter(|items| items.len() >= MANY) {
+            let mut readers: FxHashMap<u32, (usize, f64)> = FxHashMap::default();
+            for (arrays, seconds) in items {
+                for &array in *arrays {
+                    let of = readers.entry(array).or_default();
+                    *of = (of.0 + 1, of.1 + seconds);
+                }
+            }
+            let Some((times, sum)) = readers.into_values().max_by_key(|&(times, _)| times) else {
+                continue;
+            };
+            if times < MANY || sum / times as f64 > SMALL {
                 continue;
             }
             let finding = found.entry(r.place.clone()).or_insert_with(|| Finding {
@@ -360,8 +371,8 @@ fn unbatched(records: &[Record], steps: &FxHashMap<u64, Vec<&Record>>) -> Vec<Fi
                 seconds: 0.0,
                 bytes: 0,
             });
-            finding.times += times.len();
-            finding.seconds += sum * (1.0 - 1.0 / n);
+            finding.times += times;
+            finding.seconds += sum * (1.0 - 1.0 / times as f64);
         }
     }
     found.into_values().collect()

@@ -91,6 +91,7 @@ pub(super) fn time(records: &[Record], seconds: f64) -> Time {
 mod tests {
     use super::*;
     use crate::dtype::Dtype;
+    use smallvec::smallvec;
 
     fn record(what: What, start: f64, seconds: f64, line: Option<u32>) -> Record {
         let place = line.map(|line| Place { file: "a.py".into(), line });
@@ -99,7 +100,8 @@ mod tests {
 
     fn step() -> What {
         let (op, stream, dtype) = ("tape", String::new(), Dtype::F32);
-        What::Step { evaluation: 1, index: 0, op, stream, bytes: 8, flops: 1, dtype }
+        let (depth, arrays) = (0, smallvec![]);
+        What::Step { evaluation: 1, index: 0, op, stream, bytes: 8, flops: 1, dtype, depth, arrays }
     }
 
     #[test]

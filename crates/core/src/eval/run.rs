@@ -107,7 +107,7 @@ impl Run {
         let Some(observed) = &self.observed else { return };
         let step = &self.plan.steps[index];
         let n = &self.graph.nodes[step.work.node(&self.graph) as usize];
-        let cost = observed.costs[index];
+        let (cost, lineage) = (observed.costs[index], &observed.lineage[index]);
         clock.record(None, || What::Step {
             evaluation: observed.evaluation,
             index,
@@ -116,6 +116,8 @@ impl Run {
             bytes: cost.read + cost.written,
             flops: cost.flops,
             dtype: n.node.outputs[0].dtype,
+            depth: lineage.depth,
+            arrays: lineage.arrays.clone(),
         });
     }
 

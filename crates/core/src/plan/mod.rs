@@ -12,6 +12,7 @@ pub(crate) mod cost;
 mod dot;
 mod explain;
 mod fuse;
+pub(crate) mod lineage;
 mod memory;
 mod order;
 mod page;

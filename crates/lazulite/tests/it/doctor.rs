@@ -2,7 +2,10 @@
 //! meanwhile; only findings in this file count.
 
 use lazulite::doctor::{self, Finding, Waste};
+use lazulite::observe::What;
+use lazulite::op::index::Index;
 use lazulite::prelude::*;
+use lazulite::scatter::UpdateMode;
 use lazulite::{Dtype, compile, eval};
 
 fn visit(program: impl FnOnce() -> Result<u32>) -> Result<(Vec<Finding>, u32, doctor::Report)> {
@@ -91,13 +94,44 @@ fn host_copies_in_a_loop() -> Result<()> {
 
 #[test]
 fn an_unbatched_loop() -> Result<()> {
-    let (x, w) = (Array::ones(&[64, 16], Dtype::F32)?, Array::ones(&[16, 16], Dtype::F32)?);
-    eval::eval(&[x.clone(), w.clone()])?;
+    // Updates by index are among the ops that the planner does not batch by itself.
+    let (x, place) = (Array::ones(&[64, 16], Dtype::F32)?, Array::from_slice(&[3i32], &[1])?);
+    x.eval()?;
     planted(Waste::UnbatchedLoop, || {
-        let all = (0..64).map(|i| x.at(i)?.matmul(&w)).collect::<Result<Vec<_>>>()?;
+        let update = |i| {
+            x.at(i)?.index_update(
+                &[Index::Array(place.clone())],
+                &Array::scalar(2.0f32),
+                UpdateMode::Add,
+            )
+        };
+        let all = (0..64).map(update).collect::<Result<Vec<_>>>()?;
         eval::eval(&all)?;
         Ok(line!() - 1)
     })
+}
+
+/// Programs in which one small step runs often, though never on items of one thing.
+#[test]
+fn layers_and_their_updates_are_no_loop_over_items() -> Result<()> {
+    let layers: Vec<Array> =
+        (0..64).map(|_| Ok(Array::ones(&[8, 8], Dtype::F32)? * 0.01)).collect::<Result<_>>()?;
+    let slopes: Vec<Array> = layers.iter().map(Array::ones_like).collect::<Result<_>>()?;
+    let x = Array::ones(&[1, 8], Dtype::F32)?;
+    eval::eval(&[&layers[..], &slopes, std::slice::from_ref(&x)].concat())?;
+    let rate = Array::scalar(0.1f32);
+    let programs: [&dyn Fn() -> Result<()>; 2] =
+        [&|| layers.iter().try_fold(x.clone(), |y, w| y.matmul(w)?.tanh())?.eval(), &|| {
+            let new = layers.iter().zip(&slopes).map(|(w, g)| w - g * &rate);
+            eval::eval(&new.collect::<Vec<_>>())
+        }];
+    for program in programs {
+        let (found, _, report) = visit(|| (0..3).try_for_each(|_| program()).map(|()| 0))?;
+        assert!(found.iter().all(|f| f.waste != Waste::UnbatchedLoop), "{report}");
+        let steps = report.records.iter().filter(|r| matches!(r.what, What::Step { .. })).count();
+        assert!(steps >= 3 * 64, "{steps} steps");
+    }
+    Ok(())
 }
 
 #[test]
