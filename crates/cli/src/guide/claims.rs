@@ -55,11 +55,10 @@ claims! {
     C19 "so casting up and down by hand is no faster": Level(pairs::upcast);
     C20 "vmap equals a loop": Fact(checks::vmap_equals_loop);
     C21 "vmap of a model of single examples": Fact(checks::vmap_model);
-    C22 "a loop over examples runs the batch of vmap; its 64 graphs of 15 nodes are made, walked \
-        and dropped besides, at 0.34 us a node, which is 330 us": Level(pairs::vmap_loop);
+    C22 "a loop over examples runs the batch of vmap, its results kept or not; its 64 graphs of 15 \
+        nodes are made, walked and dropped besides": Level(pairs::vmap_loop);
     C23 "vmap of a loss gives a loss for each example": Fact(checks::per_example_losses);
-    C24 "so does one over gradients, whose 64 graphs take 0.9 ms":
-        Level(pairs::per_example_gradients);
+    C24 "so does one over gradients": Level(pairs::per_example_gradients);
     C25 "every op has a vmap rule": Fact(checks::vmap_slice_update);
     C26 "values are refused inside a traced function, in words": Fact(checks::value_inside_vmap);
     C27 "vmap costs what broadcasting costs": Level(pairs::vmap_broadcast);
@@ -74,10 +73,9 @@ claims! {
     C36 "loading and casting streams by itself": Level(pairs::cast_after);
     C37 "eval takes trees": Fact(checks::eval_trees);
     C38 "items one by one, or all at once": Pays(pairs::items);
-    C39 "an evaluation each, or one for all; each costs 1 us beside its nodes":
-        Level(pairs::evaluations);
+    C39 "an evaluation each, or one for all": Level(pairs::evaluations);
     C40 "a data set is one array by one copy": Fact(checks::one_copy);
-    C41 "a row n times by concatenation or by repeat; a list of 64 handles takes 1 us":
+    C41 "a row n times by concatenation or by repeat":
         Level(pairs::concatenate_copies);
     C42 "repeat is not concatenate; tile is": Fact(checks::repeat_and_tile);
     C43 "broadcast operands are never written out": Level(pairs::broadcast);

@@ -30,6 +30,17 @@ pub struct Pair {
     pub fast: Spelling,
     /// The greatest difference of two results, relative to the largest value.
     pub tolerance: f64,
+    /// How many things the slow spelling asks for one by one, and what they are; the fast one asks for
+    /// all at once. Making them takes time that no plan can save.
+    pub one_by_one: Option<(usize, &'static str)>,
+}
+
+impl Pair {
+    /// The same, where the slow spelling asks for `count` things one by one.
+    fn one_by_one(mut self, count: usize, what: &'static str) -> Pair {
+        self.one_by_one = Some((count, what));
+        self
+    }
 }
 
 /// One way to write a computation.
@@ -73,6 +84,7 @@ struct Times {
     plans: [usize; 2],
     /// True iff the guide's fast spelling is other work, which may pay.
     pays: bool,
+    one_by_one: Option<(usize, &'static str)>,
 }
 
 impl Times {
@@ -80,23 +92,35 @@ impl Times {
         self.seconds[0] / self.seconds[1]
     }
 
-    fn verdict(&self) -> &'static str {
-        match self.ratio() {
+    /// Microseconds that the slow spelling takes longer for each thing that it asks for by itself.
+    fn each(&self) -> Option<f64> {
+        let (count, _) = self.one_by_one?;
+        Some((self.seconds[0] - self.seconds[1]) * 1e6 / count as f64)
+    }
+
+    fn verdict(&self) -> String {
+        let text = match self.ratio() {
             _ if !self.same => "RESULTS DIFFER",
             r if self.pays && r > LEVEL => "pays, as the guide says",
             r if self.pays && r >= 1.0 / LEVEL => "no difference",
             r if r <= LEVEL => "both cost the same",
-            _ => "the slow spelling costs more",
-        }
+            _ => match (self.each(), self.one_by_one) {
+                (Some(each), Some((count, what))) => {
+                    return format!("slow costs {each:.2} us more for each of {count} {what}");
+                }
+                _ => "slow costs more",
+            },
+        };
+        text.to_string()
     }
 }
 
 impl Finding {
-    fn verdict(&self) -> &'static str {
+    fn verdict(&self) -> String {
         match &self.seen {
             Seen::Times(times) => times.verdict(),
-            Seen::Fact(Ok(_)) => "holds",
-            Seen::Fact(Err(_)) => "DOES NOT HOLD",
+            Seen::Fact(Ok(_)) => "holds".to_string(),
+            Seen::Fact(Err(_)) => "DOES NOT HOLD".to_string(),
         }
     }
 
@@ -220,6 +244,7 @@ fn measure(pair: &Pair, repeats: usize, pays: bool) -> Result<Times> {
         same: difference <= pair.tolerance,
         plans,
         pays,
+        one_by_one: pair.one_by_one,
     })
 }
 
@@ -331,6 +356,7 @@ fn print_json(findings: &[Finding]) {
                 "slow_predicted_bytes": t.predicted[0], "fast_predicted_bytes": t.predicted[1],
                 "slow_steps": t.plans[0], "fast_steps": t.plans[1],
                 "difference": t.difference, "same": t.same,
+                "microseconds_each": t.each(),
             }),
             Seen::Fact(fact) => json!({
                 "claim": f.claim, "says": f.says, "verdict": f.verdict(),

@@ -23,7 +23,7 @@ fn turned(x: &Array) -> Result<Array> {
 }
 
 fn pair(title: &'static str, slow: Spelling, fast: Spelling, tolerance: f64) -> Pair {
-    Pair { title, slow, fast, tolerance }
+    Pair { title, slow, fast, tolerance, one_by_one: None }
 }
 
 /// Clones `$x`s into a closure that computes one array.
@@ -272,25 +272,36 @@ pub fn loss(w: &Array, x: &Array, y: &Array) -> Result<Array> {
     (x.matmul(w)?.tanh()? - y).square()?.mean(None, false)
 }
 
-pub fn vmap_loop() -> Result<Vec<Pair>> {
-    let (w, x, y) = (normal(&[64, 64], 1)?, normal(&[64, 64], 2)?, normal(&[64, 64], 3)?);
+/// The losses of 64 examples of `width` numbers.
+fn losses(title: &'static str, width: usize) -> Result<Pair> {
+    let w = normal(&[width, width], 1)?;
+    let (x, y) = (normal(&[64, width], 2)?, normal(&[64, width], 3)?);
     let mapped = {
         let w = w.clone();
         transform::vmap(move |(x, y): (Array, Array)| loss(&w, &x, &y), 0, 0)
     };
     let (mx, my) = (x.clone(), y.clone());
-    Ok(vec![pair(
-        "64 losses of one example each",
+    let wide = width as i64;
+    Ok(pair(
+        title,
         spell!("a loop and stack", [w, x, y], {
             let each = (0..64).map(|i| {
-                let row = |a: &Array| a.slice(&[i, 0], &[i + 1, 64], &[1, 1])?.reshape(&[64]);
+                let row = |a: &Array| a.slice(&[i, 0], &[i + 1, wide], &[1, 1])?.reshape(&[width]);
                 loss(&w, &row(&x)?, &row(&y)?)
             });
             Array::stack(&each.collect::<Result<Vec<_>>>()?, 0)?
         }),
         Spelling::new("vmap", move || Ok(vec![mapped((mx.clone(), my.clone()))?])),
         SUM,
-    )])
+    )
+    .one_by_one(64, "graphs"))
+}
+
+pub fn vmap_loop() -> Result<Vec<Pair>> {
+    Ok(vec![
+        losses("64 losses of one example each", 64)?,
+        losses("the same, 2048 numbers each", 2048)?,
+    ])
 }
 
 pub fn per_example_gradients() -> Result<Vec<Pair>> {
@@ -303,18 +314,21 @@ pub fn per_example_gradients() -> Result<Vec<Pair>> {
         transform::vmap(move |(x, y): (Array, Array)| gradient(w.clone(), x, y), 0, 0)
     };
     let (mx, my) = (x.clone(), y.clone());
-    Ok(vec![pair(
-        "64 gradients of one example each",
-        spell!("a loop and stack", [w, x, y], {
-            let each = (0..64).map(|i| {
-                let row = |a: &Array| a.slice(&[i, 0], &[i + 1, 32], &[1, 1])?.reshape(&[32]);
-                gradient(w.clone(), row(&x)?, row(&y)?)
-            });
-            Array::stack(&each.collect::<Result<Vec<_>>>()?, 0)?
-        }),
-        Spelling::new("vmap(grad)", move || Ok(vec![mapped((mx.clone(), my.clone()))?])),
-        SUM,
-    )])
+    Ok(vec![
+        pair(
+            "64 gradients of one example each",
+            spell!("a loop and stack", [w, x, y], {
+                let each = (0..64).map(|i| {
+                    let row = |a: &Array| a.slice(&[i, 0], &[i + 1, 32], &[1, 1])?.reshape(&[32]);
+                    gradient(w.clone(), row(&x)?, row(&y)?)
+                });
+                Array::stack(&each.collect::<Result<Vec<_>>>()?, 0)?
+            }),
+            Spelling::new("vmap(grad)", move || Ok(vec![mapped((mx.clone(), my.clone()))?])),
+            SUM,
+        )
+        .one_by_one(64, "graphs"),
+    ])
 }
 
 pub fn vmap_broadcast() -> Result<Vec<Pair>> {
@@ -474,26 +488,32 @@ pub fn evaluations() -> Result<Vec<Pair>> {
         (x.slice(&[i, 0], &[i + 1, 64], &[1, 1])? * 2.0 + 1.0).sum(None, false)
     };
     let y = x.clone();
-    Ok(vec![pair(
-        "256 small results",
-        Spelling::new("an evaluation each", move || {
-            let each: Vec<Array> = (0..256).map(|i| row(&x, i)).collect::<Result<_>>()?;
-            each.iter().try_for_each(Array::eval)?;
-            Ok(each)
-        }),
-        Spelling::new("one evaluation", move || (0..256).map(|i| row(&y, i)).collect()),
-        0.0,
-    )])
+    Ok(vec![
+        pair(
+            "256 small results",
+            Spelling::new("an evaluation each", move || {
+                let each: Vec<Array> = (0..256).map(|i| row(&x, i)).collect::<Result<_>>()?;
+                each.iter().try_for_each(Array::eval)?;
+                Ok(each)
+            }),
+            Spelling::new("one evaluation", move || (0..256).map(|i| row(&y, i)).collect()),
+            0.0,
+        )
+        .one_by_one(256, "evaluations"),
+    ])
 }
 
 pub fn concatenate_copies() -> Result<Vec<Pair>> {
     let x = normal(&[1, 4096], 1)?;
-    Ok(vec![pair(
-        "a row 64 times",
-        spell!("concatenate([x] * 64)", [x], Array::concatenate(&vec![x.clone(); 64], 0)?),
-        spell!("repeat(x, 64)", [x], x.repeat(64, Some(0))?),
-        0.0,
-    )])
+    Ok(vec![
+        pair(
+            "a row 64 times",
+            spell!("concatenate([x] * 64)", [x], Array::concatenate(&vec![x.clone(); 64], 0)?),
+            spell!("repeat(x, 64)", [x], x.repeat(64, Some(0))?),
+            0.0,
+        )
+        .one_by_one(64, "handles"),
+    ])
 }
 
 pub fn broadcast() -> Result<Vec<Pair>> {
