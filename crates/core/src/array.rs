@@ -443,7 +443,10 @@ impl Array {
         let clock = Clock::start();
         let len = self.len();
         let (mut buffer, mut layout) = self.buffer()?;
-        if !layout.is_contiguous() {
+        // Buffers of devices come whole, so that a small part of one is copied out first.
+        let memory = buffer.memory();
+        let part = memory.host_bytes().is_none() && 2 * self.nbytes() < memory.size();
+        if part || !layout.is_contiguous() {
             (buffer, layout) = copy_contiguous(buffer, self.dtype(), layout)?.buffer()?;
         }
         if buffer.memory().host_bytes().is_none() {

@@ -60,7 +60,10 @@ impl Array {
             away = away.modulus()?;
         }
         let count = x.number_of_elements(Some(&axes), away.dtype())?;
-        let free = count.subtract(&like(&count, ddof as f64))?.maximum(&like(&count, 0.0))?;
+        let free = match ddof {
+            0 => count,
+            _ => count.subtract(&like(&count, ddof as f64))?.maximum(&like(&count, 0.0))?,
+        };
         let out = away.square()?.sum(Some(&axes), keepdims)?.divide(&free)?;
         if dtype.is_complex() { Ok(out) } else { out.astype(dtype) }
     }

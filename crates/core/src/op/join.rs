@@ -122,6 +122,11 @@ impl Array {
             let message = format!("shapes {} and {} differ, all must be equal", show(a), show(b));
             return Err(Error::shape("stack", &[a, b], message));
         }
+        if let [first, rest @ ..] = arrays
+            && rest.iter().all(|x| x.same(first))
+        {
+            return Array::concatenate(&vec![first.expand_dims(&[axis])?; arrays.len()], axis);
+        }
         let arrays = arrays.iter().map(|x| x.expand_dims(&[axis])).collect::<Result<Vec<_>>>()?;
         Array::concatenate(&arrays, axis)
     }

@@ -1,5 +1,6 @@
 //! All integration tests, in one binary.
 
+mod by_hand;
 mod composites;
 mod contractions;
 mod conv;
