@@ -328,16 +328,22 @@ fn loops_over_items_are_batches() -> Result<()> {
 }
 
 /// The values of a program's results, with all rules and with none, and its plan.
-fn both(program: impl Fn() -> Result<Inputs>) -> Result<(Vec<Vec<f32>>, Vec<Vec<f32>>, String)> {
+struct Both {
+    got: Vec<Vec<f32>>,
+    want: Vec<Vec<f32>>,
+    plan: String,
+}
+
+fn both(program: impl Fn() -> Result<Inputs>) -> Result<Both> {
     let run = || -> Result<Vec<Vec<f32>>> {
         let out = program()?;
         lazulite::eval::eval(&out)?;
         out.iter().map(Array::to_vec).collect()
     };
-    Ok((run()?, without_rules(run)?, explain(&program()?)?))
+    Ok(Both { got: run()?, want: without_rules(run)?, plan: explain(&program()?)? })
 }
 
-fn assert_close(name: &str, (got, want, plan): &(Vec<Vec<f32>>, Vec<Vec<f32>>, String)) {
+fn assert_close(name: &str, Both { got, want, plan }: &Both) {
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         let scale = want.iter().fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()));
         let off = got.iter().zip(want).fold(0.0, |m, (g, w)| f32::max(m, (g - w).abs() / scale));
@@ -387,7 +393,7 @@ fn items_that_are_kept_are_parts_of_a_batch() -> Result<()> {
     let inputs = vec![normal(&[12, 12], 1)?, normal(&[9, 12], 2)?, normal(&[9, 12], 3)?];
     for (name, rule, program) in programs {
         let found = both(|| program(&inputs))?;
-        assert!(found.2.contains(&format!("[{rule}]")), "{name}:\n{}", found.2);
+        assert!(found.plan.contains(&format!("[{rule}]")), "{name}:\n{}", found.plan);
         assert_close(name, &found);
     }
     // The loop's last variables are views of the batch that the stack is made of.
@@ -403,7 +409,7 @@ fn items_that_are_kept_are_parts_of_a_batch() -> Result<()> {
         Ok(last)
     };
     let found = both(held)?;
-    assert_eq!(found.2.matches("= matmul(").count(), 1, "{}", found.2);
+    assert_eq!(found.plan.matches("= matmul(").count(), 1, "{}", found.plan);
     assert_close("variables of a loop", &found);
     Ok(())
 }
@@ -415,11 +421,11 @@ fn items_with_nothing_in_common_stay_apart() -> Result<()> {
     let update =
         || -> Result<Inputs> { arrays.chunks(2).map(|a| Ok(&a[0] - &a[1] * 0.1)).collect() };
     let found = both(update)?;
-    assert!(!found.2.contains("[batch_items]"), "{}", found.2);
+    assert!(!found.plan.contains("[batch_items]"), "{}", found.plan);
     // Items that are large are computed one by one, so that each can be let go.
     let x = normal(&[4, 1 << 15], 1)?;
     let found = both(|| (0..4).map(|i| row(&x, i)?.sin()).collect())?;
-    assert!(!found.2.contains("[batch_items]"), "{}", found.2);
+    assert!(!found.plan.contains("[batch_items]"), "{}", found.plan);
     Ok(())
 }
 
@@ -437,7 +443,7 @@ fn kept_states_that_need_each_other_are_computed_in_turn() -> Result<()> {
         Ok(states)
     };
     let found = both(program)?;
-    assert!(!found.2.contains("[batch"), "{}", found.2);
+    assert!(!found.plan.contains("[batch"), "{}", found.plan);
     assert_close("states", &found);
     Ok(())
 }
