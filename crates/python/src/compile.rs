@@ -2,9 +2,9 @@
 //! the trace.
 //!
 //! A trace is used again only while everything that it was made from is the same: the form of the
-//! arguments and of the `inputs` tree, constants, the stream, and every array that the function
-//! can reach through its closure, its globals or `self`. Where one of those arrays was replaced or
-//! written to since, the function is traced again, so that a result is never stale.
+//! arguments and of the `inputs` tree, constants, the stream, and what `reach` finds behind the
+//! function. Where an array there was replaced or written to since, or a module changed, the
+//! function is traced again, so that a result is never stale.
 
 use crate::array::PyArray;
 use crate::convert::type_name;
@@ -12,6 +12,7 @@ use crate::dtype::PyDtype;
 use crate::errors::{Answer, raised, value_error};
 use crate::functions::add_functions;
 use crate::random::RandomState;
+use crate::reach::{Globals, Reach, Reached};
 use crate::transforms::{arguments, call_tree, wrapper};
 use crate::trees;
 use lazulite::device::current_stream;
@@ -20,10 +21,8 @@ use lazulite::transform::{Traced, trace};
 use lazulite::{Array, Stream};
 use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard};
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyModule, PyString, PyTuple, PyType};
-use std::collections::HashSet;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyModule, PyString, PyTuple};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -47,6 +46,9 @@ fn turn(py: Python<'_>) -> ReentrantMutexGuard<'static, ()> {
 /// Traces kept for one function; beyond it the oldest goes.
 const MOST_TRACES: usize = 128;
 
+/// Traces kept for one form of the arguments, made in different states of what the function reaches.
+const MOST_STATES: usize = 4;
+
 /// A function and its traces.
 #[pyclass(module = "lazulite.core", frozen, weakref)]
 struct CompiledFunction {
@@ -55,14 +57,15 @@ struct CompiledFunction {
     outputs: Option<Py<PyAny>>,
     shapeless: bool,
     entries: Mutex<Vec<Arc<Entry>>>,
+    globals: Mutex<Globals>,
 }
 
 /// A trace and what it is good for.
 struct Entry {
     form: Vec<Part>,
     stream: Stream,
-    /// The arrays that the function could reach when it was traced.
-    reached: Vec<Array>,
+    /// What the function could reach when it was traced.
+    reached: Reached,
     traced: Traced,
     /// The function's result with blank arrays, and how many there are.
     result: Py<PyAny>,
@@ -145,177 +148,37 @@ fn describe(
     Ok(())
 }
 
-/// The arrays that a function can reach without being given them.
-#[derive(Default)]
-struct Reach {
-    seen: HashSet<usize>,
-    /// Objects that are inputs or outputs of the function.
-    given: HashSet<usize>,
-    arrays: Vec<Array>,
-}
-
-impl Reach {
-    /// Beyond this depth nothing is looked at: user programs nest their state less deeply.
-    const DEPTH: usize = 24;
-
-    fn exclude(&mut self, tree: &Option<Py<PyAny>>, py: Python<'_>) -> Answer<()> {
-        let Some(tree) = tree else { return Ok(()) };
-        trees::visit(tree.bind(py), &mut |leaf| {
-            self.given.insert(leaf.as_ptr().addr());
-            Ok(())
-        })
-    }
-
-    fn follow(&mut self, obj: &Bound<'_, PyAny>, depth: usize) -> Answer<()> {
-        let py = obj.py();
-        if let Ok(array) = obj.cast::<PyArray>() {
-            if !self.given.contains(&obj.as_ptr().addr()) {
-                self.arrays.push(array.get().array());
-            }
-            return Ok(());
-        }
-        let plain = obj.is_none()
-            || obj.is_instance_of::<PyModule>()
-            || obj.is_instance_of::<PyType>()
-            || obj.is_instance_of::<PyString>()
-            || obj.is_instance_of::<PyInt>()
-            || obj.is_instance_of::<PyFloat>();
-        if plain || depth > Reach::DEPTH || !self.seen.insert(obj.as_ptr().addr()) {
-            return Ok(());
-        }
-        if let Ok(list) = obj.cast::<PyList>() {
-            return list.iter().try_for_each(|item| self.follow(&item, depth + 1));
-        }
-        if let Ok(tuple) = obj.cast::<PyTuple>() {
-            return tuple.iter().try_for_each(|item| self.follow(&item, depth + 1));
-        }
-        if let Ok(dict) = obj.cast::<PyDict>() {
-            // Modules are dictionaries, and have no more than those and their members: to ask them
-            // for what functions have would go through their own `__getattr__` each time.
-            let mut items = trees::settled(dict)?.into_iter();
-            items.try_for_each(|(_, item)| self.follow(&item, depth + 1))?;
-        } else if self.callable(obj, depth)? {
-            return Ok(());
-        }
-        if let Some(members) = obj.getattr_opt(intern!(py, "__dict__")).ok().flatten()
-            && members.is_instance_of::<PyDict>()
-        {
-            self.follow(&members, depth + 1)?;
-        }
-        Ok(())
-    }
-
-    /// Follows what is behind a function, a method, or a partial application; true if it is one
-    /// with code of its own.
-    fn callable(&mut self, obj: &Bound<'_, PyAny>, depth: usize) -> Answer<bool> {
-        let py = obj.py();
-        if let Some(code) = obj.getattr_opt(intern!(py, "__code__")).ok().flatten() {
-            self.function(obj, &code, depth)?;
-            return Ok(true);
-        }
-        for name in [intern!(py, "__self__"), intern!(py, "__func__"), intern!(py, "__wrapped__")] {
-            if let Some(inner) = obj.getattr_opt(name).ok().flatten() {
-                self.follow(&inner, depth + 1)?;
-            }
-        }
-        if obj.get_type().name()?.eq("partial") {
-            for name in [intern!(py, "func"), intern!(py, "args"), intern!(py, "keywords")] {
-                if let Some(inner) = obj.getattr_opt(name).ok().flatten() {
-                    self.follow(&inner, depth + 1)?;
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    fn function(
-        &mut self,
-        function: &Bound<'_, PyAny>,
-        code: &Bound<'_, PyAny>,
-        depth: usize,
-    ) -> Answer<()> {
-        let py = function.py();
-        for name in [intern!(py, "__defaults__"), intern!(py, "__kwdefaults__")] {
-            if let Ok(values) = function.getattr(name) {
-                self.follow(&values, depth + 1)?;
-            }
-        }
-        if let Ok(cells) = function.getattr(intern!(py, "__closure__"))
-            && let Ok(cells) = cells.cast::<PyTuple>()
-        {
-            for cell in cells {
-                // A cell that is not filled yet raises.
-                if let Ok(value) = cell.getattr(intern!(py, "cell_contents")) {
-                    self.follow(&value, depth + 1)?;
-                }
-            }
-        }
-        if let Ok(globals) = function.getattr(intern!(py, "__globals__"))
-            && let Ok(globals) = globals.cast::<PyDict>()
-        {
-            self.names(globals, code, depth)?;
-        }
-        // A bound method passes on the code of its function.
-        for name in [intern!(py, "__self__"), intern!(py, "__wrapped__")] {
-            if let Ok(inner) = function.getattr(name) {
-                self.follow(&inner, depth + 1)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Follows the globals that the code, or the functions inside it, name.
-    fn names(
-        &mut self,
-        globals: &Bound<'_, PyDict>,
-        code: &Bound<'_, PyAny>,
-        depth: usize,
-    ) -> Answer<()> {
-        let py = code.py();
-        let names = code.getattr(intern!(py, "co_names"))?;
-        for name in names.cast::<PyTuple>()? {
-            if let Some(value) = globals.get_item(name)? {
-                self.follow(&value, depth + 1)?;
-            }
-        }
-        let constants = code.getattr(intern!(py, "co_consts"))?;
-        for constant in constants.cast::<PyTuple>()? {
-            if constant.hasattr(intern!(py, "co_names"))? {
-                self.names(globals, &constant, depth)?;
-            }
-        }
-        Ok(())
-    }
-}
-
 impl CompiledFunction {
-    fn reach(&self, py: Python<'_>) -> Answer<Vec<Array>> {
-        let mut reach = Reach::default();
-        reach.exclude(&self.inputs, py)?;
-        reach.exclude(&self.outputs, py)?;
-        reach.follow(self.fun.bind(py), 0)?;
-        Ok(reach.arrays)
+    fn reach(&self, py: Python<'_>) -> Answer<Reached> {
+        // The walk runs code of the program's own, which may come back here: no lock is held.
+        let mut globals = std::mem::take(&mut *self.globals.lock());
+        let given = [&self.inputs, &self.outputs];
+        let reached = Reach::of(self.fun.bind(py), given, &mut globals);
+        *self.globals.lock() = globals;
+        reached
     }
 
-    /// A trace that is good for arguments of this form.
+    /// A trace that is good for arguments of this form. Those that hold arrays which the function
+    /// would not see any more are dropped.
     fn find(&self, py: Python<'_>, form: &[Part], stream: Stream) -> Answer<Option<Arc<Entry>>> {
-        let fits = |e: &&Arc<Entry>| e.stream == stream && e.form == form;
-        let Some(entry) = self.entries.lock().iter().find(fits).cloned() else {
-            return Ok(None);
-        };
-        let now = self.reach(py)?;
-        let same = now.len() == entry.reached.len()
-            && now.iter().zip(&entry.reached).all(|(a, b)| a.same(b));
-        if !same {
-            // What goes may run the user's code, which must find the list free.
-            let mut entries = self.entries.lock();
-            let at = entries.iter().position(|e| Arc::ptr_eq(e, &entry));
-            let gone = at.map(|at| entries.remove(at));
-            drop(entries);
-            drop(gone);
+        let fits = |e: &Arc<Entry>| e.stream == stream && e.form == form;
+        let known: Vec<Arc<Entry>> =
+            self.entries.lock().iter().filter(|e| fits(e)).cloned().collect();
+        if known.is_empty() {
             return Ok(None);
         }
-        Ok(Some(entry))
+        let now = self.reach(py)?;
+        if let Some(entry) = known.iter().find(|e| e.reached.is_current(&now)) {
+            return Ok(Some(entry.clone()));
+        }
+        // What differs in other ways, like the mode of a module, often changes back.
+        let newest = known.len().saturating_sub(MOST_STATES - 1);
+        let keep = |i: usize, e: &Arc<Entry>| i >= newest && e.reached.same_arrays(&now);
+        let stale: Vec<&Arc<Entry>> =
+            known.iter().enumerate().filter(|(i, e)| !keep(*i, e)).map(|(_, e)| e).collect();
+        // What goes may run the user's code, which must find the list free: `known` holds it on.
+        self.entries.lock().retain(|e| !stale.iter().any(|s| Arc::ptr_eq(s, e)));
+        Ok(None)
     }
 
     fn trace(
@@ -327,6 +190,7 @@ impl CompiledFunction {
         arguments: usize,
     ) -> Answer<Arc<Entry>> {
         let start = Instant::now();
+        let before = self.reach(py)?;
         let avals: Vec<Aval> = arrays.iter().map(|a| Aval::new(a.shape(), a.dtype())).collect();
         let key = random::state()?;
         let inputs = self.inputs.as_ref().map(|t| t.bind(py));
@@ -382,7 +246,7 @@ impl CompiledFunction {
         }
         let traced = traced?;
         // A scalar is part of the plan and not among the captured arrays: look in any case.
-        let reached = self.reach(py)?;
+        let reached = self.reach(py)?.after(&before);
         let result = result.ok_or_else(|| value_error("[compile] the function was not called"))?;
         let stream = current_stream();
         let entry = Arc::new(Entry { form, stream, reached, traced, result, results, draws });
@@ -467,7 +331,14 @@ fn compile(
     outputs: Option<Py<PyAny>>,
     shapeless: bool,
 ) -> CompiledFunction {
-    CompiledFunction { fun, inputs, outputs, shapeless, entries: Mutex::default() }
+    CompiledFunction {
+        fun,
+        inputs,
+        outputs,
+        shapeless,
+        entries: Mutex::default(),
+        globals: Mutex::default(),
+    }
 }
 
 /// Makes compiled functions run as they are written, from now on.

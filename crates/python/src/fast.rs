@@ -73,7 +73,13 @@ fn rope(
         let frequencies = match (base, &freqs) {
             (Some(base), None) => Frequencies::Base(base),
             (None, Some(freqs)) => Frequencies::Array(&freqs.0),
-            _ => return Err(value_error("[rope] Only one of base or freqs can have a value.")),
+            (Some(_), Some(_)) => {
+                return Err(value_error("[rope] Only one of base or freqs can have a value."));
+            }
+            (None, None) => {
+                let message = "[rope] Neither base nor freqs has a value; give one of them.";
+                return Err(value_error(message));
+            }
         };
         let offset = offset.array();
         wrap(fast::rope(&a.0, dims, traditional, frequencies, scale, &offset))

@@ -27,6 +27,7 @@ mod namespace;
 mod plan;
 mod print;
 mod random;
+mod reach;
 mod transforms;
 mod trees;
 

@@ -91,7 +91,7 @@ of_a_matrix! {
     /// The inverse: `(..., n, n) -> (..., n, n)`.
     ///
     /// Shapes: `(..., n, n) -> (..., n, n)`.
-    /// Dtypes: floats, complex; others raise ValueError.
+    /// Dtypes: all.
     /// Others than square matrices are a ValueError. A singular matrix is a RuntimeError when it is
     /// evaluated.
     ///
@@ -125,7 +125,7 @@ of_a_triangle! {
     /// The lower (or upper) triangular L with `a = L L^H` of a positive definite matrix.
     ///
     /// Shapes: `(..., n, n) -> (..., n, n)`.
-    /// Dtypes: floats, complex; others raise ValueError.
+    /// Dtypes: all.
     /// Others than square matrices are a ValueError. A matrix that is not positive definite is a
     /// RuntimeError when it is evaluated.
     ///
@@ -136,7 +136,7 @@ of_a_triangle! {
     /// The inverse of the matrix whose Cholesky factor is `a`.
     ///
     /// Shapes: `(..., n, n) -> (..., n, n)`.
-    /// Dtypes: floats, complex; others raise ValueError.
+    /// Dtypes: all.
     /// Others than square matrices are a ValueError.
     ///
     /// >>> mx.linalg.cholesky_inv(mx.array([[2.0, 0.0], [0.0, 1.0]]))
@@ -281,7 +281,7 @@ fn eigvalsh(a: Arr, UPLO: &str, stream: On) -> Answer<PyArray> {
 /// X with `a X = b`.
 ///
 /// Shapes broadcast; where they cannot, that is a ValueError.
-/// Dtypes: floats, complex; others raise ValueError.
+/// Dtypes: all.
 ///
 /// >>> mx.linalg.solve(mx.array([[2.0, 0.0], [0.0, 4.0]]), mx.array([2.0, 2.0]))
 /// array([1, 0.5], dtype=float32)

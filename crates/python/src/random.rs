@@ -161,7 +161,7 @@ fn normal(
     })
 }
 
-/// Integers of `[low, high)`.
+/// Integers of `[low, high)`, or with a `dtype` of bool whether they are not 0.
 ///
 /// Shapes: `shape`, or that of the bounds broadcast together.
 /// Dtypes: integers, int32 unless one is asked for.

@@ -148,6 +148,11 @@ enum Numbers {
     Many(Vec<i64>),
 }
 
+/// The first item that is there twice.
+fn duplicate<T: PartialEq>(items: &[T]) -> Option<&T> {
+    items.iter().enumerate().find(|(i, item)| items[..*i].contains(item)).map(|(_, item)| item)
+}
+
 fn differentiated(
     fun: Py<PyAny>,
     argnums: Option<Numbers>,
@@ -159,6 +164,7 @@ fn differentiated(
         Some(Names::One(name)) => vec![name],
         Some(Names::Many(names)) => names,
     };
+    let name = if with_value { "value_and_grad" } else { "grad" };
     let (argnums, single) = match argnums {
         None if argnames.is_empty() => (vec![0], true),
         None => (Vec::new(), false),
@@ -167,6 +173,18 @@ fn differentiated(
     };
     if argnums.iter().any(|&n| n < 0) {
         let message = "[grad] Can't compute the gradient of negative argument index";
+        return Err(value_error(message));
+    }
+    if let Some(n) = duplicate(&argnums) {
+        let message = format!("[{name}] Duplicate argument index {n} is not allowed.");
+        return Err(value_error(message));
+    }
+    if let Some(n) = duplicate(&argnames) {
+        let message = format!("[{name}] Duplicate argument name {n} is not allowed.");
+        return Err(value_error(message));
+    }
+    if argnums.is_empty() && argnames.is_empty() {
+        let message = format!("[{name}] Gradient wrt no argument requested");
         return Err(value_error(message));
     }
     Ok(GradFunction { fun, argnums, single, argnames, with_value })
@@ -437,7 +455,14 @@ impl VmapFunction {
         let py = args.py();
         let inputs = trees::flatten_strict(args)?;
         let mut axes = Vec::with_capacity(inputs.len());
-        axes_of(self.in_axes.bind(py), args, &mut axes)?;
+        let in_axes = self.in_axes.bind(py);
+        // As in MLX, a dict speaks of the only argument.
+        match args.len() {
+            1 if in_axes.is_instance_of::<PyDict>() => {
+                axes_of(in_axes, &args.get_item(0)?, &mut axes)?;
+            }
+            _ => axes_of(in_axes, args, &mut axes)?,
+        }
         let form = RefCell::new(None);
         let outputs = vmap_arrays(
             |tracers| {

@@ -5,6 +5,8 @@ import weakref
 from functools import partial
 
 import lazulite.core as mx
+import lazulite.nn as nn
+import lazulite.optimizers as optim
 import pytest
 
 
@@ -169,3 +171,215 @@ def test_cycles_are_collected():
     ref = make()
     gc.collect()
     assert ref() is None
+
+
+losses = []
+scale = 2.0
+
+
+def scaled(x):
+    """Names `losses` only as an attribute; loads `scale`."""
+    return x * scale + nn.losses.mse_loss(x, x)
+
+
+def test_only_globals_that_are_loaded_count():
+    f, traces = counted(scaled)
+    for _ in range(4):
+        losses.append(f(mx.array(1.0)))
+    assert len(traces) == 1
+    assert [loss.item() for loss in losses] == [2.0] * 4
+
+
+def test_numbers_that_code_loads_are_never_stale(monkeypatch):
+    power, history = 2, []
+
+    def g(x):
+        history.append(None)
+        return x**power * scale
+
+    f = mx.compile(g)
+    for expected in (8.0, 16.0, 64.0, 64.0):
+        assert f(mx.array(2.0)).item() == expected
+        history.append(0.5)
+        if expected == 8.0:
+            power = 3
+        else:
+            monkeypatch.setitem(globals(), "scale", 8.0)
+    # The list that the function appends to asks for no trace.
+    assert history.count(None) == 3
+
+
+def test_what_a_function_counts_itself_asks_for_no_trace():
+    calls = 0
+
+    def g(x):
+        nonlocal calls
+        calls += 1
+        return x + 1
+
+    f = mx.compile(g)
+    for n in (2, 3, 2, 3, 2):
+        f(mx.ones(n))
+    assert calls == 2
+
+
+def lambda_of(k):
+    return lambda x: x * k
+
+
+def test_functions_and_partial_arguments_are_never_stale():
+    act = lambda_of(2)
+    f = mx.compile(partial(lambda x, k: act(x) * k, k=3))
+    assert f(mx.array(1.0)).item() == 6
+    act = mx.square
+    assert f(mx.array(3.0)).item() == 27
+    act = mx.negative
+    assert f(mx.array(3.0)).item() == -9
+    act = lambda_of(5)
+    assert f(mx.array(3.0)).item() == 45
+
+
+class Configured(nn.Module):
+    """A layer of which every kind of attribute has a part in the result."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = [nn.Identity(), nn.Softplus()]
+        self.factor = 2.0
+        self.kind = "sum"
+        self.square = False
+        self.powers = [1, 2]
+        self.table = {"shift": 0}
+        self.act = mx.abs
+        self.width = mx.float32
+        self.extra = None
+        self.calls = 0
+
+    def __call__(self, x):
+        self.calls += 1
+        for layer in self.layers:
+            x = layer(x)
+        if self.extra is not None:
+            x = self.extra(x)
+        x = (mx.square(x) if self.square else x).astype(self.width)
+        x = self.act(x) * self.factor + self.table["shift"]
+        x = mx.stack([x**p for p in self.powers])
+        return x.sum() if self.kind == "sum" else x.max()
+
+
+CHANGES = {
+    "a number": lambda m: setattr(m, "factor", 3.0),
+    "a string": lambda m: setattr(m, "kind", "max"),
+    "a bool": lambda m: setattr(m, "square", True),
+    "a list of numbers": lambda m: m.powers.append(3),
+    "a number in a list": lambda m: m.powers.__setitem__(0, 5),
+    "a number in a dict": lambda m: m.table.update(shift=1),
+    "a function": lambda m: setattr(m, "act", mx.negative),
+    "a dtype": lambda m: setattr(m, "width", mx.int32),
+    "a child more": lambda m: m.layers.append(nn.Softplus()),
+    "a child less": lambda m: m.layers.pop(),
+    "another child": lambda m: m.layers.__setitem__(0, nn.Softplus()),
+    "a child by name": lambda m: setattr(m, "extra", nn.Softplus()),
+    "update_modules": lambda m: m.update_modules({"layers": [nn.Softplus()]}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("through", ["a function", "the instance", "a list"])
+def test_changes_of_modules_are_seen(change, through):
+    model, x = Configured(), mx.array([-1.5, 2.0])
+    models = [model]
+    f = mx.compile(
+        {"a function": lambda x: model(x), "the instance": model, "a list": lambda x: models[0](x)}[
+            through
+        ]
+    )
+    first = f(x).item()
+    assert f(x).item() == first and model.calls == 1
+    CHANGES[change](model)
+    assert f(x).item() == pytest.approx(model(x).item(), rel=1e-6)
+    assert f(x).item() != pytest.approx(first, rel=1e-3)
+
+
+def test_the_mode_of_modules_is_seen_and_both_traces_stay():
+    model = nn.Sequential(nn.Linear(4, 64), nn.Sequential(nn.Dropout(0.5)))
+    f, traces = counted(lambda x: model(x))
+    x = mx.ones((2, 4))
+    for _ in range(3):
+        assert (f(x) == 0).any().item()
+        model.eval()
+        assert mx.allclose(f(x), model.layers[0](x), atol=1e-6)
+        model.train()
+    assert len(traces) == 2
+
+
+def test_freezing_changes_the_gradients_of_a_step():
+    model = nn.Linear(2, 2)
+    step = mx.compile(nn.value_and_grad(model, lambda x: model(x).sum()))
+    x = mx.ones((1, 2))
+    assert set(step(x)[1]) == {"weight", "bias"}
+    model.freeze(keys="bias")
+    assert set(step(x)[1]) == {"weight"}
+    model.unfreeze()
+    assert set(step(x)[1]) == {"weight", "bias"}
+
+
+def test_numbers_of_optimizers_are_seen():
+    weight = {"w": mx.array(1.0)}
+    optimizer = optim.SGD(learning_rate=0.5)
+    f, traces = counted(lambda g: optimizer.apply_gradients({"w": g}, weight)["w"])
+    optimizer.init(weight)
+    assert f(mx.array(1.0)).item() == 0.5
+    optimizer.weight_decay = 0.5
+    assert f(mx.array(1.0)).item() == pytest.approx(1 - 0.5 * 1.5)
+
+
+def test_a_training_loop_is_traced_once():
+    model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm(4), nn.Dropout(0.1), nn.Linear(4, 1))
+    optimizer = optim.AdamW(1e-2)
+    optimizer.init(model.trainable_parameters())
+    state, history = [model.state, optimizer.state, mx.random.state], []
+    loss_and_grad = nn.value_and_grad(model, lambda x: mx.square(model(x)).mean())
+
+    def step(x):
+        loss, grads = loss_and_grad(x)
+        optimizer.update(model, grads)
+        return loss
+
+    f, traces = counted(step, inputs=state, outputs=state)
+    for _ in range(5):
+        history.append(f(mx.ones((3, 2))))
+        mx.eval(state)
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "old", "new"),
+    [
+        (lambda x: x.reshape(6), (2, 3), (3, 4)),
+        (lambda x: mx.reshape(x, (3, 2)), (2, 3), (3, 4)),
+        (lambda x: x.reshape(6, -1), (2, 3, 4), (5, 5, 3)),
+    ],
+)
+def test_a_size_given_to_reshape_stays(call, old, new):
+    f = mx.compile(call, shapeless=True)
+    assert f(mx.ones(old)).shape == call(mx.ones(old)).shape
+    with pytest.raises(ValueError, match="reshape") as error:
+        f(mx.ones(new))
+    assert str(new) in str(error.value) and str(old) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "old", "new"),
+    [
+        (lambda x: x.reshape(-1), (2, 3), (3, 4)),
+        (lambda x: x.reshape(2, -1), (2, 3), (2, 5)),
+        (lambda x: x.reshape(*x.shape[:2], 2, -1), (2, 3, 4), (5, 7, 4)),
+        (lambda x: x.reshape(x.shape[0], 1, x.shape[1]), (2, 3), (5, 7)),
+        (lambda x: x.flatten(), (2, 3), (3, 4)),
+    ],
+)
+def test_reshape_follows_the_sizes_that_it_was_not_given(call, old, new):
+    f = mx.compile(call, shapeless=True)
+    f(mx.ones(old))
+    assert f(mx.ones(new)).shape == call(mx.ones(new)).shape

@@ -1,12 +1,9 @@
-"""Modules and `mx.compile`: calls replaced on instances, and what a trace read from modules."""
-
-import gc
+"""Modules and `mx.compile`: calls replaced on instances, and training steps."""
 
 import lazulite.core as mx
 import lazulite.nn as nn
 import lazulite.optimizers as optim
 import pytest
-from lazulite.nn.layers.base import record_module_reads
 
 
 class Counting(nn.Module):
@@ -43,66 +40,6 @@ def test_an_instance_call_is_the_instances_own():
     assert model(x).tolist() == [[0.0, 0.0]]
     del a.__call__
     assert mx.abs(a(x)).sum().item() > 0
-
-
-def test_reads_know_whether_parameters_changed():
-    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
-    with record_module_reads() as reads:
-        model(mx.ones((1, 2)))
-    assert reads.is_current()
-    changes = [
-        lambda: model.update({"layers": [{"bias": mx.zeros((2,))}]}),
-        lambda: setattr(model.layers[0], "weight", mx.zeros((2, 2))),
-        lambda: model.layers[0].pop("bias"),
-        lambda: model.eval(),
-        lambda: model.layers.append(nn.ReLU()),
-        lambda: model.layers.__setitem__(0, nn.Linear(2, 2)),
-    ]
-    for change in changes:
-        with record_module_reads() as reads:
-            model(mx.ones((1, 2)))
-        assert reads.is_current()
-        change()
-        assert not reads.is_current()
-
-
-def test_reads_see_what_was_absent_and_what_is_gone():
-    layer = nn.Linear(2, 2, bias=False)
-    with record_module_reads() as reads:
-        layer(mx.ones((1, 2)))
-    layer.bias = mx.ones((2,))
-    assert not reads.is_current()
-    with record_module_reads() as reads:
-        layer.parameters()
-    assert reads.is_current()
-    del layer
-    gc.collect()
-    assert not reads.is_current()
-
-
-def test_reads_of_inputs_can_be_dropped():
-    layer = nn.Linear(2, 2)
-    with record_module_reads() as reads:
-        layer(mx.ones((1, 2)))
-    weight = layer.weight
-    reads.keep(lambda a: a is not weight)
-    layer.weight = mx.zeros((2, 2))
-    assert reads.is_current()
-    layer.bias = mx.zeros((2,))
-    assert not reads.is_current()
-
-
-def test_recording_ends_and_nests():
-    plain = nn.Module.__getitem__, nn.Module.training
-    with record_module_reads() as outer:
-        with pytest.raises(KeyError):
-            with record_module_reads():
-                nn.Linear(2, 2)["nothing"]
-        layer = nn.Linear(2, 2)
-        layer(mx.ones((1, 2)))
-    assert (nn.Module.__getitem__, nn.Module.training) == plain
-    layer.weight = mx.zeros((2, 2))
-    assert not outer.is_current()
 
 
 @pytest.mark.parametrize("compiled", [False, True])

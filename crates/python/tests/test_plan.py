@@ -1,6 +1,7 @@
 """`mx.estimate` and `mx.explain`: what an evaluation takes is known before it runs."""
 
 import json
+import re
 
 import lazulite.core as mx
 import pytest
@@ -41,6 +42,15 @@ PROGRAMS = {
     "a cast": lambda x, w: (x.astype(mx.float16) @ w.astype(mx.float16)).sum(axis=-1),
     "an update": lambda x, w: (x * 2).at[3:5].add(w[3:5]),
 }
+
+
+def test_a_plan_that_ran_tells_each_steps_share():
+    x, w = normal(256, 256), normal(256, 256)
+    text = mx.explain(layers, x, w, run=True)
+    shares = [float(s) for s in re.findall(r" us +([0-9.]+) % ", text)]
+    # Eight products, of which each has a share with one digit.
+    assert len(shares) >= 8 and sum(shares) == pytest.approx(100, abs=1)
+    assert " % " not in mx.explain(layers, x, w)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -249,7 +249,7 @@ pub fn normal(
 /// `None`). They come from `float32` numbers, so ranges over 2^24 leave gaps.
 ///
 /// # Errors
-/// Kind `Dtype` if `dtype` is not an integer type, `Shape` if the bounds do not broadcast.
+/// Kind `Dtype` if `dtype` is neither an integer type nor bool, `Shape` if the bounds do not broadcast.
 pub fn randint(
     low: &Array,
     high: &Array,
@@ -257,8 +257,8 @@ pub fn randint(
     dtype: Dtype,
     key: Option<&Array>,
 ) -> Result<Array> {
-    if !dtype.is_integer() {
-        return Err(Error::dtype("randint", &[dtype], "an integer type"));
+    if !dtype.is_integer() && dtype != Dtype::Bool {
+        return Err(Error::dtype("randint", &[dtype], "an integer type or bool"));
     }
     let x = uniform(low, high, shape, Dtype::F32, key)?.floor()?;
     x.maximum(&low.astype(Dtype::F32)?)?.astype(dtype)

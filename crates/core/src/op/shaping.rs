@@ -1,6 +1,6 @@
 //! Functions that give an array another shape: all of them are views, or constants.
 
-use super::view::{AsStrided, Bitcast, End, Ends, Slice};
+use super::view::{AsStrided, Bitcast, End, Ends, Reshape, Slice};
 use crate::array::Array;
 use crate::dtype::{Category, Dtype, Literal};
 use crate::error::{Error, Result};
@@ -51,7 +51,13 @@ impl Array {
     /// # Errors
     /// Kind `Shape` if the sizes do not fit the number of elements.
     pub fn reshape_infer(&self, shape: &[i64]) -> Result<Array> {
-        self.reshape(&infer_size("reshape", self.len(), shape)?)
+        let sizes = infer_size("reshape", self.len(), shape)?;
+        if self.shape() == sizes.as_slice() {
+            return Ok(self.clone());
+        }
+        let places = shape.iter().take(64).enumerate().filter(|(_, n)| **n >= 0);
+        let given = places.fold(0, |bits, (a, _)| bits | 1 << a);
+        Array::apply(Reshape { shape: sizes, given }, [self.clone()])
     }
 
     /// The array without the axes `axes`, which have size 1; without all such axes if `None`.

@@ -30,6 +30,10 @@ pub struct Broadcast {
 pub struct Reshape {
     /// The result's shape, of as many elements.
     pub shape: Shape,
+    /// The axes, one bit each, whose sizes the caller gave as numbers: they do not take part in a
+    /// change of the number of elements.
+    #[serde(default)]
+    pub given: u64,
 }
 
 /// Axis `i` of the result is axis `axes[i]` of the input.
@@ -241,7 +245,7 @@ impl Array {
         if self.shape() == shape {
             return Ok(self.clone());
         }
-        Array::apply(Reshape { shape: Shape::from_slice(shape) }, [self.clone()])
+        Array::apply(Reshape { shape: Shape::from_slice(shape), given: 0 }, [self.clone()])
     }
 
     /// The array with its axes in the order `axes`, reversed if `None`. A view.
@@ -332,14 +336,15 @@ pub(crate) fn inverse(axes: &[usize]) -> Axes {
 ///
 /// Old and target axes are matched in the least groups of equal products. A group whose sizes
 /// changed must have one target axis that is not 1, which takes the new product, or exactly one
-/// that can take the change while the others stay.
-fn regroup(old: &[usize], target: &[usize], new: &[usize]) -> Result<Shape> {
+/// that can take the change while the others stay. An axis whose size was `given` takes none.
+fn regroup(old: &[usize], target: &[usize], given: u64, new: &[usize]) -> Result<Shape> {
     if old == new {
         return Ok(target.into());
     }
     let stale = || {
         let message = format!(
-            "a reshape of {} to {} does not say what becomes of {}; reshape with explicit sizes",
+            "recorded as {} to {}, and does not say what becomes of {}; in a shapeless function, \
+             give the size that changes as -1, or use flatten and unflatten",
             show(old),
             show(target),
             show(new)
@@ -380,7 +385,11 @@ fn regroup(old: &[usize], target: &[usize], new: &[usize]) -> Result<Shape> {
         let wide: Vec<usize> = (j0..j).filter(|&a| target[a] != 1).collect();
         let places = if wide.is_empty() { (j0..j).take(1).collect() } else { wide };
         let before: usize = target[j0..j].iter().product();
-        let takes = |&&a: &&usize| total.is_multiple_of(before / target[a]);
+        // An axis that stays one, beside unit axes, follows its size in any case.
+        let not_unit = |n: &&usize| **n != 1;
+        let split = !old[i0..i].iter().filter(not_unit).eq(target[j0..j].iter().filter(not_unit));
+        let given = |a: usize| split && given.checked_shr(a as u32).is_some_and(|g| g & 1 == 1);
+        let takes = |&&a: &&usize| !given(a) && total.is_multiple_of(before / target[a]);
         let mut able = places.iter().filter(takes);
         match (able.next(), able.next()) {
             (Some(&a), None) => shape[a] = total / (before / target[a]),
@@ -505,8 +514,8 @@ impl Rules for Reshape {
     }
 
     fn rebind(&self, inputs: &[Array], old: &[Aval]) -> Result<Self> {
-        let shape = regroup(&old[0].shape, &self.shape, inputs[0].shape())?;
-        Ok(Reshape { shape })
+        let shape = regroup(&old[0].shape, &self.shape, self.given, inputs[0].shape())?;
+        Ok(Reshape { shape, given: self.given })
     }
 
     fn key(&self, _state: &mut impl Hasher) {}

@@ -104,12 +104,22 @@ impl Report {
         Report { steps, estimate }
     }
 
-    /// A line for each step, and fused programs in full.
+    /// A line for each step, with its time and share of the whole if the plan ran, and fused
+    /// programs in full.
     pub fn text(&self) -> String {
         let mut text = String::new();
+        let ran = self.steps.iter().any(|s| s.seconds.is_some());
+        let total: f64 = self.steps.iter().filter_map(|s| s.seconds).sum();
         for (i, step) in self.steps.iter().enumerate() {
             let rules: String = step.rules.iter().map(|r| format!("  [{r}]")).collect();
-            let _ = writeln!(text, "{i:3} {:8} {}{rules}", step.kind, step.what);
+            let taken = match step.seconds {
+                Some(t) => {
+                    let share = 100.0 * t / total.max(f64::MIN_POSITIVE);
+                    format!("{:9.1} us {share:5.1} % ", t * 1e6)
+                }
+                None => " ".repeat(if ran { 21 } else { 0 }),
+            };
+            let _ = writeln!(text, "{i:3} {:8} {taken}{}{rules}", step.kind, step.what);
             text.push_str(&step.program);
         }
         text

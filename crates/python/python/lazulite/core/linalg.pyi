@@ -10,7 +10,7 @@ def cholesky(a: array, upper: bool = False, *, stream: StreamOrDevice = None) ->
     """The lower (or upper) triangular L with `a = L L^H` of a positive definite matrix.
    
     Shapes: `(..., n, n) -> (..., n, n)`.
-    Dtypes: floats, complex; others raise ValueError.
+    Dtypes: all.
     Others than square matrices are a ValueError. A matrix that is not positive definite is a
     RuntimeError when it is evaluated.
    
@@ -22,7 +22,7 @@ def cholesky_inv(a: array, upper: bool = False, *, stream: StreamOrDevice = None
     """The inverse of the matrix whose Cholesky factor is `a`.
    
     Shapes: `(..., n, n) -> (..., n, n)`.
-    Dtypes: floats, complex; others raise ValueError.
+    Dtypes: all.
     Others than square matrices are a ValueError.
    
     >>> mx.linalg.cholesky_inv(mx.array([[2.0, 0.0], [0.0, 1.0]]))
@@ -94,7 +94,7 @@ def inv(a: array, *, stream: StreamOrDevice = None) -> array:
     """The inverse: `(..., n, n) -> (..., n, n)`.
    
     Shapes: `(..., n, n) -> (..., n, n)`.
-    Dtypes: floats, complex; others raise ValueError.
+    Dtypes: all.
     Others than square matrices are a ValueError. A singular matrix is a RuntimeError when it is
     evaluated.
    
@@ -167,7 +167,7 @@ def solve(a: array, b: array, *, stream: StreamOrDevice = None) -> array:
     """X with `a X = b`.
    
     Shapes broadcast; where they cannot, that is a ValueError.
-    Dtypes: floats, complex; others raise ValueError.
+    Dtypes: all.
    
     >>> mx.linalg.solve(mx.array([[2.0, 0.0], [0.0, 4.0]]), mx.array([2.0, 2.0]))
     array([1, 0.5], dtype=float32)"""

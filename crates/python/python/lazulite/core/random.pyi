@@ -98,7 +98,7 @@ def permutation(x: int | array, axis: int = 0, key: array | None = None, stream:
     array([0, 1, 2, 3], dtype=uint32)"""
 
 def randint(low: scalar | array, high: scalar | array, shape: Sequence[int] | None = None, dtype: Dtype | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
-    """Integers of `[low, high)`.
+    """Integers of `[low, high)`, or with a `dtype` of bool whether they are not 0.
    
     Shapes: `shape`, or that of the bounds broadcast together.
     Dtypes: integers, int32 unless one is asked for.
