@@ -5,11 +5,13 @@
 //! and its tasks run on the pool ([`machine`]). Strides belong to loads and stores ([`transfer`]);
 //! kernels see contiguous blocks ([`kernel`]).
 
+mod chain;
 pub(crate) mod kernel;
 pub(crate) mod lanes;
 pub(crate) mod lower;
 mod machine;
 mod program;
+mod run;
 pub(crate) mod space;
 #[cfg(test)]
 mod tests;
@@ -33,7 +35,7 @@ use transfer::Place;
 
 /// Bytes of outputs from which on they are written past the caches: a sum of 4M `float32` took 0.53
 /// of the time so on one thread of a Xeon of the fourth generation.
-const STREAMED: usize = 16 << 20;
+pub(crate) const STREAMED: usize = 16 << 20;
 
 /// Bytes of inputs from which on blocks are asked for ahead: they lie beyond a core's caches.
 const FETCHED: usize = 1 << 20;
@@ -104,7 +106,9 @@ fn execute_on(
     let keep = passes > 1 && space.chunks == 1 && row_bytes <= KEEP;
     let program = prepared(tape, direct, keep, isa)?;
     let written: usize = outputs.iter().map(|x| x.layout.len() * x.dtype.size()).sum();
-    let streams = written >= STREAMED && !in_place.contains(&true);
+    // Rows of several passes are asked for before they are written.
+    let rows = passes > 1 && space.mode == Mode::Rows && space.chunks == 1;
+    let streams = written >= STREAMED && !rows && !in_place.contains(&true);
     let program = &program;
     let read: usize = inputs.iter().map(|x| x.layout.len() * x.dtype.size()).sum();
     let fetches = read >= FETCHED && (passes == 1 || space.mode == Mode::Columns);

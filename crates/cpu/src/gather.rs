@@ -9,6 +9,8 @@ use lazulite_core::{Dtype, Error, Result};
 use parking_lot::Mutex;
 
 use crate::copy::{copy_row, copy_strided};
+use crate::fused::STREAMED;
+use crate::fused::transfer::{end_streams, stream};
 use crate::isa::fetch;
 use crate::pool::parallel_for;
 use crate::strided::{SERIAL, Target, View, Walk, internal, rows_per_task, with_bits};
@@ -19,6 +21,9 @@ const BLOCK: usize = 256;
 /// know where the next slice is.
 const AHEAD: usize = 2;
 const FETCHED: usize = 4096;
+/// Bytes of a slice from which on it is written past the caches, if the output is large: 8192 rows
+/// of 2 KiB took 0.74 of the time so on two cores of a Xeon of the fourth generation.
+const LONG: usize = 256;
 
 /// The elements of an index array of any of the four types.
 #[derive(Clone, Copy)]
@@ -185,6 +190,9 @@ pub(crate) fn gather(op: &Gather, inputs: &[Operand], out: &Operand) -> Result<(
         }
         let first = FirstError::default();
         let one_run = rows.len() == 1 && step == 1;
+        let streams = one_run
+            && n * size_of::<T>() >= LONG
+            && out.len() * size_of::<T>() >= STREAMED;
         parallel_for(places.count(), rows_per_task(len), |mut range| {
             let mut offsets = [0; BLOCK];
             while !range.is_empty() {
@@ -203,7 +211,9 @@ pub(crate) fn gather(op: &Gather, inputs: &[Operand], out: &Operand) -> Result<(
                     unsafe {
                         let from = src.first().offset(offset);
                         let to = out.data().add(i * len);
-                        if len == 1 {
+                        if streams {
+                            stream(to.cast(), from.cast(), n * size_of::<T>());
+                        } else if len == 1 {
                             *to = *from;
                         } else {
                             rows.each(0..rows.len(), |row, [at]| {
@@ -212,6 +222,9 @@ pub(crate) fn gather(op: &Gather, inputs: &[Operand], out: &Operand) -> Result<(
                         }
                     }
                 }
+            }
+            if streams {
+                end_streams();
             }
         });
         first.finish()
@@ -315,4 +328,31 @@ pub(crate) fn dynamic_slice(op: &DynamicSlice, inputs: &[Operand], out: &Operand
         }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{empty, operand};
+
+    #[test]
+    fn many_long_slices_are_written_past_the_caches() {
+        // Slices of whole lines, and of lengths that no vector divides.
+        for width in [512, 77] {
+            let (rows, count) = (40, STREAMED / 4 / width + 1);
+            let data: Vec<f32> = (0..rows * width).map(|i| i as f32).collect();
+            let places: Vec<u32> = (0..count).map(|i| (i * 7 % rows) as u32).collect();
+            let inputs = [operand(&data, &[rows, width]), operand(&places, &[count])];
+            let out = empty(Dtype::F32, &[count, 1, width]);
+            let op =
+                Gather { axes: [0].into_iter().collect(), slice: [1, width].into_iter().collect() };
+            gather(&op, &inputs, &out).unwrap();
+            let bytes = out.buffer.memory().host_bytes().unwrap();
+            let got: &[f32] = bytemuck::cast_slice(&bytes[..count * width * 4]);
+            for (got, &place) in got.chunks_exact(width).zip(&places) {
+                let row = place as usize * width;
+                assert_eq!(got, &data[row..row + width], "row {place} of width {width}");
+            }
+        }
+    }
 }

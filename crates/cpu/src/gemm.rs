@@ -490,7 +490,8 @@ pub(crate) fn prefetch<T>(p: *const T) {
 
 thread_local! {
     /// Buffers of this thread, kept between calls so that their pages are faulted in only once.
-    static SCRATCH: RefCell<[Vec<u64>; 3]> = const { RefCell::new([vec![], vec![], vec![]]) };
+    static SCRATCH: RefCell<[Vec<u64>; 4]> =
+        const { RefCell::new([vec![], vec![], vec![], vec![]]) };
 }
 
 /// Lends buffers of `sizes` elements, those of the slots from `slot` on, each aligned to a cache line.

@@ -1,12 +1,13 @@
 //! A few rows times a matrix, which is read once: bound by memory, so that nothing is packed.
 //!
-//! Each column is summed in an order that depends on the shape alone; tasks are ranges of columns.
+//! Each column is summed in an order that depends on the shape alone. Tasks are ranges of columns and,
+//! where rows of the matrix lie along them, of rows, whose sums are joined in their order.
 
 use std::ops::Range;
 
 use crate::elem::{Acc, Elem};
 use crate::gemm::{Product, with_scratch};
-use crate::isa::Job;
+use crate::isa::{Job, dispatch};
 use crate::lanes::{Isa, Lanes};
 use crate::operand::Operand;
 use crate::pool::{self, SharedPtr};
@@ -33,6 +34,22 @@ pub struct Vectors<T> {
     pub extra: *mut T,
 }
 
+/// How the matrix is cut into tasks.
+#[derive(Clone, Copy)]
+pub struct Cut {
+    /// Columns of a task, a multiple of 16.
+    pub columns: usize,
+    /// Elements of each column, of which the last task has fewer.
+    pub ks: usize,
+}
+
+impl Cut {
+    /// Tasks of whole columns.
+    pub(crate) fn columns(columns: usize) -> Cut {
+        Cut { columns, ks: usize::MAX }
+    }
+}
+
 impl<T> Vectors<T> {
     /// Row `r` alone, which exists.
     fn row(self, r: usize) -> Vectors<T> {
@@ -53,19 +70,19 @@ pub(crate) fn product<T: Acc>(p: &Product<T>) -> bool {
         return false;
     }
     let batches = p.out.batches();
-    if let Some(columns) = p.b.gemv_columns(p.m) {
+    if let Some(cut) = p.b.gemv_cut(p.m) {
         for batch in 0..batches {
             for first in (0..p.m).step_by(AT_ONCE) {
                 let rows = first..p.m.min(first + AT_ONCE);
-                vectors(p, batch, [p.a, p.b], rows, p.n, columns, false);
+                vectors(p, batch, [p.a, p.b], rows, p.n, cut, false);
             }
         }
         return true;
     }
     if p.n == 1
-        && let Some(columns) = p.a.gemv_columns(1)
+        && let Some(cut) = p.a.gemv_cut(1)
     {
-        (0..batches).for_each(|batch| vectors(p, batch, [p.b, p.a], 0..1, p.m, columns, true));
+        (0..batches).for_each(|batch| vectors(p, batch, [p.b, p.a], 0..1, p.m, cut, true));
         return true;
     }
     false
@@ -78,13 +95,16 @@ fn vectors<T: Acc>(
     [x, w]: [&dyn Operand<T>; 2],
     rows: Range<usize>,
     n: usize,
-    columns: usize,
+    cut: Cut,
     across: bool,
 ) {
     let (m, ld) = (rows.len(), p.k.next_multiple_of(PAD));
-    let columns = columns.min(n.next_multiple_of(64));
-    // Slots 1 and 2 are the caller's, slot 0 each task's.
-    with_scratch(1, [m * ld, m * ld / 16], |[data, extra]: [*mut T; 2]| {
+    let columns = cut.columns.min(n.next_multiple_of(64));
+    let ks = cut.ks.min(p.k);
+    let parts = p.k.div_ceil(ks);
+    let held = if parts > 1 { parts * m * n } else { 0 };
+    // Slot 0 is each task's, the others the caller's.
+    with_scratch(1, [m * ld, m * ld / 16, held], |[data, extra, held]: [*mut T; 3]| {
         let v = Vectors { x: data, m, ld, extra };
         pool::parallel_for(m, (SERIAL / ld).max(1), |part| {
             for r in part.clone() {
@@ -98,32 +118,100 @@ fn vectors<T: Acc>(
                 }
             }
         });
+        let held = SharedPtr::new(held);
+        let done = |r: usize, start: usize, y: &mut [T]| {
+            if across {
+                for (j, y) in y.iter_mut().enumerate() {
+                    finish(p, batch, start + j, 0, std::slice::from_mut(y));
+                }
+            } else {
+                finish(p, batch, rows.start + r, start, y);
+            }
+        };
+        let pieces = n.div_ceil(columns);
         let task = |i: usize| {
-            let start = i * columns;
+            let (start, part) = (i % pieces * columns, i / pieces);
             let count = columns.min(n - start);
+            let ranges = [start..start + count, part * ks..p.k.min((part + 1) * ks)];
+            if parts > 1 {
+                // SAFETY: the ranges lie inside w, and each part has room for all rows and columns.
+                unsafe {
+                    let y = held.get().add(part * m * n + start);
+                    w.gemv(p.kind, batch, v, ranges, y, n);
+                }
+                return;
+            }
             with_scratch(0, [m * columns], |[y]: [*mut T; 1]| {
-                // SAFETY: the columns lie inside w, and the scratch has room for them.
-                unsafe { w.gemv(p.kind, batch, v, start..start + count, y, columns) };
+                // SAFETY: the ranges lie inside w, and the scratch has room for the columns.
+                unsafe { w.gemv(p.kind, batch, v, ranges, y, columns) };
                 for r in 0..m {
                     // SAFETY: `gemv` has written these elements.
-                    let y = unsafe { std::slice::from_raw_parts_mut(y.add(r * columns), count) };
-                    if across {
-                        for (j, y) in y.iter_mut().enumerate() {
-                            finish(p, batch, start + j, 0, std::slice::from_mut(y));
-                        }
-                    } else {
-                        finish(p, batch, rows.start + r, start, y);
-                    }
+                    done(r, start, unsafe {
+                        std::slice::from_raw_parts_mut(y.add(r * columns), count)
+                    });
                 }
             });
         };
-        let tasks = n.div_ceil(columns);
-        if m.saturating_mul(n).saturating_mul(p.k) < SERIAL {
+        let join = |columns: Range<usize>| {
+            for r in 0..m {
+                let count = columns.len();
+                // SAFETY: all parts have been written, and these columns are this task's.
+                unsafe {
+                    let y = held.get().add(r * n + columns.start);
+                    dispatch(p.kind, Join { y, n: count, parts, stride: m * n });
+                    done(r, columns.start, std::slice::from_raw_parts_mut(y, count));
+                }
+            }
+        };
+        let small = m.saturating_mul(n).saturating_mul(p.k) < SERIAL;
+        let tasks = pieces * parts;
+        if small {
             (0..tasks).for_each(task);
         } else {
             pool::run(tasks, &task);
         }
+        if parts > 1 {
+            pool::parallel_for(n, (SERIAL / parts / m).next_multiple_of(64), join);
+        }
     });
+}
+
+/// Adds the sums of all parts, in their order, to those of the first.
+struct Join<T> {
+    y: *mut T,
+    n: usize,
+    parts: usize,
+    stride: usize,
+}
+
+impl<T: Acc> Job for Join<T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(self) {
+        let Join { y, n, parts, stride } = self;
+        let l = T::V::<I>::L;
+        let whole = n / l * l;
+        // SAFETY: all parts have n elements, `stride` from each other.
+        unsafe {
+            for j in (0..whole).step_by(l) {
+                let mut sum = T::V::<I>::load(y.add(j));
+                for part in 1..parts {
+                    sum = sum.add(Lanes::load(y.add(part * stride + j)));
+                }
+                sum.store(y.add(j));
+            }
+            for j in whole..n {
+                let mut sum = T::V::<I>::splat(*y.add(j));
+                for part in 1..parts {
+                    sum = sum.add(Lanes::splat(*y.add(part * stride + j)));
+                }
+                let mut lanes = [T::default(); 16];
+                sum.store(lanes.as_mut_ptr());
+                *y.add(j) = lanes[0];
+            }
+        }
+    }
 }
 
 /// Applies the epilogue and writes a piece of a row.

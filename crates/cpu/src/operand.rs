@@ -1,10 +1,11 @@
 //! What products read and write: matrices in memory behind bounds that are checked once.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use crate::elem::{Acc, Elem};
 use crate::gemm::prefetch;
-use crate::gemv::{self, Vectors};
+use crate::gemv::{self, Cut, Vectors};
 use crate::isa::{IsaKind, Job, dispatch};
 use crate::lanes::{Eight, Isa, Lanes};
 
@@ -53,28 +54,29 @@ pub unsafe trait Operand<T: Acc>: Sync {
         }
     }
 
-    /// The number of columns for a task of `gemv` on m rows, a multiple of 64, or `None` if the
-    /// operand has no faster way for so many rows than packing.
-    fn gemv_columns(&self, m: usize) -> Option<usize> {
+    /// How `gemv` on m rows is cut into tasks, or `None` if the operand has no faster way for so
+    /// many rows than packing.
+    fn gemv_cut(&self, m: usize) -> Option<Cut> {
         let _ = m;
         None
     }
 
-    /// `y[r * ld + j] = sum over k of x[r][k] self[j, k]` for j in `columns`.
+    /// `y[r * ld + j] = sum over ks of x[r][k] self[j, k]` for j in `columns`, both ranges one of
+    /// those into which `gemv_cut` cuts.
     ///
     /// # Safety
-    /// `gemv_columns` is not `None`; the columns lie inside the operand, `y` has room for them
+    /// `gemv_cut` is not `None`; the ranges lie inside the operand, `y` has room for the columns
     /// from its start on, and `kind` is available.
     unsafe fn gemv(
         &self,
         kind: IsaKind,
         batch: usize,
         x: Vectors<T>,
-        columns: std::ops::Range<usize>,
+        [columns, ks]: [Range<usize>; 2],
         y: *mut T,
         ld: usize,
     ) {
-        let _ = (kind, batch, x, columns, y, ld);
+        let _ = (kind, batch, x, columns, ks, y, ld);
     }
 
     /// Prepares the vectors for `gemv`, once for all columns: may permute them and write what it
@@ -226,7 +228,7 @@ unsafe impl<E: Elem> Operand<E::Acc> for Strided<'_, E> {
         }
     }
 
-    fn gemv_columns(&self, m: usize) -> Option<usize> {
+    fn gemv_cut(&self, m: usize) -> Option<Cut> {
         if !E::IS_FLOAT {
             return None;
         }
@@ -234,9 +236,9 @@ unsafe impl<E: Elem> Operand<E::Acc> for Strided<'_, E> {
         // At least 32768 elements for a task.
         let columns = (1usize << 15).div_ceil(k.max(1)).next_multiple_of(64);
         match self.strides {
-            [_, 1] if m <= gemv::MOST_ROWS => Some(columns),
+            [_, 1] if m <= gemv::MOST_ROWS => Some(Cut::columns(columns)),
             // Long pieces of rows are faster to read.
-            [1, _] if m <= gemv::MOST_ROWS => Some(columns.max(512)),
+            [1, _] if m <= gemv::MOST_ROWS => Some(Cut::columns(columns.max(512))),
             _ => None,
         }
     }
@@ -246,7 +248,7 @@ unsafe impl<E: Elem> Operand<E::Acc> for Strided<'_, E> {
         kind: IsaKind,
         batch: usize,
         x: Vectors<E::Acc>,
-        columns: std::ops::Range<usize>,
+        [columns, _]: [Range<usize>; 2],
         y: *mut E::Acc,
         ld: usize,
     ) {

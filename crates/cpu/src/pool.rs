@@ -1,8 +1,9 @@
 //! One pool of threads for the whole process.
 //!
 //! A job is a number of tasks, cut by the caller by shape alone, so that results never depend on how
-//! many threads take them. The caller works too. Workers spin for some microseconds after a job, so
-//! that the next small kernel finds them awake, and then park. A job that finds the workers busy
+//! many threads take them. The caller works too. Workers spin for some microseconds after a job, and
+//! longer while an evaluation is under way, so that the next small kernel finds them awake, and then
+//! park. A job that finds the workers busy
 //! with another caller's, or that starts inside a task, runs on its caller alone: nothing nests and
 //! nothing waits for a lock.
 
@@ -19,6 +20,9 @@ use parking_lot::Mutex;
 
 /// How long an idle worker spins before it parks.
 const SPIN: Duration = Duration::from_micros(40);
+/// How long it spins while somebody holds [`Awake`]: waking takes longer than many kernels do. A
+/// language model of 135M parameters decoded 1.1 times as many tokens so, on two cores.
+const AWAKE: Duration = Duration::from_micros(500);
 /// The most tasks that `parallel_for` makes.
 const MOST_TASKS: usize = 256;
 /// The most threads of the pool, the caller included.
@@ -57,6 +61,8 @@ struct Pool {
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     workers: Mutex<Vec<Worker>>,
     threads: AtomicUsize,
+    /// How many [`Awake`] there are.
+    awake: AtomicUsize,
 }
 
 // SAFETY: the pointer in a job is to a closure that may be shared.
@@ -93,8 +99,25 @@ fn pool() -> &'static Pool {
             panic: Mutex::new(None),
             workers: Mutex::new(Vec::new()),
             threads: AtomicUsize::new(threads.min(MOST_THREADS)),
+            awake: AtomicUsize::new(0),
         }
     })
+}
+
+/// While it lives, more jobs are to be expected soon.
+pub(crate) struct Awake(());
+
+impl Awake {
+    pub(crate) fn new() -> Awake {
+        pool().awake.fetch_add(1, Ordering::Relaxed);
+        Awake(())
+    }
+}
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        pool().awake.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The number of threads that a job may use, its caller included: `LAZULITE_NUM_THREADS`, or the
@@ -252,10 +275,14 @@ impl Pool {
         loop {
             let start = Instant::now();
             let mut spins = 0u32;
-            while start.elapsed() < SPIN {
+            loop {
                 let gate = self.gate.load(Ordering::Acquire);
                 if is_new(gate) {
                     return gate;
+                }
+                let awake = self.awake.load(Ordering::Relaxed) > 0;
+                if start.elapsed() >= if awake { AWAKE } else { SPIN } {
+                    break;
                 }
                 pause(&mut spins);
             }

@@ -214,6 +214,15 @@ crate::multiversion! {
         keys.iter().fold(K::default(), |high, &key| high.max(key))
     }
 
+    /// The place of the first key that equals `key`.
+    fn first_place, first_place_for<const FMA: bool, K: crate::keys::Key>
+    (keys: &[K], key: K) -> usize {
+        const LANES: usize = 64;
+        let has = |part: &[K]| part.iter().fold(false, |found, k| found | (*k == key));
+        let start = keys.chunks(LANES).position(has).unwrap_or(0) * LANES;
+        start + keys[start..].iter().position(|k| *k == key).unwrap_or(0)
+    }
+
     /// Keeps the greater of each old and new key, and its row.
     fn keep_better, keep_better_for<const FMA: bool, K: crate::keys::Key>
     (row: u32, keys: &[K], best: &mut [K], place: &mut [u32]) {
@@ -231,8 +240,8 @@ crate::multiversion! {
 /// The line is not empty and lies inside live memory.
 unsafe fn row_best<K: Key>(line: Line) -> (K, usize) {
     let mut keys = [K::default(); BLOCK];
+    // The greatest key so far, and where its block begins: its place is looked for in the end.
     let mut best = None::<(K, usize)>;
-    // The maximum of a block vectorises; its place is looked for only if it is a new one.
     for start in (0..line.len).step_by(BLOCK) {
         let keys = &mut keys[..BLOCK.min(line.len - start)];
         let part = line.shifted(start as isize * line.step);
@@ -242,20 +251,20 @@ unsafe fn row_best<K: Key>(line: Line) -> (K, usize) {
         }
         // SAFETY: the caller's promise.
         let bound = unsafe { part.bound::<K>(keys.len()) };
-        if let (Some((key, _)), Some(bound)) = (best, bound)
-            && bound <= key
-        {
-            continue;
-        }
-        // SAFETY: the caller's promise.
-        unsafe { part.keys(line.step, keys) };
-        let high = greatest(keys);
+        let high = bound.unwrap_or_else(|| {
+            // SAFETY: the caller's promise.
+            unsafe { part.keys(line.step, keys) };
+            greatest(keys)
+        });
         if best.is_none_or(|(key, _)| high > key) {
-            let place = keys.iter().position(|&key| key == high).unwrap_or(0);
-            best = Some((high, start + place));
+            best = Some((high, start));
         }
     }
-    best.unwrap_or_default()
+    let (key, start) = best.unwrap_or_default();
+    let keys = &mut keys[..BLOCK.min(line.len - start)];
+    // SAFETY: the caller's promise.
+    unsafe { line.shifted(start as isize * line.step).keys(line.step, keys) };
+    (key, start + first_place(keys, key))
 }
 
 /// The first places of the greatest keys of columns side by side.

@@ -14,6 +14,8 @@ use lazulite_core::backend::Job;
 use lazulite_core::{Error, ErrorKind, Result};
 use parking_lot::{Condvar, Mutex};
 
+use crate::pool::Awake;
+
 /// How long a thread waits for another job before it ends.
 const IDLE: Duration = Duration::from_secs(3);
 
@@ -93,9 +95,11 @@ impl Queue {
     /// Runs a job for which `running` is set already, and clears it.
     fn run(self: &Arc<Queue>, job: Job) {
         let outer = CURRENT.replace(Arc::as_ptr(self).addr());
+        let awake = Awake::new();
         // A job reports its errors and its panics through its own event; a panic that gets here
         // has nobody to go to.
         let _ = catch_unwind(AssertUnwindSafe(job));
+        drop(awake);
         CURRENT.set(outer);
         let mut state = self.state.lock();
         state.running = false;

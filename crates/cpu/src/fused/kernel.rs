@@ -5,6 +5,7 @@
 //! touch the count rounded up to [`PAD`], so every block must have that room, and what they compute
 //! beyond the count is never used. Destination and sources never overlap.
 
+use super::chain;
 use super::lanes::{Bit, Convert, Leave, RoundHalf, Scalar, make_complex};
 use super::space::BLOCK;
 use crate::isa::{IsaKind, PORTABLE_FMA};
@@ -25,7 +26,7 @@ pub(crate) const LANES: usize = 64;
 pub(crate) type Kernel = unsafe fn(*mut u8, *const u8, *const u8, *const u8, usize);
 
 /// The loop of a kernel, and the instruction sets for which a version of its own pays.
-trait Body {
+pub(super) trait Body {
     /// True iff vectors of 256 bits help at all.
     const AVX2: bool = true;
     /// True iff vectors of 512 bits do more than those of 256, or have instructions of their own.
@@ -58,7 +59,7 @@ unsafe fn avx512<B: Body>(d: *mut u8, a: *const u8, b: *const u8, c: *const u8, 
 
 /// The version of a kernel for `isa`, which the machine must have. Versions that are never chosen
 /// are not compiled.
-fn version<B: Body>(isa: IsaKind) -> Kernel {
+pub(super) fn version<B: Body>(isa: IsaKind) -> Kernel {
     #[cfg(target_arch = "x86_64")]
     {
         if B::AVX512 && isa == IsaKind::Avx512 {
@@ -73,14 +74,14 @@ fn version<B: Body>(isa: IsaKind) -> Kernel {
 }
 
 #[inline(always)]
-fn room<A: Scalar>(n: usize) -> usize {
+pub(super) fn room<A: Scalar>(n: usize) -> usize {
     if A::PADDED { n.next_multiple_of(PAD) } else { n }
 }
 
 /// # Safety
 /// As [`std::slice::from_raw_parts`].
 #[inline(always)]
-unsafe fn read<'a, T>(p: *const u8, n: usize) -> &'a [T] {
+pub(super) unsafe fn read<'a, T>(p: *const u8, n: usize) -> &'a [T] {
     // SAFETY: the caller's promise.
     unsafe { std::slice::from_raw_parts(p.cast(), n) }
 }
@@ -88,26 +89,26 @@ unsafe fn read<'a, T>(p: *const u8, n: usize) -> &'a [T] {
 /// # Safety
 /// As [`std::slice::from_raw_parts_mut`].
 #[inline(always)]
-unsafe fn write<'a, T>(p: *mut u8, n: usize) -> &'a mut [T] {
+pub(super) unsafe fn write<'a, T>(p: *mut u8, n: usize) -> &'a mut [T] {
     // SAFETY: the caller's promise.
     unsafe { std::slice::from_raw_parts_mut(p.cast(), n) }
 }
 
 /// A function of one element.
-trait OneArg<A: Scalar> {
+pub(super) trait OneArg<A: Scalar> {
     const SETS: Sets;
     type Out: Copy;
     fn apply<const FMA: bool>(a: A::Lane<FMA>) -> Self::Out;
 }
 
 /// A function of two elements.
-trait TwoArgs<A: Scalar> {
+pub(super) trait TwoArgs<A: Scalar> {
     const SETS: Sets;
     type Out: Copy;
     fn apply<const FMA: bool>(a: A::Lane<FMA>, b: A::Lane<FMA>) -> Self::Out;
 }
 
-struct MapOne<F, A>(PhantomData<(F, A)>);
+pub(super) struct MapOne<F, A>(PhantomData<(F, A)>);
 
 impl<F: OneArg<A>, A: Scalar> Body for MapOne<F, A> {
     const AVX2: bool = F::SETS.avx2;
@@ -143,7 +144,7 @@ impl<F: TwoArgs<A>, A: Scalar> Body for MapTwo<F, A> {
 
 /// The instruction sets for which an op has versions.
 #[derive(Clone, Copy)]
-struct Sets {
+pub(super) struct Sets {
     avx2: bool,
     avx512: bool,
 }
@@ -306,7 +307,7 @@ macro_rules! unary_kernels {
         partial: |$x:ident, $y:ident| $partial:expr,
         numpy: $numpy:literal, domain: ($low:expr, $high:expr), ulp: $ulp:literal,
     })*) => {
-        mod rows {
+        pub(super) mod rows {
             $(pub(crate) struct $Op;)*
         }
         mod unary_rows {
@@ -317,6 +318,7 @@ macro_rules! unary_kernels {
         /// The kernel of a unary op on a compute type, or `None` if the op does not take it.
         pub(crate) fn unary(op: UnaryOp, dtype: Dtype, isa: IsaKind) -> Option<Kernel> {
             match op {
+                UnaryOp::Exp if dtype == Dtype::F32 => Some(chain::exp(isa)),
                 $(UnaryOp::$Op => of_class! { $class find_one [$Op dtype isa] },)*
             }
         }
@@ -357,7 +359,7 @@ macro_rules! binary_kernels {
         partial: |$x:ident, $y:ident, $z:ident| $partial:expr,
         numpy: $numpy:literal, ulp: $ulp:literal,
     })*) => {
-        mod pair_rows {
+        pub(super) mod pair_rows {
             use super::{BinaryOp, Dtype, Sets, binary_sets};
             $(
                 pub(crate) struct $Op;
@@ -384,78 +386,6 @@ macro_rules! binary_kernels {
     };
 }
 for_each_binary!(binary_kernels);
-
-struct Chain<P, Q, const BACK: bool>(PhantomData<(P, Q)>);
-
-impl<P, Q, const BACK: bool> Body for Chain<P, Q, BACK>
-where
-    P: TwoArgs<f32, Out = f32>,
-    Q: TwoArgs<f32, Out = f32>,
-{
-    const AVX512: bool = true;
-
-    #[inline(always)]
-    unsafe fn run<const FMA: bool>(d: *mut u8, a: *const u8, b: *const u8, c: *const u8, n: usize) {
-        let n = room::<f32>(n);
-        // SAFETY: the caller's promise.
-        let (d, a, b, c) = unsafe {
-            (write::<f32>(d, n), read::<f32>(a, n), read::<f32>(b, n), read::<f32>(c, n))
-        };
-        for (((d, a), b), c) in d.iter_mut().zip(a).zip(b).zip(c) {
-            let x = P::apply::<FMA>(a.enter(), b.enter());
-            *d = if BACK {
-                Q::apply::<FMA>(c.enter(), x.enter())
-            } else {
-                Q::apply::<FMA>(x.enter(), c.enter())
-            };
-        }
-    }
-}
-
-/// Two binary ops on `float32` in one kernel, each rounded as alone: `second(first(a, b), c)`, or
-/// `second(c, first(a, b))` if `back`.
-pub(crate) fn chain(first: BinaryOp, second: BinaryOp, back: bool, isa: IsaKind) -> Option<Kernel> {
-    use pair_rows::{Add, Multiply, Subtract};
-    macro_rules! with_second {
-        ($P:ident) => {
-            match (second, back) {
-                (BinaryOp::Add, _) => Some(version::<Chain<$P, Add, false>>(isa)),
-                (BinaryOp::Multiply, _) => Some(version::<Chain<$P, Multiply, false>>(isa)),
-                (BinaryOp::Subtract, false) => Some(version::<Chain<$P, Subtract, false>>(isa)),
-                (BinaryOp::Subtract, true) => Some(version::<Chain<$P, Subtract, true>>(isa)),
-                _ => None,
-            }
-        };
-    }
-    match first {
-        BinaryOp::Add => with_second!(Add),
-        BinaryOp::Multiply => with_second!(Multiply),
-        BinaryOp::Subtract => with_second!(Subtract),
-        _ => None,
-    }
-}
-
-struct ChainExp;
-
-impl Body for ChainExp {
-    const AVX512: bool = true;
-
-    #[inline(always)]
-    unsafe fn run<const FMA: bool>(d: *mut u8, a: *const u8, b: *const u8, _: *const u8, n: usize) {
-        let n = room::<f32>(n);
-        // SAFETY: the caller's promise.
-        let (d, a, b) = unsafe { (write::<f32>(d, n), read::<f32>(a, n), read::<f32>(b, n)) };
-        for ((d, a), b) in d.iter_mut().zip(a).zip(b) {
-            let x = <pair_rows::Subtract as TwoArgs<f32>>::apply::<FMA>(a.enter(), b.enter());
-            *d = <rows::Exp as OneArg<f32>>::apply::<FMA>(x.enter());
-        }
-    }
-}
-
-/// `exp(a - b)` on `float32` in one kernel, each op rounded as alone.
-pub(crate) fn chain_exp(isa: IsaKind) -> Kernel {
-    version::<ChainExp>(isa)
-}
 
 /// The kernels of a reduction.
 #[derive(Clone, Copy)]
@@ -540,7 +470,8 @@ macro_rules! find_reducer {
             $(Dtype::$D => Some(Reducer {
                 start: bits(<$A as Scalar>::$start()),
                 join: version::<Join<reduce_rows::$Op, $A>>($isa),
-                lanes: version::<Lanewise<reduce_rows::$Op, $A>>($isa),
+                lanes: chain::lanes(ReduceOp::$Op, $dtype, $isa)
+                    .unwrap_or_else(|| version::<Lanewise<reduce_rows::$Op, $A>>($isa)),
                 fold: version::<Fold<reduce_rows::$Op, $A>>($isa),
             }),)*
             #[allow(unreachable_patterns)]

@@ -2,6 +2,7 @@
 
 use super::kernel::{self, Kernel, LANES, PAD};
 use super::program::{Pass, Program, Step, slot_bytes};
+use super::run::AHEAD;
 use super::space::{BLOCK, Mode, Space, Walk};
 use super::transfer::{self, PANEL, Place};
 use crate::isa::{IsaKind, fetch};
@@ -14,11 +15,6 @@ const ROW_LEAF: usize = 8;
 const COLUMN_LEAF: usize = 64;
 /// Bytes from one running result to the next of a tree level.
 const WIDEST: usize = 8;
-/// How many blocks ahead memory is asked for what will be read. The processor looks ahead by itself,
-/// but not while a block is computed, nor from one row of columns to the next: the sums of the
-/// columns of 64 MiB took 0.45 of the time so, those of the rows 0.5 to 0.7.
-const AHEAD: usize = 3;
-
 /// A call with its operands bound.
 pub(super) struct Bound<'a> {
     pub program: &'a Program,
@@ -46,11 +42,11 @@ thread_local! {
 
 /// The state of one task.
 pub(super) struct Machine<'a> {
-    bound: &'a Bound<'a>,
+    pub(super) bound: &'a Bound<'a>,
     /// Where each value lies now.
-    at: SmallVec<[*mut u8; 32]>,
+    pub(super) at: SmallVec<[*mut u8; 32]>,
     /// The slots of loads, by load.
-    load_slots: SmallVec<[*mut u8; 6]>,
+    pub(super) load_slots: SmallVec<[*mut u8; 6]>,
     slots: *mut u8,
     /// The panels of loads and of stores that lie across the blocks; null for others.
     load_panels: SmallVec<[*mut u8; 6]>,
@@ -58,7 +54,7 @@ pub(super) struct Machine<'a> {
     /// Elements from one row of a panel to the next.
     room: usize,
     buffers: SmallVec<[*mut u8; 4]>,
-    running: SmallVec<[*mut u8; 4]>,
+    pub(super) running: SmallVec<[*mut u8; 4]>,
     trees: SmallVec<[*mut u8; 4]>,
     tail: *mut u8,
     /// Elements of a running result.
@@ -67,7 +63,7 @@ pub(super) struct Machine<'a> {
     in_leaf: usize,
     splats: [Kernel; 4],
     /// One element after another.
-    line: Walk,
+    pub(super) line: Walk,
     scratch: Vec<Line>,
 }
 
@@ -191,7 +187,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn size(&self, value: u16) -> usize {
+    pub(super) fn size(&self, value: u16) -> usize {
         self.bound.program.dtypes[value as usize].size()
     }
 
@@ -255,7 +251,7 @@ impl<'a> Machine<'a> {
     }
 
     #[inline(always)]
-    fn steps(&self, steps: &[Step], n: usize) {
+    pub(super) fn steps(&self, steps: &[Step], n: usize) {
         // One look at where the places are kept serves all steps.
         let places = self.at.as_slice();
         for step in steps {
@@ -294,13 +290,19 @@ impl<'a> Machine<'a> {
         let last = p + 1 == bound.program.passes.len();
         self.width = width;
         self.clear(pass);
-        for &(value, offset) in &pass.slots {
-            // SAFETY: the offset lies within the slots.
-            self.at[value as usize] = unsafe { self.slots.add(offset) };
-        }
+        self.place_slots(pass);
         match bound.space.mode {
             Mode::Rows => {
                 let mut position = from;
+                if to - from >= BLOCK
+                    && let Some(mut run) = self.start_run(p, from, first)
+                {
+                    while position + BLOCK <= to {
+                        self.run_block(pass, &mut run);
+                        position += BLOCK;
+                    }
+                    self.place_slots(pass);
+                }
                 while position < to {
                     let n = BLOCK.min(to - position);
                     self.block(pass, last, position, n, first, (0, 1));
@@ -422,7 +424,7 @@ impl<'a> Machine<'a> {
         }
         self.steps(&pass.steps, n);
         if !pass.reductions.is_empty() {
-            self.reduce(pass, n, rows);
+            self.reduce(pass, &pass.reductions, n, rows);
         }
         if last {
             for (s, store) in program.stores.iter().enumerate() {
@@ -463,15 +465,20 @@ impl<'a> Machine<'a> {
             }
             // A value that went to an output directly goes to its slot in a shorter last block.
             if written != 0 {
-                for &(value, offset) in &pass.slots {
-                    // SAFETY: the offset lies within the slots.
-                    self.at[value as usize] = unsafe { self.slots.add(offset) };
-                }
+                self.place_slots(pass);
             }
         }
     }
 
-    fn buffer_place(&self, value: u16, start: usize, across: usize) -> *mut u8 {
+    /// Puts the values that a pass computes into their slots.
+    fn place_slots(&mut self, pass: &Pass) {
+        for &(value, offset) in &pass.slots {
+            // SAFETY: the offset lies within the slots.
+            self.at[value as usize] = unsafe { self.slots.add(offset) };
+        }
+    }
+
+    pub(super) fn buffer_place(&self, value: u16, start: usize, across: usize) -> *mut u8 {
         let index = self.bound.program.buffers.iter().position(|&v| v == value).unwrap_or(0);
         let elements = match self.bound.space.mode {
             Mode::Rows => start,
@@ -481,8 +488,10 @@ impl<'a> Machine<'a> {
         unsafe { self.buffers[index].add(elements * self.size(value)) }
     }
 
-    fn reduce(&mut self, pass: &Pass, n: usize, rows: bool) {
-        for &r in &pass.reductions {
+    /// Joins a block of `n` elements into the running results of some of a pass's reductions, and
+    /// counts it for all of them.
+    pub(super) fn reduce(&mut self, pass: &Pass, some: &[usize], n: usize, rows: bool) {
+        for &r in some {
             let reduction = &self.bound.program.reductions[r];
             let (source, to) = (self.at[reduction.source as usize], self.running[r]);
             let reducer = &reduction.reducer;

@@ -5,11 +5,12 @@
 //! allows that, and computed again otherwise. All stores of whole rows happen in the last pass, so
 //! that an output may take an input's memory.
 
+use super::chain;
 use super::kernel::{self, Cast, Kernel, Reducer};
 use super::lower::{is_bitwise_one, is_bitwise_two};
 use super::space::BLOCK;
 use crate::isa::IsaKind;
-use lazulite_core::op::{BinaryOp, UnaryOp};
+use lazulite_core::op::{BinaryOp, ReduceOp, UnaryOp};
 use lazulite_core::plan::{Extent, Instr, Tape};
 use lazulite_core::{Dtype, Error, Result};
 
@@ -38,6 +39,11 @@ pub(super) struct Pass {
     pub buffers: Vec<usize>,
     /// Reductions that end this pass, as indices into [`Program::reductions`].
     pub reductions: Vec<usize>,
+    /// What whole blocks of rows need instead of `steps` and `reductions`: some steps have kernels
+    /// that sum what they make, for the reduction beside them.
+    pub whole_steps: Vec<Step>,
+    pub summed: Vec<(Step, usize)>,
+    pub whole_reductions: Vec<usize>,
     /// Instructions on values of rows that follow.
     pub rows: Vec<Step>,
     /// Row values that this pass makes and blocks of later passes use.
@@ -53,6 +59,7 @@ pub(super) struct Load {
 }
 
 /// A reduction.
+#[derive(Clone, Copy)]
 pub(super) struct Reduction {
     pub value: u16,
     pub source: u16,
@@ -374,6 +381,8 @@ impl Program {
             }
         }
         self.slot_bytes = self.slot_bytes.max(end);
+        let ends = if pass == last { ends } else { &[] };
+        self.join_sums(tape, root, &mut out, buffered, ends, isa);
 
         // Row instructions that this pass's reductions make possible.
         for &v in &self.row_values {
@@ -392,6 +401,53 @@ impl Program {
         };
         out.spread.retain(used);
         Ok(out)
+    }
+}
+
+impl Program {
+    /// Finds the steps of a pass whose values are summed by the same kernel. Values that are
+    /// `buffered` or in `ends` are used later.
+    fn join_sums(
+        &self,
+        tape: &Tape,
+        root: &[u16],
+        pass: &mut Pass,
+        buffered: &[bool],
+        ends: &[u16],
+        isa: IsaKind,
+    ) {
+        pass.whole_steps.clone_from(&pass.steps);
+        pass.whole_reductions.clone_from(&pass.reductions);
+        let at = |v: u16| root[v as usize];
+        for &r in &pass.reductions {
+            let Reduction { value, source, .. } = self.reductions[r];
+            let sums = matches!(tape.values[value as usize].instr, Instr::Reduce(ReduceOp::Sum, _));
+            let sources = pass.reductions.iter().map(|&r| self.reductions[r].source);
+            let used = |step: &Step| [step.a, step.b, step.c].contains(&source);
+            if !sums
+                || self.dtypes[source as usize] != Dtype::F32
+                || sources.filter(|&s| s == source).count() > 1
+                || pass.steps.iter().any(used)
+            {
+                continue;
+            }
+            let Some(i) = pass.whole_steps.iter().position(|step| step.d == source) else {
+                continue;
+            };
+            let step = pass.whole_steps[i];
+            let kept = buffered[source as usize] || ends.contains(&source);
+            let kernel = match tape.values[source as usize].instr {
+                Instr::Unary(UnaryOp::Square, _) if !kept => chain::sum_of_squares(isa),
+                // The step was joined with the difference.
+                Instr::Unary(UnaryOp::Exp, v) if step.a != at(v) => chain::sum_of_exp(isa),
+                _ => None,
+            };
+            if let Some(kernel) = kernel {
+                pass.summed.push((Step { kernel, ..step }, r));
+                pass.whole_steps.remove(i);
+                pass.whole_reductions.retain(|&other| other != r);
+            }
+        }
     }
 }
 
@@ -423,7 +479,7 @@ fn chain_steps(tape: &Tape, root: &[u16], steps: &mut Vec<Step>, lasting: &[bool
                 && let Some(before) = alone[i]
                 && let Some((BinaryOp::Subtract, a, b)) = single(i as u16)
             {
-                steps[at] = Step { kernel: kernel::chain_exp(isa), scale: 1, d, a, b, c: b };
+                steps[at] = Step { kernel: chain::exp_of_difference(isa), scale: 1, d, a, b, c: b };
                 gone[before] = true;
                 alone[i] = None;
             }
@@ -436,7 +492,7 @@ fn chain_steps(tape: &Tape, root: &[u16], steps: &mut Vec<Step>, lasting: &[bool
                 continue;
             }
             let (Some(before), Some((first, a, b))) = (alone[i], single(v)) else { continue };
-            if let Some(kernel) = kernel::chain(first, second, back, isa) {
+            if let Some(kernel) = chain::pair(first, second, back, isa) {
                 steps[at] = Step { kernel, scale: 1, d, a, b, c: other };
                 gone[before] = true;
                 (alone[i], alone[d as usize]) = (None, None);

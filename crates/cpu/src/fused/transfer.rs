@@ -155,7 +155,7 @@ pub(crate) unsafe fn store(
 ///
 /// # Safety
 /// Both places have as many bytes and do not overlap.
-pub(super) unsafe fn stream(dst: *mut u8, src: *const u8, bytes: usize) {
+pub(crate) unsafe fn stream(dst: *mut u8, src: *const u8, bytes: usize) {
     // SAFETY: the caller's promise; the processor has the set, and lines are aligned.
     unsafe {
         #[cfg(target_arch = "x86_64")]
@@ -182,7 +182,7 @@ unsafe fn stream_lines(dst: *mut u8, src: *const u8, bytes: usize) {
 }
 
 /// Orders what [`stream`] wrote before all that this thread writes from here on.
-pub(super) fn end_streams() {
+pub(crate) fn end_streams() {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a fence touches no memory, and every x86-64 has it.
     unsafe {

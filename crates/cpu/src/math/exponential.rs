@@ -4,7 +4,12 @@
 //! `e^r - 1` from a polynomial; the logarithm reduces `x = 2^e m` and uses
 //! `ln(1 + f) = f - f^2 / 2 + s (f^2 / 2 + R(s^2))` with `s = f / (2 + f)` (Tang 1990).
 
-use super::lane::{Float, clamp, polynomial};
+use super::lane::{Float, Lane, clamp, polynomial};
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{
+    __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_max_ps, _mm512_min_ps,
+    _mm512_mul_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_sub_ps,
+};
 use std::hint::select_unpredictable;
 
 /// `(e^r - 1, n)` with `x = n ln(2) + r` and `|r| <= ln(2) / 2`.
@@ -41,6 +46,31 @@ pub(super) fn exp<F: Float>(x: F) -> F {
     let r = n.madd(F::lit(-ln2_low), n.madd(F::lit(-ln2_high), x));
     let p = (r * r).madd(polynomial(r, F::TABLES.expm1), r);
     scale(p + F::lit(1.0), shifted, x < F::lit(0.0))
+}
+
+/// [`exp`] of 16 `float32`, bit for bit.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn exp_512(x: __m512) -> __m512 {
+    type X = Lane<f32, true>;
+    /// As in [`Float::shift`].
+    const SHIFT: f64 = 1.5 * (1 << 23) as f64;
+    let all = |x: f64| _mm512_set1_ps(x as f32);
+    let (low, high) = X::LIMITS.exp;
+    // NaN is the second operand, which these instructions give back.
+    let x = _mm512_min_ps(all(high), _mm512_max_ps(all(low), x));
+    let shifted = _mm512_fmadd_ps(x, all(std::f64::consts::LOG2_E), all(SHIFT));
+    let n = _mm512_sub_ps(shifted, all(SHIFT));
+    let (ln2_high, ln2_low) = X::LIMITS.ln2;
+    let r = _mm512_fnmadd_ps(n, all(ln2_low), _mm512_fnmadd_ps(n, all(ln2_high), x));
+    let [first @ .., last] = X::TABLES.expm1 else { return x };
+    let mut p = all(*last);
+    for &c in first.iter().rev() {
+        p = _mm512_fmadd_ps(p, r, all(c));
+    }
+    let p = _mm512_fmadd_ps(_mm512_mul_ps(r, r), p, r);
+    _mm512_scalef_ps(_mm512_add_ps(p, all(1.0)), n)
 }
 
 #[inline(always)]

@@ -35,6 +35,8 @@ mod real;
 mod trigonometric;
 
 pub use complex::ComplexMath;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use exponential::exp_512;
 pub use half::{narrow_bf16, narrow_f16, widen_bf16, widen_f16};
 pub use int::Int;
 pub use lane::{Float, Lane, Limits};

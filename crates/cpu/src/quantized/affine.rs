@@ -7,12 +7,12 @@
 use std::ops::Range;
 
 use super::dot::{Dot, Prepare};
-use super::sum::Sum;
+use super::sum::{self, Sum};
 #[cfg(target_arch = "x86_64")]
 use super::tile::Tile;
 use crate::elem::Elem;
 use crate::gemm::MOST_NR;
-use crate::gemv::Vectors;
+use crate::gemv::{Cut, Vectors};
 use crate::isa::{IsaKind, Job, dispatch, isa};
 use crate::lanes::{Eight, F32Lanes, Isa, Lanes};
 use crate::operand::Operand;
@@ -206,16 +206,15 @@ unsafe impl<S: Elem<Acc = f32>> Operand<f32> for Affine<'_, S> {
         unsafe { dispatch(kind, Pack { of: self, i0, w, width, k0, kc, dst }) }
     }
 
-    fn gemv_columns(&self, m: usize) -> Option<usize> {
+    fn gemv_cut(&self, m: usize) -> Option<Cut> {
         let [n, k] = self.extent;
-        if self.along_k {
-            // A dozen tasks of a small matrix, so that threads share it evenly.
-            let most = (1usize << 16).div_ceil(k.max(1)).next_multiple_of(64);
-            let even = n.div_ceil(16).next_multiple_of(16);
-            (m <= 6 || self.has_tile(isa(), m)).then(|| most.min(even))
-        } else {
-            (m <= 8).then(|| (1usize << 16).div_ceil(k.max(1)).next_multiple_of(512))
+        if !self.along_k {
+            return (m <= 8).then(|| sum::cut(self.extent));
         }
+        // A dozen tasks of a small matrix, so that threads share it evenly.
+        let most = (1usize << 16).div_ceil(k.max(1)).next_multiple_of(64);
+        let even = n.div_ceil(16).next_multiple_of(16);
+        (m <= 6 || self.has_tile(isa(), m)).then(|| Cut::columns(most.min(even)))
     }
 
     unsafe fn prepare(&self, kind: IsaKind, x: Vectors<f32>) {
@@ -228,7 +227,7 @@ unsafe impl<S: Elem<Acc = f32>> Operand<f32> for Affine<'_, S> {
         kind: IsaKind,
         _: usize,
         x: Vectors<f32>,
-        columns: Range<usize>,
+        [columns, ks]: [Range<usize>; 2],
         y: *mut f32,
         ld: usize,
     ) {
@@ -241,7 +240,7 @@ unsafe impl<S: Elem<Acc = f32>> Operand<f32> for Affine<'_, S> {
             if self.along_k {
                 dispatch(kind, Dot { of: self, x, columns, y, ld });
             } else {
-                dispatch(kind, Sum { of: self, x, columns, y, ld });
+                dispatch(kind, Sum { of: self, x, columns, ks, y, ld });
             }
         }
     }

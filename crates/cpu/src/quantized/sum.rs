@@ -4,26 +4,57 @@ use std::ops::Range;
 
 use super::affine::{Affine, SLACK, widen};
 use crate::elem::Elem;
-use crate::gemv::Vectors;
+use crate::gemv::{Cut, Vectors};
 use crate::isa::Job;
 use crate::lanes::{Eight, F32Lanes, Isa, Lanes};
 
-/// y = x W for some columns, eight rows of W at a time.
+/// y = x W for some columns and some rows of W, eight rows at a time.
 pub(super) struct Sum<'a, 'b, S> {
     pub of: &'a Affine<'b, S>,
     pub x: Vectors<f32>,
     pub columns: Range<usize>,
+    pub ks: Range<usize>,
     pub y: *mut f32,
     pub ld: usize,
 }
 
-/// Columns of one pass of `Sum`; a multiple of every block.
-const PASS: usize = 512;
+/// The most columns of a task, whose sums stay in L1; a multiple of every block.
+const PIECE: usize = 4096;
 /// Rows of W at a time.
 const ROWS: usize = 8;
-/// Rows ahead of those in use that are asked for: pieces of rows are too short for the processor's
-/// own prefetching.
-const AHEAD: usize = 2 * ROWS;
+/// Rows ahead of those in use that are asked for: so many streams are more than the processor
+/// foresees.
+const AHEAD: usize = ROWS;
+/// The least number of rows of a task, and the most tasks along k: each writes sums of its own.
+const FEWEST: usize = 64;
+const MOST_PARTS: usize = 32;
+
+/// Rows of W are read from end to end, so that a task takes some of them; only long rows and
+/// matrices of few rows are cut into columns.
+pub(super) fn cut([n, k]: [usize; 2]) -> Cut {
+    let values = 1usize << 16;
+    let ks = FEWEST.max(values.div_ceil(n.clamp(1, PIECE))).max(k.div_ceil(MOST_PARTS));
+    let parts = k.div_ceil(ks).max(1);
+    let columns = if parts > 1 { PIECE } else { values.div_ceil(k.max(1)).next_multiple_of(512) };
+    Cut { columns: columns.min(PIECE), ks: k.div_ceil(parts).next_multiple_of(ROWS) }
+}
+
+/// For each of some rows and each group of a piece, the scale times the element of x.
+type Shares = [[f32; PIECE / 16 + SLACK]; ROWS];
+
+/// Undoes the order in which `nibbles` sums: blocks hold nibble j of all their words, times 16^j for
+/// j < 7, after nibble j - 1.
+#[inline(always)]
+fn in_order(y: &[f32; PIECE], block: usize, to: &mut [f32]) {
+    for (to, y) in to.chunks_mut(block).zip(y.chunks_exact(block)) {
+        for (lane, to) in to.chunks_exact_mut(8).enumerate() {
+            for (j, to) in to.iter_mut().enumerate() {
+                let share = if j < 7 { 1.0 / (1u32 << (4 * j)) as f32 } else { 1.0 };
+                *to = y[block / 8 * j + lane] * share;
+            }
+        }
+    }
+}
 
 impl<S: Elem<Acc = f32>> Job for Sum<'_, '_, S> {
     type Output = ();
@@ -31,46 +62,35 @@ impl<S: Elem<Acc = f32>> Job for Sum<'_, '_, S> {
     #[inline(always)]
     unsafe fn run<I: Isa>(self) {
         // SAFETY: the caller's promise.
-        unsafe {
-            for r in 0..self.x.m {
-                for start in self.columns.clone().step_by(PASS) {
-                    let columns = start..self.columns.end.min(start + PASS);
-                    self.pass::<I>(r, columns);
-                }
-            }
-        }
+        unsafe { (0..self.x.m).for_each(|r| self.row::<I>(r)) }
     }
 }
 
 impl<S: Elem<Acc = f32>> Sum<'_, '_, S> {
     #[inline(always)]
-    unsafe fn pass<I: Isa>(&self, r: usize, columns: Range<usize>) {
+    unsafe fn row<I: Isa>(&self, r: usize) {
         let of = self.of;
-        let k = of.extent[1];
-        // Starts of passes are multiples of 512 and so of every group.
-        let groups = columns.len() / of.group;
-        let mut y = [0f32; PASS];
-        let mut shares = [[0f32; PASS / 16 + SLACK]; ROWS];
-        let mut biases = [0f32; PASS / 16 + SLACK];
-        let mut rest = [0f32; PASS / 16 + SLACK];
-        // SAFETY: rows are below k and columns inside the matrix; the buffers hold a pass.
+        let columns = self.columns.clone();
+        // Starts of tasks are multiples of 512 and so of every group.
+        let groups = columns.len() >> of.shift;
+        let mut y = [0f32; PIECE];
+        let mut shares: Shares = [[0f32; PIECE / 16 + SLACK]; ROWS];
+        let mut biases = [0f32; PIECE / 16 + SLACK];
+        let mut rest = [0f32; PIECE / 16 + SLACK];
+        // SAFETY: rows are below k and columns inside the matrix; the buffers hold a piece.
         unsafe {
             let x = self.x.x.add(r * self.x.ld);
-            for p in (0..k).step_by(ROWS) {
+            for p in self.ks.clone().step_by(ROWS) {
                 // k may end before the eight rows do: the rest count nothing and read the last row.
                 for (i, share) in shares.iter_mut().enumerate() {
-                    let row = (p + i).min(k - 1);
-                    let xi = I::P::splat(if p + i < k { *x.add(p + i) } else { 0.0 });
-                    let at = of.scales_at(row) + (columns.start >> of.shift);
-                    let ahead = at + AHEAD * (of.extent[0] >> of.shift);
-                    I::F32::prefetch(of.scales.as_ptr().wrapping_add(ahead).cast());
-                    I::F32::prefetch(of.biases.as_ptr().wrapping_add(ahead).cast());
-                    widen::<I, S>(of.scales, at, groups, share.as_mut_ptr());
-                    widen::<I, S>(of.biases, at, groups, biases.as_mut_ptr());
-                    if p + i >= k {
+                    if p + i >= self.ks.end {
                         share.fill(0.0);
                         continue;
                     }
+                    let xi = I::P::splat(*x.add(p + i));
+                    let at = of.scales_at(p + i) + (columns.start >> of.shift);
+                    widen::<I, S>(of.scales, at, groups, share.as_mut_ptr());
+                    widen::<I, S>(of.biases, at, groups, biases.as_mut_ptr());
                     for g in (0..groups).step_by(8) {
                         let to = share.as_mut_ptr().add(g);
                         I::P::load(to).mul(xi).store(to);
@@ -79,36 +99,26 @@ impl<S: Elem<Acc = f32>> Sum<'_, '_, S> {
                     }
                 }
                 if of.bits == 4 {
-                    self.nibbles::<I>(p, &columns, &shares, &mut y);
+                    self.nibbles::<I>(p, &shares, &mut y);
                 } else {
-                    self.units::<I>(p, &columns, &shares, &mut y);
+                    self.units::<I>(p, &shares, &mut y);
                 }
             }
-            let to = self.y.add(r * self.ld + columns.start - self.columns.start);
-            let l = I::F32::L;
-            for (i, rest) in (0..columns.len()).map(|i| (i, rest[i >> of.shift])) {
-                let value = if of.bits == 4 {
-                    // The order of `Prepare`, with nibble j 16^j times too large.
-                    let (b, lane, j) = (i / (8 * l), i % (8 * l) / 8, i % 8);
-                    let share = if j < 7 { 1.0 / (1u32 << (4 * j)) as f32 } else { 1.0 };
-                    y[8 * l * b + l * j + lane] * share
-                } else {
-                    y[i]
-                };
-                *to.add(i) = value + rest;
+            let to = std::slice::from_raw_parts_mut(self.y.add(r * self.ld), columns.len());
+            if of.bits == 4 {
+                in_order(&y, 8 * I::F32::L, to);
+            } else {
+                to.copy_from_slice(&y[..columns.len()]);
+            }
+            for (to, rest) in to.chunks_exact_mut(of.group).zip(rest) {
+                to.iter_mut().for_each(|y| *y += rest);
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn nibbles<I: Isa>(
-        &self,
-        p: usize,
-        columns: &Range<usize>,
-        shares: &[[f32; PASS / 16 + SLACK]; ROWS],
-        y: &mut [f32; PASS],
-    ) {
-        let (of, l) = (self.of, I::F32::L);
+    unsafe fn nibbles<I: Isa>(&self, p: usize, shares: &Shares, y: &mut [f32; PIECE]) {
+        let (of, l, columns) = (self.of, I::F32::L, &self.columns);
         let row_words = of.extent[0] / 8;
         // SAFETY: the words lie inside their rows, and y holds whole blocks.
         unsafe {
@@ -137,14 +147,8 @@ impl<S: Elem<Acc = f32>> Sum<'_, '_, S> {
     }
 
     #[inline(always)]
-    unsafe fn units<I: Isa>(
-        &self,
-        p: usize,
-        columns: &Range<usize>,
-        shares: &[[f32; PASS / 16 + SLACK]; ROWS],
-        y: &mut [f32; PASS],
-    ) {
-        let of = self.of;
+    unsafe fn units<I: Isa>(&self, p: usize, shares: &Shares, y: &mut [f32; PIECE]) {
+        let (of, columns) = (self.of, &self.columns);
         // SAFETY: the units lie inside their rows.
         unsafe {
             for at in (0..columns.len()).step_by(8) {

@@ -124,6 +124,13 @@ fn long_rows_take_several_segments() {
 }
 
 #[test]
+fn rows_are_cut_into_parts_and_pieces() {
+    // Four parts of k, the last of them short, and two pieces of the columns.
+    products::<f16, f32>(2, 4608, 250, 4, 32);
+    products::<f32, f32>(1, 640, 1001, 6, 64);
+}
+
+#[test]
 fn the_quantiser_meets_the_larger_end_and_zero() {
     let w: Vec<f32> = (0..32).map(|i| i as f32 / 4.0 - 2.0).collect();
     for bits in [2, 3, 4, 5, 6, 8] {
