@@ -1,15 +1,12 @@
 //! Linear algebra: each matrix of a batch is gathered without gaps, factored, and written.
 //!
-//! Cholesky, LU, QR and triangular systems run in the type of their elements; singular values and
-//! eigenvalues in double precision. A batch of small matrices is cut over the threads; one large
+//! Cholesky, LU, QR and triangular systems run in the type of their elements, by this crate's products;
+//! singular values and eigenvalues in double precision, by the `faer` crate. A batch of small matrices is cut over the threads; one large
 //! matrix leaves them to its products.
 
-mod eig;
 mod field;
-mod hermitian;
 mod reflect;
-mod rotate;
-mod svd;
+mod spectral;
 mod triangular;
 
 use lazulite_core::backend::Operand;
@@ -20,18 +17,17 @@ use num_complex::Complex64;
 use crate::pool::parallel_for;
 use crate::strided::{Plain, SERIAL, Target, View, Walk, internal};
 use field::{Factor, Field, add_product};
+use spectral::{Factors, Wide};
 
 /// The elements of a matrix, their double-precision form, and back.
 trait Element: Plain + Field {
-    type Wide: Field;
+    type Wide: Wide;
     fn widen(self) -> Self::Wide;
     fn narrow(x: Self::Wide) -> Self;
-    fn complex(self) -> Complex64;
-    const REAL: bool;
 }
 
 macro_rules! element {
-    ($($t:ty: $wide:ty, $real:literal, |$x:ident| $widen:expr, $narrow:expr, $complex:expr;)*) => {
+    ($($t:ty: $wide:ty, |$x:ident| $widen:expr, $narrow:expr;)*) => {
         $(impl Element for $t {
             type Wide = $wide;
             fn widen(self) -> $wide {
@@ -41,21 +37,14 @@ macro_rules! element {
             fn narrow($x: $wide) -> $t {
                 $narrow
             }
-            fn complex(self) -> Complex64 {
-                let $x = self;
-                $complex
-            }
-            const REAL: bool = $real;
         })*
     };
 }
 element! {
-    f32: f64, true, |x| f64::from(x), x as f32, Complex64::new(f64::from(x), 0.0);
-    f64: f64, true, |x| x, x, Complex64::new(x, 0.0);
-    Complex32: Complex64, false,
-        |x| Complex64::new(f64::from(x.re), f64::from(x.im)),
-        Complex32::new(x.re as f32, x.im as f32),
-        Complex64::new(f64::from(x.re), f64::from(x.im));
+    f32: f64, |x| f64::from(x), x as f32;
+    f64: f64, |x| x, x;
+    Complex32: Complex64, |x| Complex64::new(f64::from(x.re), f64::from(x.im)),
+        Complex32::new(x.re as f32, x.im as f32);
 }
 
 /// Runs one op.
@@ -289,13 +278,9 @@ fn run<T: Element, R: Plain + Field>(
             let w = Target::<R>::new(&outputs[0])?;
             let v = if vectors { Some(Target::<T>::new(&outputs[1])?) } else { None };
             each(batch, cost, |b| {
-                let mut x = wide(b);
-                for i in 0..n {
-                    x[i * n + i] = T::Wide::from_real(x[i * n + i].real());
-                    (0..i).for_each(|j| x[j * n + i] = x[i * n + j].conj());
-                }
-                let (values, columns) = if x.iter().all(|x| x.finite()) {
-                    hermitian::eigh(&mut x, n, vectors).ok_or_else(|| diverged("eigh"))?
+                let x = wide(b);
+                let (values, columns) = if (0..n).all(|i| all_finite(&x[i * n..i * n + i + 1])) {
+                    spectral::eigh(&x, n, vectors).ok_or_else(|| diverged("eigh"))?
                 } else {
                     (vec![f64::NAN; n], vec![T::Wide::from_real(f64::NAN); n * n])
                 };
@@ -314,9 +299,9 @@ fn run<T: Element, R: Plain + Field>(
             let w = Target::<Complex32>::new(&outputs[0])?;
             let v = if vectors { Some(Target::<Complex32>::new(&outputs[1])?) } else { None };
             each(batch, cost, |b| {
-                let mut x: Vec<Complex64> = a.get(b).into_iter().map(T::complex).collect();
-                let (values, columns) = if x.iter().all(|x| x.finite()) {
-                    eig::eig(&mut x, n, T::REAL, vectors).ok_or_else(|| diverged("eig"))?
+                let x = wide(b);
+                let (values, columns) = if all_finite(&x) {
+                    spectral::eig(&x, n, vectors).ok_or_else(|| diverged("eig"))?
                 } else {
                     let nan = Complex64::new(f64::NAN, f64::NAN);
                     (vec![nan; n], vec![nan; n * n])
@@ -334,23 +319,27 @@ fn run<T: Element, R: Plain + Field>(
     }
 }
 
+fn all_finite<W: Field>(x: &[W]) -> bool {
+    x.iter().all(|x| x.finite())
+}
+
 /// The singular values and vectors of one matrix; NaN if it is not finite.
 fn factors<T: Element>(
-    mut x: Vec<T::Wide>,
+    x: Vec<T::Wide>,
     m: usize,
     n: usize,
     vectors: bool,
-) -> Result<svd::Factors<T::Wide>> {
-    if x.iter().all(|x| x.finite()) {
-        return svd::svd(&mut x, m, n, vectors).ok_or_else(|| diverged("svd"));
+) -> Result<Factors<T::Wide>> {
+    if all_finite(&x) {
+        return spectral::svd(&x, m, n, vectors).ok_or_else(|| diverged("svd"));
     }
     let nan = |n: usize| vec![T::Wide::from_real(f64::NAN); n];
-    Ok(svd::Factors { u: nan(m * m), s: vec![f64::NAN; m.min(n)], vh: nan(n * n) })
+    Ok(Factors { u: nan(m * m), s: vec![f64::NAN; m.min(n)], vh: nan(n * n) })
 }
 
 /// `V diag(1 / s) U^H` over the singular values above `bound` times the greatest, `(n, m)`.
-fn pseudo_inverse<W: Field>(found: &svd::Factors<W>, m: usize, n: usize, bound: f64) -> Vec<W> {
-    let svd::Factors { u, s, vh } = found;
+fn pseudo_inverse<W: Field>(found: &Factors<W>, m: usize, n: usize, bound: f64) -> Vec<W> {
+    let Factors { u, s, vh } = found;
     let rank = s.iter().take_while(|&&x| x.is_nan() || x > bound * s[0]).count();
     let mut p = vec![W::default(); n * m];
     // Row k of V^H, conjugated and divided, is column k of the left factor.
