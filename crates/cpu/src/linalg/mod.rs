@@ -278,7 +278,9 @@ fn run<T: Element, R: Plain + Field>(
             let w = Target::<R>::new(&outputs[0])?;
             let v = if vectors { Some(Target::<T>::new(&outputs[1])?) } else { None };
             each(batch, cost, |b| {
-                let x = wide(b);
+                let mut x = wide(b);
+                // What a Hermitian matrix cannot have.
+                (0..n).for_each(|i| x[i * n + i] = T::Wide::from_real(x[i * n + i].real()));
                 let (values, columns) = if (0..n).all(|i| all_finite(&x[i * n..i * n + i + 1])) {
                     spectral::eigh(&x, n, vectors).ok_or_else(|| diverged("eigh"))?
                 } else {
