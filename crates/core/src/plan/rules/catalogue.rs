@@ -78,7 +78,7 @@ catalogue! {
         "C19";
     "epilogue": "a product followed by bias, residual, scale or activation" =>
         "the product's tiles pass through the rest before they are stored";
-        "equal";
+        "equal; on a GPU, 2^22 or more results of half types are rounded before a nonlinear function";
         "C4, C5";
     "strided operands": "products of transposed, sliced or broadcast operands" =>
         "the product reads any strides; nothing is copied";
