@@ -12,7 +12,7 @@ mod run;
 pub use event::{Event, interruptible};
 pub(crate) use run::copy_contiguous;
 
-use crate::array::{Array, Progress, State};
+use crate::array::{Array, Progress};
 use crate::backend::{self, Limit};
 use crate::device::Stream;
 use crate::error::Result;
@@ -166,46 +166,40 @@ fn observed(graph: &Graph, plan: &Plan, planned: Planned, planning: f64) -> (Wha
     (seen, Observed { evaluation: id, costs, lineage: lineage(graph, plan) })
 }
 
-/// Makes every node that keeps its value pending on `event`. If another evaluation got hold of one
-/// first, all are released and that evaluation's event is returned.
+/// Makes every node that keeps its value pending on `event`, or none: if another evaluation got hold of
+/// one first, its event is returned. Claims are made one at a time, so that nobody ever sees a part of
+/// one and waits for an evaluation that never begins.
 fn claim(graph: &Graph, event: &Arc<Event>) -> std::result::Result<Vec<NodeId>, Arc<Event>> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let mut wanted = vec![false; graph.nodes.len()];
     for &slot in &graph.outputs {
         wanted[graph.node_of[slot as usize] as usize] = true;
     }
-    let mut claimed = Vec::new();
-    for (id, n) in graph.nodes.iter().enumerate() {
-        if n.leaf || !(n.held || wanted[id]) {
-            continue;
-        }
-        for (i, output) in n.node.outputs.iter().enumerate() {
-            if output.claim(event) {
-                continue;
-            }
-            for output in &n.node.outputs[..i] {
-                output.set(State::Lazy);
-            }
-            release(graph, &claimed);
-            return Err(match output.progress() {
-                Progress::Pending(other) => other,
-                _ => {
-                    let done = Event::default();
-                    done.signal(Ok(()));
-                    Arc::new(done)
-                }
-            });
-        }
-        claimed.push(id as NodeId);
-    }
-    Ok(claimed)
-}
+    let is_kept = |&id: &NodeId| {
+        let n = &graph.nodes[id as usize];
+        !n.leaf && (n.held || wanted[id as usize])
+    };
+    let kept: Vec<NodeId> = (0..graph.nodes.len() as NodeId).filter(is_kept).collect();
+    let outputs = || kept.iter().flat_map(|&id| &graph.nodes[id as usize].node.outputs);
 
-fn release(graph: &Graph, claimed: &[NodeId]) {
-    for &id in claimed {
-        for output in &graph.nodes[id as usize].node.outputs {
-            output.set(State::Lazy);
+    let alone = ONE_AT_A_TIME.lock();
+    for output in outputs() {
+        match output.progress() {
+            Progress::Lazy => {}
+            Progress::Pending(other) => return Err(other),
+            _ => {
+                let done = Event::default();
+                done.signal(Ok(()));
+                return Err(Arc::new(done));
+            }
         }
     }
+    // Nothing but a claim makes a lazy output anything else.
+    for output in outputs() {
+        output.claim(event);
+    }
+    drop(alone);
+    Ok(kept)
 }
 
 /// Consecutive steps of one stream.

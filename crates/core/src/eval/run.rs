@@ -2,7 +2,7 @@
 //! values.
 
 use super::event::{Event, Patience};
-use super::{Observed, Segment, release, synchronize};
+use super::{Observed, Segment, synchronize};
 use crate::array::{Array, NodeRef, State, Value};
 use crate::backend::{self, Buffer, Call, Operand};
 use crate::device::{Device, Stream};
@@ -18,6 +18,14 @@ use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+fn release(graph: &Graph, claimed: &[NodeId]) {
+    for &id in claimed {
+        for output in &graph.nodes[id as usize].node.outputs {
+            output.set(State::Lazy);
+        }
+    }
+}
 
 type Slots = Vec<Option<Value>>;
 
