@@ -103,6 +103,7 @@ fn schedule(arrays: &[Array], inline: bool) -> Result<Scheduled> {
                 continue;
             }
         };
+        graph.pending.iter().for_each(|other| other.wait_until_begun());
         let segments = segments(&graph, &plan);
         let slots = Mutex::new(vec![None; graph.slots()]);
         let remaining = AtomicUsize::new(segments.len().max(1));
@@ -121,6 +122,9 @@ fn schedule(arrays: &[Array], inline: bool) -> Result<Scheduled> {
             let backend = backend::get(segment.stream.device);
             let stream = segment.stream;
             let job = Box::new(move || {
+                if alone {
+                    run.finished.begin();
+                }
                 let finish = Finish(Some(&run));
                 finish.with(run.segment(&segment, alone));
             });
@@ -130,6 +134,7 @@ fn schedule(arrays: &[Array], inline: bool) -> Result<Scheduled> {
                 Err(_) => job(),
             }
         }
+        event.begin();
         return Ok(Scheduled { events: vec![event], seen });
     }
 }

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 pub struct Event {
     done: Mutex<Option<Result<()>>>,
     changed: Condvar,
+    /// True once the evaluation's jobs have their places in the streams.
+    begun: AtomicBool,
     /// True once somebody who waits asked the evaluation to end early.
     pub(super) stopped: AtomicBool,
 }
@@ -77,6 +79,23 @@ impl Event {
     pub fn signal(&self, result: Result<()>) {
         *self.done.lock() = Some(result);
         self.changed.notify_all();
+    }
+
+    /// Marks the jobs of the evaluation as queued.
+    pub(super) fn begin(&self) {
+        // Under the lock, so that nobody looks and then misses the call.
+        let _done = self.done.lock();
+        self.begun.store(true, Ordering::Relaxed);
+        self.changed.notify_all();
+    }
+
+    /// Waits, for a short while, until the jobs of the evaluation have their places: a job that waits
+    /// for this evaluation must not come before them in a stream.
+    pub(super) fn wait_until_begun(&self) {
+        let mut done = self.done.lock();
+        while done.is_none() && !self.begun.load(Ordering::Relaxed) {
+            self.changed.wait(&mut done);
+        }
     }
 
     /// Waits for the end and returns how it went.
