@@ -20,8 +20,7 @@ use parking_lot::Mutex;
 
 /// How long an idle worker spins before it parks.
 const SPIN: Duration = Duration::from_micros(40);
-/// How long it spins while somebody holds [`Awake`]: waking takes longer than many kernels do. A
-/// language model of 135M parameters decoded 1.1 times as many tokens so, on two cores.
+/// How long it spins while somebody holds [`Awake`]: waking takes longer than many kernels do.
 const AWAKE: Duration = Duration::from_micros(500);
 /// The most tasks that `parallel_for` makes.
 const MOST_TASKS: usize = 256;
