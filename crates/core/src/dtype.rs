@@ -79,6 +79,7 @@ impl Dtype {
     ];
 
     /// The size of one element in bytes.
+    #[inline]
     pub const fn size(self) -> usize {
         match self {
             Dtype::Bool | Dtype::U8 | Dtype::I8 => 1,
@@ -145,12 +146,14 @@ impl Dtype {
     }
 
     /// True iff the type is `float16` or `bfloat16`.
+    #[inline]
     pub const fn is_half(self) -> bool {
         matches!(self, Dtype::F16 | Dtype::BF16)
     }
 
     /// The type that values of this type have between the load and the store of a fused step:
     /// half types widen to `float32`, all others stay.
+    #[inline]
     pub const fn compute(self) -> Dtype {
         if self.is_half() { Dtype::F32 } else { self }
     }

@@ -239,12 +239,13 @@ impl<T: Acc> Product<'_, T> {
             let direct = direct.map(SharedPtr::new);
             for top in (0..self.m).step_by(most_rows) {
                 let m = most_rows.min(self.m - top);
-                // Blocks of equal height, as many for each thread, and column parts if those
-                // are too few.
+                // Blocks of equal height but for one tile, as many for each thread, and column
+                // parts if those are too few.
                 let parts = m.div_ceil(mc);
                 let parts = if threads == 1 { parts } else { parts.next_multiple_of(2 * threads) };
-                let height = m.div_ceil(parts).next_multiple_of(mr);
-                let row_parts = m.div_ceil(height);
+                let tiles = m.div_ceil(mr);
+                let row_parts = parts.min(tiles);
+                let edge = |i: usize| (i * tiles / row_parts * mr).min(m);
                 for col in (0..self.n).step_by(nc) {
                     let nc = nc.min(self.n - col);
                     let col_parts = if threads == 1 { 1 } else { threads.div_ceil(row_parts) };
@@ -262,8 +263,8 @@ impl<T: Acc> Product<'_, T> {
                             }
                         };
                         let multiply = |i: usize| {
-                            let (r, c) = (i % row_parts * height, i / row_parts * width);
-                            let (rows, cols) = (height.min(m - r), width.min(nc - c));
+                            let (r, c) = (edge(i % row_parts), i / row_parts * width);
+                            let (rows, cols) = (edge(i % row_parts + 1) - r, width.min(nc - c));
                             let size = rows.next_multiple_of(mr) * kc + 8;
                             let direct = direct.map(SharedPtr::get);
                             with_scratch(0, [size], |[pa]: [*mut T; 1]| {

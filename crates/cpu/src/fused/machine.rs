@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use std::cell::Cell;
 
 /// Blocks of a row, or rows of a column block, whose sum is one leaf of the tree of partial sums.
-const ROW_LEAF: usize = 8;
+pub(super) const ROW_LEAF: usize = 8;
 const COLUMN_LEAF: usize = 64;
 /// Bytes from one running result to the next of a tree level.
 const WIDEST: usize = 8;
@@ -60,7 +60,7 @@ pub(super) struct Machine<'a> {
     /// Elements of a running result.
     width: usize,
     leaves: usize,
-    in_leaf: usize,
+    pub(super) in_leaf: usize,
     splats: [Kernel; 4],
     /// One element after another.
     pub(super) line: Walk,
@@ -298,13 +298,19 @@ impl<'a> Machine<'a> {
                     && let Some(mut run) = self.start_run(p, from, first)
                 {
                     while position + BLOCK <= to {
-                        self.run_block(pass, &mut run);
-                        position += BLOCK;
+                        self.begin_block(pass, ROW_LEAF, true);
+                        let most = if run.is_even { ROW_LEAF - self.in_leaf } else { 1 };
+                        let blocks = most.min((to - position) / BLOCK);
+                        self.run_blocks(pass, &mut run, blocks);
+                        self.in_leaf += blocks;
+                        position += BLOCK * blocks;
                     }
                     self.place_slots(pass);
                 }
                 while position < to {
                     let n = BLOCK.min(to - position);
+                    self.begin_block(pass, ROW_LEAF, true);
+                    self.in_leaf += 1;
                     self.block(pass, last, position, n, first, (0, 1));
                     position += n;
                 }
@@ -312,6 +318,8 @@ impl<'a> Machine<'a> {
             Mode::Columns => {
                 for r in from..to {
                     let row = (r - from) % PANEL;
+                    self.begin_block(pass, COLUMN_LEAF, false);
+                    self.in_leaf += 1;
                     self.block(pass, last, first, width, r, (row, to - r));
                 }
             }
@@ -424,7 +432,7 @@ impl<'a> Machine<'a> {
         }
         self.steps(&pass.steps, n);
         if !pass.reductions.is_empty() {
-            self.reduce(pass, &pass.reductions, n, rows);
+            self.reduce(&pass.reductions, n, rows);
         }
         if last {
             for (s, store) in program.stores.iter().enumerate() {
@@ -488,9 +496,16 @@ impl<'a> Machine<'a> {
         unsafe { self.buffers[index].add(elements * self.size(value)) }
     }
 
-    /// Joins a block of `n` elements into the running results of some of a pass's reductions, and
-    /// counts it for all of them.
-    pub(super) fn reduce(&mut self, pass: &Pass, some: &[usize], n: usize, rows: bool) {
+    /// Makes room in the leaf for another block.
+    #[inline]
+    fn begin_block(&mut self, pass: &Pass, leaf: usize, rows: bool) {
+        if self.in_leaf == leaf {
+            self.end_leaf(pass, rows);
+        }
+    }
+
+    /// Joins a block of `n` elements into the running results of some reductions.
+    pub(super) fn reduce(&self, some: &[usize], n: usize, rows: bool) {
         for &r in some {
             let reduction = &self.bound.program.reductions[r];
             let (source, to) = (self.at[reduction.source as usize], self.running[r]);
@@ -514,25 +529,26 @@ impl<'a> Machine<'a> {
                 }
             }
         }
-        self.in_leaf += 1;
-        if self.in_leaf == if rows { ROW_LEAF } else { COLUMN_LEAF } {
-            self.end_leaf(pass, rows);
-        }
     }
 
     /// Moves the running results into the tree of partial results.
     fn end_leaf(&mut self, pass: &Pass, rows: bool) {
         for &r in &pass.reductions {
-            if rows {
-                let to = self.running[r];
-                // SAFETY: the running results have LANES elements.
-                unsafe { (self.bound.program.reductions[r].reducer.fold)(to, to, to, to, 0) };
-            }
+            self.fold(r, rows);
             self.push(r);
             self.clear_running(r);
         }
         self.leaves += 1;
         self.in_leaf = 0;
+    }
+
+    /// Joins the lanes of a row's running result.
+    fn fold(&self, r: usize, rows: bool) {
+        if rows {
+            let to = self.running[r];
+            // SAFETY: the running results have LANES elements.
+            unsafe { (self.bound.program.reductions[r].reducer.fold)(to, to, to, to, 0) };
+        }
     }
 
     /// Adds the running result to the tree as its next leaf: like a binary counter, level `i` holds
@@ -560,11 +576,13 @@ impl<'a> Machine<'a> {
 
     /// Joins the tree into the running results.
     fn finish(&mut self, pass: &Pass) {
-        if pass.reductions.is_empty() {
-            return;
+        let rows = self.bound.space.mode == Mode::Rows;
+        if self.leaves == 0 {
+            // A single leaf is the result.
+            return pass.reductions.iter().for_each(|&r| self.fold(r, rows));
         }
         if self.in_leaf > 0 {
-            self.end_leaf(pass, self.bound.space.mode == Mode::Rows);
+            self.end_leaf(pass, rows);
         }
         self.join_tree(pass);
     }
@@ -574,12 +592,10 @@ impl<'a> Machine<'a> {
             let reduction = &self.bound.program.reductions[r];
             let to = self.running[r];
             let bytes = self.width.next_multiple_of(PAD) * self.size(reduction.value);
-            let mut first = true;
-            for level in 0..usize::BITS as usize {
-                if self.leaves >> level & 1 == 0 {
-                    continue;
-                }
-                let held = self.tree_level(r, level);
+            let (mut first, mut levels) = (true, self.leaves);
+            while levels != 0 {
+                let held = self.tree_level(r, levels.trailing_zeros() as usize);
+                levels &= levels - 1;
                 // SAFETY: as in `push`.
                 unsafe {
                     if first {

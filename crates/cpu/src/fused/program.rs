@@ -5,7 +5,7 @@
 //! allows that, and computed again otherwise. All stores of whole rows happen in the last pass, so
 //! that an output may take an input's memory.
 
-use super::chain;
+use super::chain::{self, Summing};
 use super::kernel::{self, Cast, Kernel, Reducer};
 use super::lower::{is_bitwise_one, is_bitwise_two};
 use super::space::BLOCK;
@@ -18,12 +18,26 @@ use lazulite_core::{Dtype, Error, Result};
 #[derive(Clone, Copy)]
 pub(super) struct Step {
     pub kernel: Kernel,
+    /// The kernel that reads one element of what rows have one value of, where there is one; the same
+    /// where there is no such operand.
+    pub by_row: Option<Kernel>,
     /// The kernel's elements for each element of the value.
     pub scale: u8,
     pub d: u16,
     pub a: u16,
     pub b: u16,
     pub c: u16,
+}
+
+/// A step whose kernel adds what it makes to a reduction's running results.
+pub(super) struct Summed {
+    pub kernel: Summing,
+    /// What is written, if anything is.
+    pub d: Option<u16>,
+    pub a: u16,
+    pub b: u16,
+    /// The reduction, as an index into [`Program::reductions`].
+    pub reduction: usize,
 }
 
 /// One pass over the rows.
@@ -42,8 +56,11 @@ pub(super) struct Pass {
     /// What whole blocks of rows need instead of `steps` and `reductions`: some steps have kernels
     /// that sum what they make, for the reduction beside them.
     pub whole_steps: Vec<Step>,
-    pub summed: Vec<(Step, usize)>,
+    pub summed: Vec<Summed>,
     pub whole_reductions: Vec<usize>,
+    /// True iff the kernels of whole blocks read no value that fills only one block: several blocks
+    /// may be done at once where all operands lie along the row.
+    pub is_even: bool,
     /// Instructions on values of rows that follow.
     pub rows: Vec<Step>,
     /// Row values that this pass makes and blocks of later passes use.
@@ -209,8 +226,18 @@ impl Program {
                 if !is_full(v) || is_const(v) || std::mem::replace(&mut needed[pass][i], true) {
                     continue;
                 }
+                // What one op makes of a load and of values of the row is made again.
+                let given = |a: u16| {
+                    is_of_row(tape, at(a))
+                        || matches!(tape.values[at(a) as usize].instr, Instr::Load { .. })
+                };
                 let costs = match tape.values[i].instr {
                     Instr::Load { operand } => operand >= 64 || direct >> operand & 1 == 0,
+                    Instr::Binary(
+                        BinaryOp::Add | BinaryOp::Subtract | BinaryOp::Multiply,
+                        a,
+                        b,
+                    ) => tape.values[i].dtype.compute() != Dtype::F32 || !given(a) || !given(b),
                     _ => true,
                 };
                 if level[i] < pass && keep && costs {
@@ -405,8 +432,8 @@ impl Program {
 }
 
 impl Program {
-    /// Finds the steps of a pass whose values are summed by the same kernel. Values that are
-    /// `buffered` or in `ends` are used later.
+    /// Finds the kernels of whole blocks of rows, among them those that sum what they make. Values that
+    /// are `buffered` or in `ends` are used later.
     fn join_sums(
         &self,
         tape: &Tape,
@@ -416,39 +443,67 @@ impl Program {
         ends: &[u16],
         isa: IsaKind,
     ) {
-        pass.whole_steps.clone_from(&pass.steps);
+        let mut steps = pass.steps.clone();
         pass.whole_reductions.clone_from(&pass.reductions);
         let at = |v: u16| root[v as usize];
+        let uses = |step: &Step, v: u16| [step.a, step.b, step.c].contains(&v);
         for &r in &pass.reductions {
             let Reduction { value, source, .. } = self.reductions[r];
             let sums = matches!(tape.values[value as usize].instr, Instr::Reduce(ReduceOp::Sum, _));
             let sources = pass.reductions.iter().map(|&r| self.reductions[r].source);
-            let used = |step: &Step| [step.a, step.b, step.c].contains(&source);
             if !sums
                 || self.dtypes[source as usize] != Dtype::F32
                 || sources.filter(|&s| s == source).count() > 1
-                || pass.steps.iter().any(used)
+                || pass.steps.iter().any(|step| uses(step, source))
             {
                 continue;
             }
-            let Some(i) = pass.whole_steps.iter().position(|step| step.d == source) else {
+            let Some(i) = steps.iter().position(|step| step.d == source) else {
                 continue;
             };
-            let step = pass.whole_steps[i];
+            let Step { d, a, b, .. } = steps[i];
             let kept = buffered[source as usize] || ends.contains(&source);
-            let kernel = match tape.values[source as usize].instr {
-                Instr::Unary(UnaryOp::Square, _) if !kept => chain::sum_of_squares(isa),
-                // The step was joined with the difference.
-                Instr::Unary(UnaryOp::Exp, v) if step.a != at(v) => chain::sum_of_exp(isa),
-                _ => None,
+            let row = is_of_row(tape, b);
+            // True iff the step was joined with the difference before it.
+            let joined = |v: u16| a != at(v);
+            let (kernel, d) = match tape.values[source as usize].instr {
+                _ if is_of_row(tape, a) => continue,
+                Instr::Unary(UnaryOp::Square, v) if !kept && joined(v) => {
+                    (chain::sum_of_squared_differences(row, isa), None)
+                }
+                Instr::Unary(UnaryOp::Square, _) if !kept => {
+                    (chain::sum_of_squares(row, isa), None)
+                }
+                Instr::Unary(UnaryOp::Exp, v) if joined(v) => {
+                    (chain::sum_of_exp(row, isa), Some(d))
+                }
+                _ => continue,
             };
-            if let Some(kernel) = kernel {
-                pass.summed.push((Step { kernel, ..step }, r));
-                pass.whole_steps.remove(i);
-                pass.whole_reductions.retain(|&other| other != r);
-            }
+            pass.summed.push(Summed { kernel, d, a, b, reduction: r });
+            pass.whole_reductions.retain(|&other| other != r);
+            steps.remove(i);
         }
+        pass.is_even = steps.iter().all(|step| step.by_row.is_some());
+        for step in &mut steps {
+            step.kernel = step.by_row.unwrap_or(step.kernel);
+        }
+        pass.whole_steps = steps;
     }
+}
+
+/// True iff a value is the same all along a row.
+fn is_of_row(tape: &Tape, v: u16) -> bool {
+    let value = &tape.values[v as usize];
+    value.extent == Extent::Row || matches!(value.instr, Instr::Const(_))
+}
+
+/// The operands of a binary op as values that are computed, what rows have one of last where the order
+/// does not matter.
+fn ordered(tape: &Tape, root: &[u16], op: BinaryOp, a: u16, b: u16) -> (u16, u16) {
+    let (a, b) = (root[a as usize], root[b as usize]);
+    let commutes = matches!(op, BinaryOp::Add | BinaryOp::Multiply);
+    let swap = commutes && is_of_row(tape, a) && !is_of_row(tape, b);
+    if swap { (b, a) } else { (a, b) }
 }
 
 /// Joins steps whose result one other step alone uses with that step, where a kernel does both.
@@ -456,10 +511,12 @@ impl Program {
 fn chain_steps(tape: &Tape, root: &[u16], steps: &mut Vec<Step>, lasting: &[bool], isa: IsaKind) {
     let single = |v: u16| match tape.values[v as usize].instr {
         Instr::Binary(op, a, b) if tape.values[a as usize].dtype.compute() == Dtype::F32 => {
-            Some((op, root[a as usize], root[b as usize]))
+            let (a, b) = ordered(tape, root, op, a, b);
+            Some((op, a, b))
         }
         _ => None,
     };
+    let of_row = |v: u16| is_of_row(tape, v);
     let mut uses = vec![0u32; root.len()];
     for step in steps.iter() {
         for v in operands(tape.values[step.d as usize].instr).into_iter().flatten() {
@@ -472,14 +529,22 @@ fn chain_steps(tape: &Tape, root: &[u16], steps: &mut Vec<Step>, lasting: &[bool
     for at in 0..steps.len() {
         let d = steps[at].d;
         alone[d as usize] = Some(at);
-        if let Instr::Unary(UnaryOp::Exp, v) = tape.values[d as usize].instr {
+        if let Instr::Unary(op @ (UnaryOp::Exp | UnaryOp::Square), v) =
+            tape.values[d as usize].instr
+        {
             let i = root[v as usize] as usize;
+            let of_difference = match op {
+                UnaryOp::Exp => chain::exp_of_difference,
+                _ => chain::square_of_difference,
+            };
             if uses[i] == 1
                 && !lasting[i]
                 && let Some(before) = alone[i]
                 && let Some((BinaryOp::Subtract, a, b)) = single(i as u16)
             {
-                steps[at] = Step { kernel: chain::exp_of_difference(isa), scale: 1, d, a, b, c: b };
+                let kernel = of_difference(false, isa);
+                let by_row = (!of_row(a)).then(|| of_difference(of_row(b), isa));
+                steps[at] = Step { kernel, by_row, scale: 1, d, a, b, c: b };
                 gone[before] = true;
                 alone[i] = None;
             }
@@ -492,8 +557,11 @@ fn chain_steps(tape: &Tape, root: &[u16], steps: &mut Vec<Step>, lasting: &[bool
                 continue;
             }
             let (Some(before), Some((first, a, b))) = (alone[i], single(v)) else { continue };
-            if let Some(kernel) = chain::pair(first, second, back, isa) {
-                steps[at] = Step { kernel, scale: 1, d, a, b, c: other };
+            if let Some(kernel) = chain::pair(first, second, back, [false; 2], isa) {
+                let rows = [of_row(b), of_row(other)];
+                let by_row =
+                    if of_row(a) { None } else { chain::pair(first, second, back, rows, isa) };
+                steps[at] = Step { kernel, by_row, scale: 1, d, a, b, c: other };
                 gone[before] = true;
                 (alone[i], alone[d as usize]) = (None, None);
                 break;
@@ -514,7 +582,7 @@ fn step(tape: &Tape, root: &[u16], v: u16, isa: IsaKind) -> Result<Option<Step>>
         dtype if alike && dtype.is_integer() => (Dtype::U8, dtype.size() as u8),
         dtype => (dtype.compute(), 1),
     };
-    let mut scale = 1;
+    let (mut scale, mut by_row) = (1, None);
     let (kernel, [a, b, c]) = match value.instr {
         Instr::Load { .. } | Instr::Const(_) | Instr::Reduce(..) => return Ok(None),
         Instr::Unary(op, a) => {
@@ -525,7 +593,12 @@ fn step(tape: &Tape, root: &[u16], v: u16, isa: IsaKind) -> Result<Option<Step>>
         Instr::Binary(op, a, b) => {
             let (dtype, size) = bytes(is_bitwise_two(op), a);
             scale = size;
-            (kernel::binary(op, dtype, isa).ok_or_else(|| refuse(op.name(), a))?, [a, b, b])
+            let found = kernel::binary(op, dtype, isa).ok_or_else(|| refuse(op.name(), a))?;
+            let (a, b) = ordered(tape, root, op, a, b);
+            if dtype == Dtype::F32 && is_of_row(tape, b) && !is_of_row(tape, a) {
+                by_row = chain::by_row(op, isa);
+            }
+            (found, [a, b, b])
         }
         Instr::Select(c, a, b) => (kernel::select(value.dtype.compute().size(), isa), [c, a, b]),
         Instr::Cast(a) => match kernel::cast(of(a), value.dtype, isa) {
@@ -534,6 +607,9 @@ fn step(tape: &Tape, root: &[u16], v: u16, isa: IsaKind) -> Result<Option<Step>>
             Cast::Via(_) => return Err(refuse("astype", a)),
         },
     };
-    let at = |v: u16| root[v as usize];
-    Ok(Some(Step { kernel, scale, d: v, a: at(a), b: at(b), c: at(c) }))
+    let [a, b, c] = [a, b, c].map(|v| root[v as usize]);
+    if ![a, b, c].into_iter().any(|v| is_of_row(tape, v)) {
+        by_row = Some(kernel);
+    }
+    Ok(Some(Step { kernel, by_row, scale, d: v, a, b, c }))
 }

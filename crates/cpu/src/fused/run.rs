@@ -1,10 +1,12 @@
 //! Whole blocks of a row, one after another: what moves from block to block is found out once for
 //! the row.
 
+use super::chain::Ahead;
+use super::kernel::LANES;
 use super::machine::Machine;
 use super::program::Pass;
 use super::space::BLOCK;
-use super::transfer;
+use super::transfer::{self, Place};
 use crate::isa::fetch;
 use lazulite_core::Dtype;
 use lazulite_core::plan::Extent;
@@ -36,6 +38,10 @@ pub(super) struct Run {
     stores: SmallVec<[Copied; 2]>,
     /// Memory to ask for, with the bytes from block to block.
     fetched: SmallVec<[(*const u8, usize); 4]>,
+    /// Memory that summing kernels ask for.
+    ahead: Ahead,
+    /// True iff several blocks may be done at once.
+    pub(super) is_even: bool,
 }
 
 impl Machine<'_> {
@@ -50,11 +56,14 @@ impl Machine<'_> {
             loads: SmallVec::new(),
             stores: SmallVec::new(),
             fetched: SmallVec::new(),
+            ahead: Ahead::none(),
+            is_even: pass.is_even,
         };
         for &i in &pass.loads {
             let load = &program.loads[i];
             let place = &bound.inputs[load.operand];
             if place.reduced.is_uniform() {
+                run.is_even = false;
                 continue;
             }
             if !place.reduced.is_contiguous() {
@@ -81,6 +90,21 @@ impl Machine<'_> {
             run.moving.push(Moving { value, step: BLOCK * self.size(value) });
         }
         let last = program.passes.len() - 1;
+        let computes = p + 1 == last && bound.space.chunks == 1;
+        let asks = computes && !pass.summed.is_empty();
+        let next = row + 1;
+        if asks && !next.is_multiple_of(bound.space.tiles_per_task) {
+            // This pass computes on what the caches hold: the task's next row comes meanwhile.
+            let along = |p: &&Place| p.reduced.is_contiguous() && !p.kept.is_uniform();
+            let loads = program.passes[0].loads.iter();
+            let mut places = loads.map(|&i| &bound.inputs[program.loads[i].operand]);
+            if let Some(place) = places.find(along) {
+                let size = place.dtype.size();
+                let offset = place.kept.offset(next) + from as isize;
+                run.ahead.at[0] = place.first.wrapping_offset(offset * size as isize);
+                run.ahead.bytes[0] = LANES * size;
+            }
+        }
         for (s, store) in program.stores.iter().enumerate().take(64) {
             if store.extent == Extent::Row || p + 1 < last {
                 continue;
@@ -94,7 +118,10 @@ impl Machine<'_> {
             let at = out.first.wrapping_offset(offset);
             if p < last {
                 // The row is written soon: its lines come while this pass computes.
-                if bound.space.chunks == 1 && !bound.in_place[s] {
+                if asks && s == 0 {
+                    run.ahead.at[1] = at;
+                    run.ahead.bytes[1] = LANES * size;
+                } else if computes && !bound.in_place[s] {
                     run.fetched.push((at, BLOCK * size));
                 }
             } else if store.direct && !bound.in_place[s] && !bound.streams {
@@ -104,12 +131,19 @@ impl Machine<'_> {
                 run.stores.push(Copied { dtype: out.dtype, at, value: store.value });
             }
         }
+        run.is_even &= run.loads.is_empty() && run.stores.is_empty() && run.fetched.is_empty();
+        let moves = |v: u16| run.moving.iter().any(|m| m.value == v);
+        let made = pass.whole_steps.iter().map(|step| step.d);
+        let reduced = pass.whole_reductions.iter().map(|&r| program.reductions[r].source);
+        run.is_even = run.is_even
+            && made.chain(pass.summed.iter().filter_map(|sum| sum.d)).chain(reduced).all(moves);
         (program.stores.len() <= 64).then_some(run)
     }
 
-    /// The next block of a run.
+    /// The next blocks of a run: several only if the run is even.
     #[inline]
-    pub(super) fn run_block(&mut self, pass: &Pass, run: &mut Run) {
+    pub(super) fn run_blocks(&mut self, pass: &Pass, run: &mut Run, blocks: usize) {
+        let n = BLOCK * blocks;
         for (at, step) in &mut run.fetched {
             fetch(*at, *step);
             *at = at.wrapping_add(*step);
@@ -122,15 +156,18 @@ impl Machine<'_> {
             }
             load.at = load.at.wrapping_add(BLOCK * load.dtype.size());
         }
-        self.steps(&pass.whole_steps, BLOCK);
-        for (step, r) in &pass.summed {
+        self.steps(&pass.whole_steps, n);
+        let mut ahead = &run.ahead;
+        let none = Ahead::none();
+        for sum in &pass.summed {
             let at = |v: u16| self.at[v as usize];
-            // SAFETY: all places have room for a block, and the running results are this task's.
-            unsafe { (step.kernel)(at(step.d), at(step.a), at(step.b), self.running[*r], BLOCK) }
+            let (to, sums) = (at(sum.d.unwrap_or(sum.a)), self.running[sum.reduction]);
+            // SAFETY: all places have room for the blocks, and the running results are this task's.
+            unsafe { (sum.kernel)(to, at(sum.a), at(sum.b), sums, n, ahead) }
+            ahead = &none;
         }
-        if !pass.reductions.is_empty() {
-            self.reduce(pass, &pass.whole_reductions, BLOCK, true);
-        }
+        run.ahead.skip(n);
+        self.reduce(&pass.whole_reductions, n, true);
         for store in &mut run.stores {
             let (size, from) = (store.dtype.size(), self.at[store.value as usize]);
             // SAFETY: the block's elements lie inside the output, and the value has as many.
@@ -145,7 +182,7 @@ impl Machine<'_> {
         }
         for moving in &run.moving {
             let at = &mut self.at[moving.value as usize];
-            *at = at.wrapping_add(moving.step);
+            *at = at.wrapping_add(moving.step * blocks);
         }
     }
 }

@@ -364,6 +364,104 @@ fn row_tapes_over_all_axes_in_all_layouts() {
     }
 }
 
+/// `(x - mean) / sqrt(mean square) * w + c`, or without the mean; w and c are loads.
+fn norm(dtype: Dtype, n: usize, centred: bool) -> Tape {
+    let mut b = Builder::default();
+    let wide = dtype.compute();
+    let loads = [b.load(dtype), b.load(dtype), b.load(dtype)];
+    let [x, w, c] = loads.map(|v| b.cast(v, wide));
+    let scale = b.number(1.0 / n.max(1) as f64, wide);
+    let mut d = x;
+    if centred {
+        let s = b.reduce(ReduceOp::Sum, x);
+        let mean = b.binary(BinaryOp::Multiply, s, scale);
+        d = b.binary(BinaryOp::Subtract, x, mean);
+    }
+    let q = b.unary(UnaryOp::Square, d);
+    let v = b.reduce(ReduceOp::Sum, q);
+    let v = b.binary(BinaryOp::Multiply, v, scale);
+    let eps = b.number(1e-3, wide);
+    let shifted = b.binary(BinaryOp::Add, v, eps);
+    let inv = b.unary(UnaryOp::Rsqrt, shifted);
+    let y = b.binary(BinaryOp::Multiply, d, inv);
+    let y = b.binary(BinaryOp::Multiply, y, w);
+    let y = b.binary(BinaryOp::Add, y, c);
+    let y = b.cast(y, dtype);
+    b.store(y);
+    b.0
+}
+
+/// `exp(0.5 x - max) / sum`, with the sum's reciprocal first, and `x - max - log(sum)` as a second output.
+fn softmax_by_hand(dtype: Dtype) -> Tape {
+    let mut b = Builder::default();
+    let wide = dtype.compute();
+    let x = b.load(dtype);
+    let x = b.cast(x, wide);
+    let half = b.number(0.5, wide);
+    let x = b.binary(BinaryOp::Multiply, half, x);
+    let m = b.reduce(ReduceOp::Max, x);
+    let d = b.binary(BinaryOp::Subtract, x, m);
+    let e = b.unary(UnaryOp::Exp, d);
+    let s = b.reduce(ReduceOp::Sum, e);
+    let r = b.unary(UnaryOp::Reciprocal, s);
+    let y = b.binary(BinaryOp::Multiply, r, e);
+    let y = b.cast(y, dtype);
+    let l = b.unary(UnaryOp::Log, s);
+    let z = b.binary(BinaryOp::Subtract, d, l);
+    let z = b.cast(z, dtype);
+    b.store(y);
+    b.store(z);
+    b.0
+}
+
+/// Rows of less than a block, of whole blocks, of more than a leaf, and of both with a rest; operands
+/// that lie along the row, that are the same for all rows, one for all elements, and apart; and results
+/// in the place of the first operand, bit for bit.
+#[test]
+fn rows_of_many_blocks() {
+    let mut random = Random(9);
+    for shape in [[9, 300], [9, 512], [17, 1100], [9, 4096], [3, 4608], [3, 9001]] {
+        for dtype in [Dtype::F32, Dtype::F16, Dtype::F64] {
+            for (kind, others) in [(0, [4, 4]), (0, [0, 5]), (0, [5, 1]), (1, [4, 4]), (2, [0, 3])]
+            {
+                let x = operand(&mut random, dtype, &shape, kind, (-3.0, 4.0));
+                let [w, c] =
+                    others.map(|kind| operand(&mut random, dtype, &shape, kind, (0.5, 1.5)));
+                let tapes = [
+                    ("softmax", softmax(dtype), vec![x.clone()]),
+                    ("by hand", softmax_by_hand(dtype), vec![x.clone()]),
+                    (
+                        "layer norm",
+                        norm(dtype, shape[1], true),
+                        vec![x.clone(), w.clone(), c.clone()],
+                    ),
+                    ("rms norm", norm(dtype, shape[1], false), vec![x.clone(), w, c]),
+                ];
+                for (name, mut tape, inputs) in tapes {
+                    tape.axes = 2;
+                    let what = format!("{name} {dtype} {kind} {others:?}");
+                    // Values of about 2, of sums in another order.
+                    check(&what, &tape, &inputs, &shape, 10.0 * tolerance(dtype));
+                    if kind != 0 {
+                        continue;
+                    }
+                    for isa in IsaKind::available() {
+                        let mut outputs = outputs_of(&tape, &shape);
+                        execute_on(isa, &tape, &inputs, &outputs, &shape).unwrap();
+                        let bytes = |o: &Operand| o.buffer.memory().host_bytes().unwrap().to_vec();
+                        let apart = bytes(&outputs[0]);
+                        let copy = Operand { buffer: buffer(&bytes(&x)), ..x.clone() };
+                        let mut inputs = inputs.clone();
+                        (inputs[0], outputs[0]) = (copy.clone(), copy);
+                        execute_on(isa, &tape, &inputs, &outputs, &shape).unwrap();
+                        assert_eq!(apart, bytes(&outputs[0]), "{what} {isa:?} {shape:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Rows so long, and columns so tall, that they are cut into chunks; and sizes at which rows are
 /// kept, computed again, or taken across.
 #[test]

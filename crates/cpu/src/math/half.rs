@@ -6,9 +6,12 @@ use half::{bf16, f16};
 /// Converts float16 to float32, exactly, up to the shorter length.
 pub fn widen_f16(x: &[f16], out: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
-    if crate::isa::isa() >= crate::isa::IsaKind::Avx2 {
-        // SAFETY: that instruction set includes F16C and AVX.
-        return unsafe { f16c::widen(x, out) };
+    match crate::isa::isa() {
+        // SAFETY: those instruction sets include F16C and AVX2.
+        crate::isa::IsaKind::Avx512 => return unsafe { f16c::widen_wide(x, out) },
+        // SAFETY: as above.
+        crate::isa::IsaKind::Avx2 => return unsafe { f16c::widen(x, out) },
+        crate::isa::IsaKind::Portable => {}
     }
     for (o, &v) in out.iter_mut().zip(x) {
         *o = v.to_f32();
@@ -18,9 +21,12 @@ pub fn widen_f16(x: &[f16], out: &mut [f32]) {
 /// Converts float32 to float16, up to the shorter length.
 pub fn narrow_f16(x: &[f32], out: &mut [f16]) {
     #[cfg(target_arch = "x86_64")]
-    if crate::isa::isa() >= crate::isa::IsaKind::Avx2 {
-        // SAFETY: that instruction set includes F16C and AVX.
-        return unsafe { f16c::narrow(x, out) };
+    match crate::isa::isa() {
+        // SAFETY: those instruction sets include F16C and AVX2.
+        crate::isa::IsaKind::Avx512 => return unsafe { f16c::narrow_wide(x, out) },
+        // SAFETY: as above.
+        crate::isa::IsaKind::Avx2 => return unsafe { f16c::narrow(x, out) },
+        crate::isa::IsaKind::Portable => {}
     }
     for (o, &v) in out.iter_mut().zip(x) {
         *o = f16::from_f32(v);
@@ -48,11 +54,12 @@ crate::multiversion! {
 
 #[cfg(target_arch = "x86_64")]
 mod f16c {
-    //! Eight conversions at a time with F16C, the tail in a padded chunk.
+    //! Eight conversions at a time with F16C, or sixteen with AVX-512, the tail in a padded chunk.
 
     use std::arch::x86_64::{
         _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128, _mm_storeu_si128, _mm256_cvtph_ps,
-        _mm256_cvtps_ph, _mm256_loadu_ps, _mm256_storeu_ps,
+        _mm256_cvtps_ph, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_storeu_ps,
+        _mm256_storeu_si256, _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_loadu_ps, _mm512_storeu_ps,
     };
 
     use half::f16;
@@ -89,6 +96,37 @@ mod f16c {
         }
     }
 
+    #[target_feature(enable = "avx512f,avx2,f16c")]
+    pub(super) fn widen_wide(x: &[f16], out: &mut [f32]) {
+        let n = x.len().min(out.len());
+        let (xs, x_tail) = x[..n].as_chunks::<16>();
+        let (outs, out_tail) = out[..n].as_chunks_mut::<16>();
+        for (x, out) in xs.iter().zip(outs) {
+            // SAFETY: both arrays span the whole access, which needs no alignment.
+            unsafe {
+                let wide = _mm512_cvtph_ps(_mm256_loadu_si256(x.as_ptr().cast()));
+                _mm512_storeu_ps(out.as_mut_ptr(), wide);
+            }
+        }
+        widen(x_tail, out_tail);
+    }
+
+    #[target_feature(enable = "avx512f,avx2,f16c")]
+    pub(super) fn narrow_wide(x: &[f32], out: &mut [f16]) {
+        let n = x.len().min(out.len());
+        let (xs, x_tail) = x[..n].as_chunks::<16>();
+        let (outs, out_tail) = out[..n].as_chunks_mut::<16>();
+        for (x, out) in xs.iter().zip(outs) {
+            // SAFETY: both arrays span the whole access, which needs no alignment.
+            unsafe {
+                let wide = _mm512_loadu_ps(x.as_ptr());
+                let narrow = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(wide);
+                _mm256_storeu_si256(out.as_mut_ptr().cast(), narrow);
+            }
+        }
+        narrow(x_tail, out_tail);
+    }
+
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
     fn widen_chunk(x: &[f16; 8], out: &mut [f32; 8]) {
@@ -114,6 +152,7 @@ mod f16c {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isa::{IsaKind, with_isa};
 
     /// Bits of a conversion, all NaN alike.
     fn canonical(bits: u16, is_nan: bool) -> u16 {
@@ -122,6 +161,10 @@ mod tests {
 
     #[test]
     fn every_half_widens_exactly() {
+        IsaKind::available().for_each(|isa| _ = with_isa(isa, widens_exactly));
+    }
+
+    fn widens_exactly() {
         let halves: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
         let brains: Vec<bf16> = (0..=u16::MAX).map(bf16::from_bits).collect();
         let (mut a, mut b) = (vec![0.0; halves.len()], vec![0.0; brains.len()]);
@@ -136,6 +179,10 @@ mod tests {
 
     #[test]
     fn narrowing_rounds_to_nearest_even() {
+        IsaKind::available().for_each(|isa| _ = with_isa(isa, rounds_to_nearest_even));
+    }
+
+    fn rounds_to_nearest_even() {
         let mut x: Vec<f32> = (0..=u32::MAX).step_by(4093).map(f32::from_bits).collect();
         // Ties between neighbours, the overflow threshold and the smallest subnormals.
         x.extend([1.000_488_3, 1.001_464_8, 65_519.0, 65_520.0, 2.980_232_2e-8, 5e-8, 3.39e38]);
@@ -155,7 +202,11 @@ mod tests {
 
     #[test]
     fn tails_convert_like_full_chunks() {
-        for n in 0..20 {
+        IsaKind::available().for_each(|isa| _ = with_isa(isa, tails_convert));
+    }
+
+    fn tails_convert() {
+        for n in 0..40 {
             let x: Vec<f32> = (0..n).map(|i| 0.1 * i as f32).collect();
             let (mut narrow, mut wide) = (vec![f16::ZERO; n], vec![0.0; n]);
             narrow_f16(&x, &mut narrow);
