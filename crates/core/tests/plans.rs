@@ -161,6 +161,16 @@ fn softmax_is_one_tape() {
 }
 
 #[test]
+fn a_maximum_that_others_read_too_stays_in_the_softmax_step() {
+    let picked = built(|| {
+        let index = Array::load(Arc::new(Nowhere), 0, Dtype::I32, &[4, 1])?;
+        let log = input(&[4, 8]).softmax(Some(&[-1]), false)?.log()?;
+        log.take_along_axis(&index, Some(-1))
+    });
+    check(picked, "op [pick], tape [pick] [fuse_rows]");
+}
+
+#[test]
 fn logsumexp_with_dropped_axes_is_one_tape() {
     // The dropped axis is a view of the stored row values.
     check(input(&[4, 8]).logsumexp(Some(&[-1]), true), "tape [fuse_rows]");

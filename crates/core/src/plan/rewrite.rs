@@ -1,10 +1,11 @@
-//! Pass 3: slots that have the value of another slot (aliases): equal subexpressions, factors of
-//! one, and nodes that a rule of `rules` replaced.
+//! Pass 3: slots that have the value of another slot (aliases): equal subexpressions, ops that change
+//! no value, and nodes that a rule of `rules` replaced.
 
 use super::Guard;
 use super::cache::Enabled;
 use super::collect::{Graph, GraphNode, NodeId, Slot};
 use crate::dtype::Literal;
+use crate::op::identity::Identity;
 use crate::op::{BinaryOp, Primitive};
 use rustc_hash::FxHasher;
 use smallvec::SmallVec;
@@ -23,7 +24,7 @@ pub(crate) struct Rewritten {
 pub(crate) fn rewrite(graph: &Graph, enabled: Enabled) -> Rewritten {
     let alias = (0..graph.slots() as Slot).collect();
     let mut out = Rewritten { alias, guards: Vec::new() };
-    let (factors, equal) = (enabled.has("unit factor"), enabled.has("equal subexpressions"));
+    let (no_ops, equal) = (enabled.has("no-op"), enabled.has("equal subexpressions"));
     let mut seen = super::cache::FastMap::<u64, SmallVec<[NodeId; 1]>>::default();
     for id in 0..graph.nodes.len() as NodeId {
         let n = &graph.nodes[id as usize];
@@ -34,7 +35,7 @@ pub(crate) fn rewrite(graph: &Graph, enabled: Enabled) -> Rewritten {
         if n.leaf || matches!(n.node.op, Primitive::CustomFunction(_) | Primitive::Load(_)) {
             continue;
         }
-        if factors && let Some(slot) = unit_factor(graph, n, &mut out.guards) {
+        if no_ops && let Some(slot) = same_value(graph, n, &mut out.guards) {
             out.alias[n.first as usize] = out.alias[slot as usize];
             continue;
         }
@@ -43,6 +44,17 @@ pub(crate) fn rewrite(graph: &Graph, enabled: Enabled) -> Rewritten {
         }
     }
     out
+}
+
+/// The input whose value the node has: markers for transforms, and products with a factor of one.
+fn same_value(graph: &Graph, n: &GraphNode, guards: &mut Vec<Guard>) -> Option<Slot> {
+    match n.node.op {
+        Primitive::Identity(Identity::StopGradient | Identity::Alias) => {
+            let input = n.inputs[0];
+            (graph.of(input).node.stream == n.node.stream).then_some(input)
+        }
+        _ => unit_factor(graph, n, guards),
+    }
 }
 
 /// `x * 1`, `1 * x` and `x / 1` are `x`, exactly, where the other operand does not widen the

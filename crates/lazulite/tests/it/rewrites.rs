@@ -563,6 +563,9 @@ fn logarithms_of_softmaxes_need_no_division() -> Result<()> {
             let p = i[0].softmax(Some(&[-1]), false)?.log()?.negative()?;
             p.take_along_axis(&targets(6)?, Some(-1))?.mean(None, false)
         }),
+        case("picked logarithms", "pick", |i| {
+            i[0].softmax(Some(&[-1]), false)?.log()?.take_along_axis(&targets(6)?, Some(-1))
+        }),
         case("picked, and needed otherwise", "pick", |i| {
             let p = softmax(&i[0])?;
             let all = (&p * 2.0).sum(Some(&[-1]), true)?;

@@ -56,7 +56,7 @@ catalogue! {
         "only those elements are computed"; "equal"; "C50";
     "equal subexpressions": "the same op on the same operands, twice" => "computed once"; "equal";
         "C12";
-    "unit factor": "`x * 1`, `x / 1`" => "`x`"; "equal"; "C4";
+    "no-op": "`x * 1`, `x / 1`, `stop_gradient(x)`" => "`x`"; "equal"; "C4, C50";
     "fuse": "chains and trees of elementwise ops, casts and broadcasts" =>
         "one pass over the operands";
         "equal; half types round once, at the end";

@@ -13,7 +13,7 @@ use crate::op::gather::GatherAxis;
 use crate::op::identity::Identity;
 use crate::op::{BinaryOp, Primitive, ReduceOp, UnaryOp};
 use crate::plan::cache::FastMap;
-use crate::plan::collect::{NodeId, Slot};
+use crate::plan::collect::{GraphNode, NodeId, Slot};
 
 pub(super) const LOG: Rule = Rule {
     name: "log_softmax",
@@ -97,7 +97,7 @@ fn pick(site: &Site<'_>, root: NodeId) -> Result<Found> {
     let n = site.node(root);
     let Primitive::GatherAxis(op) = n.node.op else { return Ok(Found::Nothing) };
     let (source, index) = (n.inputs[0], n.inputs[1]);
-    let elementwise = site.computed(source).is_some_and(|n| is_elementwise(&n.node.op));
+    let elementwise = open(site, source).is_some_and(|n| is_elementwise(&n.node.op));
     if !elementwise {
         return Ok(Found::Nothing);
     }
@@ -117,6 +117,16 @@ fn is_elementwise(op: &Primitive) -> bool {
         op,
         Primitive::Unary(_) | Primitive::Binary(_) | Primitive::Select(_) | Primitive::Cast(_)
     )
+}
+
+/// The node of a slot, if its picked elements can be computed from those of its inputs.
+fn open<'a>(site: &Site<'a>, slot: Slot) -> Option<&'a GraphNode> {
+    let n = site.of(slot);
+    let passes =
+        is_elementwise(&n.node.op) || matches!(n.node.op, Primitive::Identity(Identity::Alias));
+    // The logarithm of a softmax may have been replaced: its parts are as they were.
+    let log = matches!(n.node.op, Primitive::Unary(UnaryOp::Log));
+    (!n.leaf && passes && (log || !site.is_replaced(slot))).then_some(n)
 }
 
 struct Picker<'s, 'a> {
@@ -142,14 +152,7 @@ impl Picker<'_, '_> {
             }
             let shape = self.site.shape(at);
             let whole = shape == self.frame;
-            let n = self.site.of(at);
-            let log = matches!(n.node.op, Primitive::Unary(UnaryOp::Log));
-            let passes = is_elementwise(&n.node.op)
-                || matches!(n.node.op, Primitive::Identity(Identity::Alias));
-            // The logarithm of a softmax may have been replaced: its parts are as they were.
-            let open = !n.leaf && (log || !self.site.is_replaced(at));
-            let n = (whole && passes && open).then_some(n);
-            let Some(n) = n else {
+            let Some(n) = open(self.site, at).filter(|_| whole) else {
                 let Some(x) = self.end(at, whole)? else { return Ok(None) };
                 made.insert(at, x);
                 continue;
