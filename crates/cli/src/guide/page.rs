@@ -91,7 +91,7 @@ fn ratios(findings: &[Finding], out: &mut String) {
             "<text x=\"0\" y=\"{y}\">{} {}</text><rect class=\"{class}\" x=\"{:.1}\" y=\"{top}\" \
              width=\"{:.1}\" height=\"12\"/><text x=\"{:.1}\" y=\"{y}\">{:.2}{beyond}</text>",
             f.claim,
-            escape(t.title),
+            escape(&t.title),
             one.min(end),
             (end - one).abs().max(1.0),
             end.max(place(LEVEL)) + 6.0,
@@ -115,7 +115,7 @@ fn bars(f: &Finding, t: &Times, out: &mut String) {
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1000\" height=\"62\" role=\"img\" \
          aria-label=\"{0}\"><text x=\"0\" y=\"14\">{1} {0}: {2}</text>",
-        escape(t.title),
+        escape(&t.title),
         f.claim,
         f.verdict()
     );

@@ -1,7 +1,7 @@
 //! The pairs, in the guide's order. Inputs are made once and evaluated; a spelling builds its graph
 //! anew at every call, as a program would.
 
-use super::{Pair, Spelling};
+use super::{Pair, Spelling, on_gpu};
 use lazulite::fast;
 use lazulite::prelude::*;
 use lazulite::quantized::{QuantFormat, QuantMode};
@@ -15,6 +15,14 @@ pub fn normal(shape: &[usize], seed: u64) -> Result<Array> {
     Ok(x)
 }
 
+/// Random places, all less than `end`.
+fn below(end: usize, shape: &[usize]) -> Result<Array> {
+    let (zero, end) = (Array::scalar(0i32), Array::scalar(end as i32));
+    let x = random::randint(&zero, &end, Some(shape), Dtype::I32, Some(&random::key(2)?))?;
+    x.eval()?;
+    Ok(x)
+}
+
 /// The transposition of a matrix, in memory.
 fn turned(x: &Array) -> Result<Array> {
     let x = x.transpose(None)?.contiguous()?;
@@ -22,8 +30,18 @@ fn turned(x: &Array) -> Result<Array> {
     Ok(x)
 }
 
-fn pair(title: &'static str, slow: Spelling, fast: Spelling, tolerance: f64) -> Pair {
-    Pair { title, slow, fast, tolerance, one_by_one: None }
+fn pair(title: impl Into<String>, slow: Spelling, fast: Spelling, tolerance: f64) -> Pair {
+    Pair { title: title.into(), slow, fast, tolerance, one_by_one: None }
+}
+
+/// The side of a matrix, four times as long on a GPU, so that there is as much to do.
+fn side(n: usize) -> usize {
+    if on_gpu() { 4 * n } else { n }
+}
+
+/// The number of rows, sixteen times as many on a GPU.
+fn many(n: usize) -> usize {
+    if on_gpu() { 16 * n } else { n }
 }
 
 /// Clones `$x`s into a closure that computes one array.
@@ -37,12 +55,13 @@ macro_rules! spell {
 const SUM: f64 = 1e-5;
 
 pub fn layouts() -> Result<Vec<Pair>> {
-    let (x, w) = (normal(&[256, 1024], 1)?, normal(&[1024, 1024], 2)?);
+    let (m, n) = (side(256), side(1024));
+    let (x, w) = (normal(&[m, n], 1)?, normal(&[n, n], 2)?);
     let wt = turned(&w)?;
     let xt = turned(&x)?;
     Ok(vec![
         pair(
-            "256 rows times a matrix",
+            format!("{m} rows times a matrix"),
             spell!("x @ W.T", [x, wt], x.matmul(&wt.transpose(None)?)?),
             spell!("x @ W", [x, w], x.matmul(&w)?),
             SUM,
@@ -57,10 +76,11 @@ pub fn layouts() -> Result<Vec<Pair>> {
 }
 
 pub fn vector_matrix() -> Result<Vec<Pair>> {
-    let (x, w) = (normal(&[4096], 1)?, normal(&[4096, 4096], 2)?);
+    let n = side(4096);
+    let (x, w) = (normal(&[n], 1)?, normal(&[n, n], 2)?);
     let wt = turned(&w)?;
     Ok(vec![pair(
-        "vector times matrix, 4096^2",
+        format!("vector times matrix, {n}^2"),
         spell!("x @ W", [x, wt], x.matmul(&wt)?),
         spell!("x @ W.T", [x, w], x.matmul(&w.transpose(None)?)?),
         SUM,
@@ -68,10 +88,11 @@ pub fn vector_matrix() -> Result<Vec<Pair>> {
 }
 
 pub fn matrix_vector() -> Result<Vec<Pair>> {
-    let (x, w) = (normal(&[4096], 1)?, normal(&[4096, 4096], 2)?);
+    let n = side(4096);
+    let (x, w) = (normal(&[n], 1)?, normal(&[n, n], 2)?);
     let wt = turned(&w)?;
     Ok(vec![pair(
-        "matrix times vector, 4096^2",
+        format!("matrix times vector, {n}^2"),
         spell!("W.T @ x", [x, wt], wt.transpose(None)?.matmul(&x)?),
         spell!("W @ x", [x, w], w.matmul(&x)?),
         SUM,
@@ -79,12 +100,13 @@ pub fn matrix_vector() -> Result<Vec<Pair>> {
 }
 
 pub fn addmm() -> Result<Vec<Pair>> {
-    let (w, b) = (normal(&[1024, 1024], 2)?, normal(&[1024], 3)?);
+    let n = side(1024);
+    let (w, b) = (normal(&[n, n], 2)?, normal(&[n], 3)?);
     let mut out = Vec::new();
-    for (m, title) in [(1, "product and bias, one row"), (256, "product and bias, 256 rows")] {
-        let x = normal(&[m, 1024], 1)?;
+    for m in [1, side(256)] {
+        let x = normal(&[m, n], 1)?;
         out.push(pair(
-            title,
+            format!("product and bias, rows: {m}"),
             spell!("x @ W.T + b", [x, w, b], x.matmul(&w.transpose(None)?)? + &b),
             spell!("addmm(b, x, W.T)", [x, w, b], b.addmm(&x, &w.transpose(None)?, 1.0, 1.0)?),
             SUM,
@@ -94,14 +116,15 @@ pub fn addmm() -> Result<Vec<Pair>> {
 }
 
 pub fn quantized() -> Result<Vec<Pair>> {
-    let (w, x) = (normal(&[2048, 2048], 1)?, normal(&[1, 2048], 2)?);
+    let n = side(2048);
+    let (w, x) = (normal(&[n, n], 1)?, normal(&[1, n], 2)?);
     let format = QuantFormat::new(QuantMode::Affine, Some(64), Some(4))?;
     let q = w.quantize(format)?;
     eval::eval(&q)?;
     let (wq, s, b) = (q[0].clone(), q[1].clone(), q[2].clone());
     Ok(vec![
         pair(
-            "4-bit product, one row, 2048^2",
+            format!("4-bit product, one row, {n}^2"),
             spell!("x @ dequantize(wq).T", [x, wq, s, b], {
                 let w = wq.dequantize(&s, Some(&b), format, None)?;
                 x.matmul(&w.transpose(None)?)?
@@ -151,18 +174,15 @@ pub fn gelu_of(x: &Array) -> Result<Array> {
 }
 
 pub fn gelu() -> Result<Vec<Pair>> {
-    let types = [
-        (Dtype::F32, "gelu of a million numbers"),
-        (Dtype::F16, "gelu of a million float16"),
-        (Dtype::BF16, "gelu of a million bfloat16"),
-    ];
-    let pairs = types.into_iter().map(|(dtype, title)| {
-        let x = normal(&[1 << 20], 1)?.astype(dtype)?;
+    let types = [(Dtype::F32, "numbers"), (Dtype::F16, "float16"), (Dtype::BF16, "bfloat16")];
+    let millions = many(1);
+    let pairs = types.into_iter().map(|(dtype, what)| {
+        let x = normal(&[millions << 20], 1)?.astype(dtype)?;
         x.eval()?;
         let compiled = transform::compile(|x: Array| gelu_of(&x));
         let input = x.clone();
         Ok(pair(
-            title,
+            format!("gelu of {millions} million {what}"),
             spell!("gelu(x)", [x], gelu_of(&x)?),
             Spelling::new("compile(gelu)(x)", move || Ok(vec![compiled(input.clone())?])),
             0.0,
@@ -172,7 +192,7 @@ pub fn gelu() -> Result<Vec<Pair>> {
 }
 
 pub fn residual_norm() -> Result<Vec<Pair>> {
-    let (x, w) = (normal(&[512, 4096], 1)?, normal(&[4096], 2)?);
+    let (x, w) = (normal(&[many(512), 4096], 1)?, normal(&[4096], 2)?);
     let block =
         |x: &Array, w: &Array| -> Result<Array> { Ok(x + fast::rms_norm(x, Some(w), 1e-5)? * 0.5) };
     let compiled = transform::compile(move |(x, w): (Array, Array)| block(&x, &w));
@@ -186,9 +206,10 @@ pub fn residual_norm() -> Result<Vec<Pair>> {
 }
 
 pub fn rms_norm() -> Result<Vec<Pair>> {
-    let (x, w) = (normal(&[1024, 4096], 1)?, normal(&[4096], 2)?);
+    let rows = many(1024);
+    let (x, w) = (normal(&[rows, 4096], 1)?, normal(&[4096], 2)?);
     Ok(vec![pair(
-        "rms_norm, 1024 x 4096",
+        format!("rms_norm, {rows} x 4096"),
         spell!("x * rsqrt(mean(x*x) + eps) * w", [x, w], {
             let mean = (&x * &x).mean(Some(&[-1]), true)?;
             &x * (mean + 1e-5).rsqrt()? * &w
@@ -199,9 +220,10 @@ pub fn rms_norm() -> Result<Vec<Pair>> {
 }
 
 pub fn layer_norm() -> Result<Vec<Pair>> {
-    let (x, w, b) = (normal(&[1024, 4096], 1)?, normal(&[4096], 2)?, normal(&[4096], 3)?);
+    let rows = many(1024);
+    let (x, w, b) = (normal(&[rows, 4096], 1)?, normal(&[4096], 2)?, normal(&[4096], 3)?);
     Ok(vec![pair(
-        "layer_norm, 1024 x 4096",
+        format!("layer_norm, {rows} x 4096"),
         spell!("(x - mean) * rsqrt(var + eps) * w + b", [x, w, b], {
             let mean = x.mean(Some(&[-1]), true)?;
             let var = x.var(Some(&[-1]), true, 0)?;
@@ -213,12 +235,13 @@ pub fn layer_norm() -> Result<Vec<Pair>> {
 }
 
 pub fn softmax() -> Result<Vec<Pair>> {
-    let x = normal(&[1024, 4096], 1)?;
+    let rows = many(1024);
+    let x = normal(&[rows, 4096], 1)?;
     let h = x.astype(Dtype::F16)?;
     h.eval()?;
     Ok(vec![
         pair(
-            "softmax, 1024 x 4096",
+            format!("softmax, {rows} x 4096"),
             spell!("exp(x - max) / sum", [x], {
                 let e = (&x - x.max(Some(&[-1]), true)?).exp()?;
                 &e / e.sum(Some(&[-1]), true)?
@@ -238,10 +261,11 @@ pub fn softmax() -> Result<Vec<Pair>> {
 
 /// The weights, written out, times the values; and the fused step.
 fn attention() -> Result<Pair> {
-    let heads = |seed| normal(&[1, 8, 512, 64], seed);
+    let (count, length) = (side(8), side(512));
+    let heads = |seed| normal(&[1, count, length, 64], seed);
     let (q, k, v) = (heads(1)?, heads(2)?, heads(3)?);
     Ok(pair(
-        "attention, 8 heads of 512 x 64",
+        format!("attention, {count} heads of {length} x 64"),
         spell!("softmax(q @ k.T * scale) @ v", [q, k, v], {
             let s = q.matmul(&k.swapaxes(-1, -2)?)? * 0.125;
             s.softmax(Some(&[-1]), false)?.matmul(&v)?
@@ -254,7 +278,7 @@ fn attention() -> Result<Pair> {
 }
 
 pub fn upcast() -> Result<Vec<Pair>> {
-    let (x, w) = (normal(&[1024, 4096], 1)?, normal(&[4096], 2)?);
+    let (x, w) = (normal(&[many(1024), 4096], 1)?, normal(&[4096], 2)?);
     let (x, w) = (x.astype(Dtype::F16)?, w.astype(Dtype::F16)?);
     eval::eval(&[x.clone(), w.clone()])?;
     Ok(vec![pair(
@@ -332,7 +356,8 @@ pub fn per_example_gradients() -> Result<Vec<Pair>> {
 }
 
 pub fn vmap_broadcast() -> Result<Vec<Pair>> {
-    let (x, w) = (normal(&[1024, 1024], 1)?, normal(&[1024], 2)?);
+    let n = side(1024);
+    let (x, w) = (normal(&[n, n], 1)?, normal(&[n], 2)?);
     let mapped = {
         let w = w.clone();
         transform::vmap(move |x: Array| Ok(x * &w + 1.0), 0, 0)
@@ -464,12 +489,11 @@ pub fn items() -> Result<Vec<Pair>> {
 }
 
 pub fn cross_entropy() -> Result<Vec<Pair>> {
-    let x = normal(&[1024, 4096], 1)?;
-    let index = Array::iota(0.0, 4.0, 1024, Dtype::I32)?;
-    index.eval()?;
-    let rows = index.reshape(&[1024, 1])?;
+    let n = many(1024);
+    let x = normal(&[n, 4096], 1)?;
+    let rows = below(4096, &[n, 1])?;
     Ok(vec![pair(
-        "cross-entropy of 1024 rows",
+        format!("cross-entropy of {n} rows"),
         spell!("-log(softmax(x))[target], mean", [x, rows], {
             let p = x.softmax(Some(&[-1]), false)?.log()?.negative()?;
             p.take_along_axis(&rows, Some(-1))?.mean(None, false)?
@@ -497,7 +521,7 @@ pub fn evaluations() -> Result<Vec<Pair>> {
                 Ok(each)
             }),
             Spelling::new("one evaluation", move || (0..256).map(|i| row(&y, i)).collect()),
-            0.0,
+            SUM,
         )
         .one_by_one(256, "evaluations"),
     ])
@@ -517,32 +541,30 @@ pub fn concatenate_copies() -> Result<Vec<Pair>> {
 }
 
 pub fn broadcast() -> Result<Vec<Pair>> {
-    let (x, w) = (normal(&[1024, 4096], 1)?, normal(&[4096], 2)?);
-    Ok(vec![pair(
-        "rows times a vector",
-        spell!("x * concatenate([w] * n)", [x, w], {
-            let row = w.reshape(&[1, 4096])?;
-            &x * Array::concatenate(&vec![row; 1024], 0)?
-        }),
-        spell!("x * w", [x, w], &x * &w),
-        0.0,
-    )])
+    let n = many(4096);
+    let (x, w) = (normal(&[1024, n], 1)?, normal(&[n], 2)?);
+    Ok(vec![
+        pair(
+            "rows times a vector",
+            spell!("x * concatenate([w] * n)", [x, w], {
+                let row = w.reshape(&[1, n])?;
+                &x * Array::concatenate(&vec![row; 1024], 0)?
+            }),
+            spell!("x * w", [x, w], &x * &w),
+            0.0,
+        )
+        .one_by_one(1024, "handles"),
+    ])
 }
 
 pub fn gather_rows() -> Result<Vec<Pair>> {
-    let x = normal(&[32768, 256], 1)?;
-    let index = random::randint(
-        &Array::scalar(0i32),
-        &Array::scalar(32768i32),
-        Some(&[8192]),
-        Dtype::I32,
-        Some(&random::key(2)?),
-    )?;
-    index.eval()?;
+    let (rows, count) = (many(32768), many(8192));
+    let x = normal(&[rows, 256], 1)?;
+    let index = below(rows, &[count])?;
     Ok(vec![pair(
-        "8192 rows by index",
+        format!("{count} rows by index"),
         spell!("take_along_axis(x, i[:, None])", [x, index], {
-            x.take_along_axis(&index.reshape(&[8192, 1])?.broadcast_to(&[8192, 256])?, Some(0))?
+            x.take_along_axis(&index.reshape(&[count, 1])?.broadcast_to(&[count, 256])?, Some(0))?
         }),
         spell!("x[i]", [x, index], x.take(&index, Some(0))?),
         0.0,
@@ -550,11 +572,12 @@ pub fn gather_rows() -> Result<Vec<Pair>> {
 }
 
 pub fn put_rows() -> Result<Vec<Pair>> {
-    let (x, v) = (normal(&[32768, 256], 1)?, normal(&[512, 256], 2)?);
+    let rows = many(32768);
+    let (x, v) = (normal(&[rows, 256], 1)?, normal(&[512, 256], 2)?);
     let index = Array::iota(0.0, 64.0, 512, Dtype::I32)?;
     index.eval()?;
     Ok(vec![pair(
-        "write 512 of 32768 rows",
+        format!("write 512 of {rows} rows"),
         spell!("put_along_axis", [x, v, index], {
             let places = index.reshape(&[512, 1])?.broadcast_to(&[512, 256])?;
             x.put_along_axis(&places, &v, Some(0))?
@@ -572,7 +595,7 @@ pub fn put_rows() -> Result<Vec<Pair>> {
 }
 
 pub fn log_softmax() -> Result<Vec<Pair>> {
-    let x = normal(&[1024, 4096], 1)?;
+    let x = normal(&[many(1024), 4096], 1)?;
     Ok(vec![pair(
         "log probabilities",
         spell!("log(softmax(x))", [x], x.softmax(Some(&[-1]), false)?.log()?),
@@ -582,11 +605,12 @@ pub fn log_softmax() -> Result<Vec<Pair>> {
 }
 
 pub fn held_features() -> Result<Vec<Pair>> {
-    let (x, w) = (normal(&[1024, 1024], 1)?, normal(&[1024, 1024], 2)?);
+    let n = side(1024);
+    let (x, w) = (normal(&[n, n], 1)?, normal(&[n, n], 2)?);
     let layer = |y: &Array, w: &Array| -> Result<Array> { (y.matmul(w)? * 0.03).tanh() };
     let (a, b) = (x.clone(), w.clone());
     Ok(vec![pair(
-        "eight layers of 4 MB",
+        format!("eight layers of {} MB", 4 * n * n / 1_000_000),
         Spelling::new("features held until the end", move || {
             let mut all = vec![a.clone()];
             for _ in 0..8 {
