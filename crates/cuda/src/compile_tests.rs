@@ -146,6 +146,38 @@ fn random_words_are_made_where_they_are_read() {
     assert_eq!(check("random", &text, Rounding::Separate), 0);
 }
 
+#[test]
+fn quotients_of_random_words_by_one_power_of_two_are_products() {
+    let f = |instr, dtype| TapeValue { instr, dtype, extent: Extent::Full };
+    let tape = |by: Dtype| Tape {
+        values: vec![
+            load(0, Dtype::U32),
+            load(1, by),
+            f(Instr::Cast(0), Dtype::F32),
+            f(Instr::Cast(1), Dtype::F32),
+            f(Instr::Binary(BinaryOp::Divide, 2, if by == Dtype::F32 { 1 } else { 3 }), Dtype::F32),
+        ],
+        stores: vec![4],
+        inputs: 2,
+        axes: 0,
+    };
+    let variant =
+        |random, step| fused::Variant { random, ..elementwise(1, 4, &[Step::Unit, step]) };
+    for (tape, variant, products) in [
+        (tape(Dtype::F32), variant(Some(0), Step::Same), true),
+        (tape(Dtype::F32), variant(Some(0), Step::Unit), false),
+        (tape(Dtype::F32), variant(None, Step::Same), false),
+        (tape(Dtype::BF16), variant(Some(0), Step::Same), false),
+    ] {
+        let text = fused::print(&tape, &variant);
+        assert_eq!(text.contains("EXACT ? v2 * inverse(v1) : v2 / v1"), products, "{text}");
+        assert_eq!(text.contains("has_inverse(*(const f32*)p.at[1])"), products, "{text}");
+        if compiler() {
+            assert_eq!(check("quotients", &text, Rounding::Separate), 0);
+        }
+    }
+}
+
 /// A softmax: two reductions, and a store of the whole row and of its sum.
 fn softmax(dtype: Dtype) -> Tape {
     let f = |instr, dtype| TapeValue { instr, dtype, extent: Extent::Full };

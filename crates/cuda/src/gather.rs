@@ -10,7 +10,7 @@ use lazulite_core::shape::{Layout, contiguous_strides};
 use lazulite_core::{Dtype, Error, Result};
 
 use crate::args::Args;
-use crate::driver;
+use crate::driver::{self, CUdeviceptr};
 use crate::heads::{Note, Put, Rows, row_strides};
 use crate::held::{Callee, Calls, range};
 use crate::indexing::{SOURCE, THREADS, begin, blocks};
@@ -101,20 +101,16 @@ pub(crate) fn gather(
         && sizes.len() == 1
         && (strides[0] == 1 || sizes[0] == 1)
     {
-        let list = copy::as_contiguous(launch, list)?;
-        let lanes = slice.div_ceil(4).next_power_of_two().clamp(1, 256);
-        let (t, i) = (mover(size * unit), storage(list.dtype));
-        let defines = format!("T={t};I={i};LANES={lanes};GATHER_ROWS");
-        let modules = &launch.gpu.modules;
-        let kernel = modules.kernel(SOURCE, "gather_rows", &defines, Rounding::Separate)?;
-        let (n, rows) = (src.shape()[*axis], count / slice);
-        let mut args = Args::new();
-        args.word(from).word(to).word(launch.read(&list)?).size(rows).size(slice);
-        args.word(indexed[0] as u64).size(n - op.slice[*axis]).size(n).size(*axis);
-        args.word(launch.queue.fault_address()).size(number("gather"));
-        let grid = [rows.div_ceil(256 / lanes) as u32, 1, 1];
-        // SAFETY: the kernel has these parameters; indices are checked against the axis before use.
-        return unsafe { args.launch(kernel, grid, [256, 1, 1], 0, launch.queue) };
+        let rows = RowGather {
+            rows: count / slice,
+            units: slice,
+            bytes: size * unit,
+            stride: indexed[0],
+            last: src.shape()[*axis] - op.slice[*axis],
+            axis: (*axis, src.shape()[*axis]),
+            name: "gather",
+        };
+        return gather_rows(launch, (from, to), list, &rows);
     }
     let lists: Vec<Operand> =
         lists.iter().map(|x| wide_indices(launch, x)).collect::<Result<_>>()?;
@@ -136,6 +132,98 @@ pub(crate) fn gather(
     unsafe { args.launch(kernel, blocks(count), [THREADS as u32, 1, 1], 0, launch.queue) }
 }
 
+/// What is taken of an array in whole rows of neighbouring units.
+struct RowGather {
+    /// Rows of the result, and units of a row.
+    rows: usize,
+    units: usize,
+    /// Bytes of a unit.
+    bytes: usize,
+    /// Units from a row of the array to the next.
+    stride: isize,
+    /// The last row with which an index may begin.
+    last: usize,
+    /// The indexed axis, and its size.
+    axis: (usize, usize),
+    /// The op that names a wrong index.
+    name: &'static str,
+}
+
+/// Rows of the array at `from` at the places of `list`, to `to`.
+fn gather_rows(
+    launch: &Launch<'_>,
+    (from, to): (CUdeviceptr, CUdeviceptr),
+    list: &Operand,
+    g: &RowGather,
+) -> Result<()> {
+    let list = copy::as_contiguous(launch, list)?;
+    let lanes = g.units.div_ceil(4).next_power_of_two().clamp(1, 256);
+    let (t, i) = (mover(g.bytes), storage(list.dtype));
+    let defines = format!("T={t};I={i};LANES={lanes};GATHER_ROWS");
+    let kernel = launch.gpu.modules.kernel(SOURCE, "gather_rows", &defines, Rounding::Separate)?;
+    let (axis, size) = g.axis;
+    let mut args = Args::new();
+    args.word(from).word(to).word(launch.read(&list)?).size(g.rows).size(g.units);
+    args.word(g.stride as u64).size(g.last).size(size).size(axis);
+    args.word(launch.queue.fault_address()).size(number(g.name));
+    let grid = [g.rows.div_ceil(256 / lanes) as u32, 1, 1];
+    // SAFETY: the kernel has these parameters; indices are checked against the axis before use.
+    unsafe { args.launch(kernel, grid, [256, 1, 1], 0, launch.queue) }
+}
+
+/// Runs a gather along one axis whose indices are the same for all that follows the axis, and whose slices
+/// are rows of neighbours; says whether it did.
+fn gather_axis_rows(
+    launch: &Launch<'_>,
+    axis: usize,
+    src: &Operand,
+    indices: &Operand,
+    out: &Operand,
+) -> Result<bool> {
+    let (shape, inner) = (out.shape(), axis + 1..out.shape().len());
+    let one = inner.clone().all(|a| indices.shape()[a] == 1 || indices.layout.strides[a] == 0);
+    let whole = one
+        && !inner.is_empty()
+        && src.shape()[axis] > 0
+        && shape[..axis].iter().all(|&n| n == 1)
+        && src.shape()[inner.clone()] == shape[inner.clone()];
+    if !whole {
+        return Ok(false);
+    }
+    let merged = fused::merge(&shape[inner.clone()], &[&src.layout.strides[inner]]);
+    let (&[units], &[1]) = (&merged.sizes[..], &merged.strides[0][..]) else { return Ok(false) };
+    let (from, to) = (launch.read(src)?, launch.write(out)?);
+    let (stride, bytes) = (src.layout.strides[axis], src.dtype.size());
+    let fits = |unit: usize| {
+        units.is_multiple_of(unit)
+            && stride % unit as isize == 0
+            && fused::aligned(from | to, &[], src.dtype, unit)
+    };
+    let mut unit = 16 / bytes;
+    while unit > 1 && !fits(unit) {
+        unit /= 2;
+    }
+    let list = Operand {
+        layout: Layout {
+            shape: indices.layout.shape[axis..=axis].into(),
+            strides: indices.layout.strides[axis..=axis].into(),
+            offset: indices.layout.offset,
+        },
+        ..indices.clone()
+    };
+    let n = src.shape()[axis];
+    let rows = RowGather {
+        rows: shape[axis],
+        units: units / unit,
+        bytes: bytes * unit,
+        stride: stride / unit as isize,
+        last: n - 1,
+        axis: (axis, n),
+        name: "take_along_axis",
+    };
+    gather_rows(launch, (from, to), &list, &rows).map(|()| true)
+}
+
 /// `src` at the places of `indices`, with `indices` along one axis.
 pub(crate) fn gather_axis(
     launch: &Launch<'_>,
@@ -149,6 +237,9 @@ pub(crate) fn gather_axis(
     let (src, indices) = (&inputs[0], &inputs[1]);
     let shape = out.shape();
     let (n, last) = (src.shape()[op.axis], shape.len() - 1);
+    if gather_axis_rows(launch, op.axis, src, indices, out)? {
+        return Ok(());
+    }
     let (from, to) = (launch.read(indices)?, launch.write(out)?);
     // Packs of 16 bytes where the last axis is made of them.
     let mut pack = 16 / src.dtype.size();

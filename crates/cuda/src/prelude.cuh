@@ -437,6 +437,13 @@ template <class R, int N, class T> __forceinline__ void columns_join(T (&a)[N]) 
   for (int e = 0; e < N; e++) a[e] = at(e, 0);
 }
 
+// True iff every quotient by y is the product with inverse(y), bit for bit: powers of two whose inverse is normal.
+__forceinline__ bool has_inverse(float y) {
+  const u32 w = __float_as_uint(y);
+  return (w & 0x007fffffu) == 0 && w >= 0x00800000u && w <= 0x7e800000u;
+}
+__forceinline__ float inverse(float y) { return __uint_as_float(0x7f000000u - __float_as_uint(y)); }
+
 // ---- random words ----
 // Threefry-2x32, 20 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011): both halves
 // of the hash of the counters (a, b).

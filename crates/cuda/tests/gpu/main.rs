@@ -10,7 +10,7 @@ use lazulite_core::op::reduce::REDUCTIONS;
 use lazulite_core::op::scan::SCANS;
 use lazulite_core::op::scatter::UpdateMode;
 use lazulite_core::op::{elementwise, random, reduce, scan};
-use lazulite_core::{Array, Device, Dtype, backend};
+use lazulite_core::{Array, Device, Dtype, backend, eval};
 use lazulite_cpu as _;
 
 use check::{Draw, FLOATS, Report};
@@ -138,6 +138,21 @@ fn moving(r: &mut Report, d: &mut Draw) {
             ])
         });
         r.check(&name("take_along_axis"), 0.0, 0.0, || Ok(vec![x.take_along_axis(&k, Some(1))?]));
+        // Indices that are arrays already, the same along whole slices: rows of neighbours, and others.
+        let rows = d.indices(&[7, 1, 1], 50);
+        r.check(&name("take_along_axis of slices"), 0.0, 0.0, || {
+            let all = rows.broadcast_to(&[7, 12, 16])?;
+            let few = rows.broadcast_to(&[7, 1, 16])?;
+            let turned = rows.broadcast_to(&[7, 16, 12])?;
+            eval::eval(&[all.clone(), few.clone(), turned.clone()])?;
+            Ok(vec![
+                x.take_along_axis(&all, Some(0))?,
+                x.slice(&[0, 3, 0], &[50, 4, 16], &[1; 3])?.take_along_axis(&few, Some(0))?,
+                x.transpose(Some(&[0, 2, 1]))?.take_along_axis(&turned, Some(0))?,
+                x.slice(&[0, 0, 1], &[50, 12, 16], &[1; 3])?
+                    .take_along_axis(&all.slice(&[0, 0, 1], &[7, 12, 16], &[1; 3])?, Some(0))?,
+            ])
+        });
         r.check(&name("dynamic_slice"), 0.0, 0.0, || {
             Ok(vec![
                 x.slice_dynamic(&start, &[0, 1], &[20, 5, 16])?,
