@@ -8,4 +8,5 @@ pub mod generate;
 pub mod guide;
 pub mod info;
 pub mod loops;
+pub mod requantise;
 pub mod text;

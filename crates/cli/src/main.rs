@@ -1,7 +1,7 @@
 //! The `lazulite` program.
 
 use clap::{Parser, Subcommand};
-use lazulite_cli::{bench, doctor, explain, generate, guide, info};
+use lazulite_cli::{bench, doctor, explain, generate, guide, info, requantise};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -84,6 +84,17 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         script: Vec<String>,
     },
+    /// Write a GGUF file with its matrices in another quantised type.
+    Requantise {
+        /// A GGUF file.
+        model: PathBuf,
+        /// The file to write.
+        out: PathBuf,
+        /// Q4_0, Q5_0, Q8_0, Q4_K or Q6_K; rows that are not made of whole blocks of 256 become Q5_0 in
+        /// place of Q4_K, and Q8_0 in place of Q6_K.
+        #[arg(long = "type", default_value = "Q4_K")]
+        kind: String,
+    },
     /// Print the version, devices, memory and limits.
     Info,
     /// The worker of the benchmarks.
@@ -115,6 +126,9 @@ fn main() -> ExitCode {
             explain::run(example.as_deref(), json, html.as_deref(), run)
         }
         Command::Doctor { trace, json, script } => doctor::run(&script, trace.as_deref(), json),
+        Command::Requantise { model, out, kind } => {
+            requantise::parse(&kind).and_then(|kind| requantise::run(&model, &out, kind))
+        }
         Command::Info => info::run(),
         Command::Bench { serve: _ } => bench::serve(),
     };

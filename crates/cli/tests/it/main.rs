@@ -4,6 +4,7 @@
 mod folders;
 mod generate;
 mod pages;
+mod requantise;
 mod template;
 mod tokenizer;
 

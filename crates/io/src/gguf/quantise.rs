@@ -1,7 +1,9 @@
 //! Numbers to blocks of ggml's quantised types: the inverse of what `blocks.rs` reads.
 //!
-//! Each group's scale is taken from its extreme elements, and scales of groups are rounded before the
-//! elements are, so that these make up for it. ggml's own tools search for scales besides.
+//! A group's scale is searched for: scales for which the extreme elements are at the ends, or somewhat
+//! beyond, round the elements; the line through these integers by least squares gives a better scale; and
+//! of these the one that leaves the least squared error is taken. Scales of groups are rounded before the
+//! elements are, so that these make up for it.
 
 use super::TensorType;
 use half::f16;
@@ -9,6 +11,8 @@ use lazulite_core::{Error, Result};
 
 /// Elements of a block of the types that have two levels of scales.
 const SUPER: usize = 256;
+/// Blocks for which a thread is worth its start.
+const LEAST: usize = 1024;
 
 impl TensorType {
     /// The blocks of this type for `values`, of which each row, and so their number, is made of whole
@@ -39,9 +43,18 @@ impl TensorType {
             return Err(Error::argument(OP, format!("value {at} is {}", values[at])));
         }
         let mut bytes = vec![0; values.len() / len * size];
-        for (values, bytes) in values.chunks_exact(len).zip(bytes.chunks_exact_mut(size)) {
-            block(values, bytes);
-        }
+        // Each thread has a run of blocks.
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let each = (values.len() / len).div_ceil(threads).max(LEAST);
+        std::thread::scope(|scope| {
+            for (values, bytes) in values.chunks(each * len).zip(bytes.chunks_mut(each * size)) {
+                scope.spawn(move || {
+                    for (values, bytes) in values.chunks(len).zip(bytes.chunks_mut(size)) {
+                        block(values, bytes);
+                    }
+                });
+            }
+        });
         Ok(bytes)
     }
 }
@@ -63,6 +76,78 @@ fn extreme(values: &[f32]) -> f32 {
     values.iter().fold(0.0, |a: f32, &b| if b.abs() > a.abs() { b } else { a })
 }
 
+/// The sum of the squared differences between `values` and `step * q + offset` for their best `q` of
+/// `low..=high`.
+fn error(values: &[f32], step: f32, offset: f32, low: f32, high: f32) -> f32 {
+    let q = |x: f32| ((x - offset) / step).round().clamp(low, high);
+    values.iter().map(|&x| (x - offset - step * q(x)).powi(2)).sum()
+}
+
+/// Keeps the scale of the least error.
+#[derive(Clone, Copy)]
+struct Best {
+    error: f32,
+    step: f32,
+    offset: f32,
+}
+
+impl Best {
+    const NONE: Best = Best { error: f32::INFINITY, step: 0.0, offset: 0.0 };
+
+    /// Tries a scale for the integers of `low..=high`.
+    fn attempt(&mut self, values: &[f32], step: f32, offset: f32, low: f32, high: f32) {
+        let error = error(values, step, offset, low, high);
+        if error < self.error {
+            *self = Best { error, step, offset };
+        }
+    }
+}
+
+/// The scale by which `values` as integers of `-half..half` have about the least squared error.
+fn best_scale(values: &[f32], half: f32) -> f32 {
+    let extreme = extreme(values);
+    let (low, high) = (-half, half - 1.0);
+    let mut best = Best::NONE;
+    for tenth in -9..=9 {
+        let step = -extreme / (half + 0.1 * tenth as f32);
+        best.attempt(values, step, 0.0, low, high);
+        let (mut products, mut squares) = (0.0, 0.0);
+        for &x in values {
+            let q = (x / step).round().clamp(low, high);
+            (products, squares) = (products + x * q, squares + q * q);
+        }
+        best.attempt(values, products / squares, 0.0, low, high);
+    }
+    best.step
+}
+
+/// The scale and the least element, which is not above 0, by which `values` as integers of `0..=high`
+/// have about the least squared error.
+fn best_line(values: &[f32], high: f32) -> (f32, f32) {
+    let least = values.iter().fold(0f32, |a, &b| a.min(b));
+    let greatest = values.iter().fold(0f32, |a, &b| a.max(b));
+    let mut best = Best::NONE;
+    for tenth in -5..=14 {
+        let step = (greatest - least) / (high + 0.2 * tenth as f32);
+        best.attempt(values, step, least, 0.0, high);
+        let (mut sum_q, mut sum_qq, mut sum_x, mut sum_qx) = (0.0, 0.0, 0.0, 0.0);
+        for &x in values {
+            let q = ((x - least) / step).round().clamp(0.0, high);
+            (sum_q, sum_qq) = (sum_q + q, sum_qq + q * q);
+            (sum_x, sum_qx) = (sum_x + x, sum_qx + q * x);
+        }
+        let n = values.len() as f32;
+        let step = (n * sum_qx - sum_q * sum_x) / (n * sum_qq - sum_q * sum_q);
+        let offset = (sum_x - step * sum_q) / n;
+        if offset <= 0.0 {
+            best.attempt(values, step, offset, 0.0, high);
+        } else {
+            best.attempt(values, sum_qx / sum_qq, 0.0, 0.0, high);
+        }
+    }
+    (best.step, best.offset)
+}
+
 fn q8_0(values: &[f32], out: &mut [u8]) {
     let d = put_half(extreme(values).abs() / 127.0, &mut out[..2]);
     for (q, &x) in out[2..].iter_mut().zip(values) {
@@ -78,14 +163,13 @@ fn put_nibbles(integers: &[u8; 32], out: &mut [u8]) {
 }
 
 fn q4_0(values: &[f32], out: &mut [u8]) {
-    // The extreme element becomes the least integer, of which there is one more.
-    let d = put_half(extreme(values) / -8.0, &mut out[..2]);
+    let d = put_half(best_scale(values, 8.0), &mut out[..2]);
     let integers = std::array::from_fn(|i| integer(values[i], d, 8.0, 15.0));
     put_nibbles(&integers, &mut out[2..]);
 }
 
 fn q5_0(values: &[f32], out: &mut [u8]) {
-    let d = put_half(extreme(values) / -16.0, &mut out[..2]);
+    let d = put_half(best_scale(values, 16.0), &mut out[..2]);
     let integers: [u8; 32] = std::array::from_fn(|i| integer(values[i], d, 16.0, 31.0));
     for (i, q) in integers.iter().enumerate() {
         out[2 + i / 8] |= (q >> 4) << (i % 8);
@@ -98,9 +182,8 @@ fn q4_k(values: &[f32], out: &mut [u8]) {
     const GROUPS: usize = SUPER / 32;
     let (mut steps, mut minima) = ([0f32; GROUPS], [0f32; GROUPS]);
     for (g, group) in values.chunks_exact(32).enumerate() {
-        let low = group.iter().fold(0f32, |a, &b| a.min(b));
-        let high = group.iter().fold(0f32, |a, &b| a.max(b));
-        (steps[g], minima[g]) = ((high - low) / 15.0, -low);
+        let (step, least) = best_line(group, 15.0);
+        (steps[g], minima[g]) = (step, -least);
     }
     let d = put_half(extreme(&steps) / 63.0, &mut out[..2]);
     let m = put_half(extreme(&minima) / 63.0, &mut out[2..4]);
@@ -128,7 +211,7 @@ fn q6_k(values: &[f32], out: &mut [u8]) {
     const GROUPS: usize = SUPER / 16;
     let mut steps = [0f32; GROUPS];
     for (step, group) in steps.iter_mut().zip(values.chunks_exact(16)) {
-        *step = extreme(group) / -32.0;
+        *step = best_scale(group, 32.0);
     }
     let d = put_half(extreme(&steps) / -128.0, &mut out[208..210]);
     for (g, group) in values.chunks_exact(16).enumerate() {

@@ -141,9 +141,9 @@ fn gguf_round_trips() {
     assert_eq!(file.metadata, metadata);
 }
 
-/// Each element comes back within the error that its type's scales allow: at most one step of the
-/// group's scale where an end has no integer of its own, and half of it elsewhere, with the rounding of
-/// scales to float16 and, in types of two levels, to 6 or 8 bits.
+/// A step is what the group's range divided by the type's integers gives. Rounding to whole steps leaves
+/// 0.29 of one in the mean square, for which scales are chosen, so that an end may lie two steps off; scales
+/// are rounded themselves, to float16 and, in types of two levels, to 6 or 8 bits.
 #[test]
 fn quantised_blocks_are_near_what_they_were_made_of() {
     use gguf::{Blocks, Content, TensorType};
@@ -178,10 +178,14 @@ fn quantised_blocks_are_near_what_they_were_made_of() {
             let high = want.iter().fold(0f32, |a, &b| a.max(b));
             // A block's greatest scale sets the steps of the others.
             let coarse = if blocks.kind.block_len() == 256 { 0.07 / 63.0 } else { 0.0 };
-            let bound = (high - low).max(-low).max(high) / steps + coarse;
+            let step = (high - low).max(-low).max(high) / steps;
+            let mut squares = 0.0;
             for (got, want) in got.iter().zip(want) {
-                assert!((got - want).abs() <= bound, "{kind}, group {g}: {got}, not {want}");
+                let error = (got - want).abs();
+                assert!(error <= 2.0 * step + coarse, "{kind}, group {g}: {got}, not {want}");
+                squares += error * error / group as f32;
             }
+            assert!(squares.sqrt() <= 0.4 * step + coarse, "{kind}, group {g}: {}", squares.sqrt());
         }
         let ragged = Blocks { shape: vec![rows + 1, columns], ..blocks };
         let contents = [("x.weight", Content::Blocks(&ragged))];
