@@ -14,7 +14,7 @@ use crate::stream::streams;
 use crate::strided::internal;
 use crate::{
     attention, attention_grad, conv, copy, creation, fft, fused, gather, grouped, isa, join,
-    kernel, linalg, load, matmul, quantized, random, reduce, rope, scan, scatter, sort,
+    kernel, linalg, load, masked, matmul, quantized, random, reduce, rope, scan, scatter, sort,
 };
 
 /// The processor and its main memory.
@@ -189,6 +189,7 @@ fn execute(op: &Primitive, inputs: &[Operand], outputs: &[Operand]) -> Result<()
         Primitive::Matmul(_) => matmul::matmul(exactly::<2>(op, inputs)?, out),
         Primitive::Dequantize(op) => quantized::dequantize(op, inputs, out),
         Primitive::QuantizedMatmul(op) => quantized::quantized_matmul(op, inputs, out),
+        Primitive::MaskedMatmul(op) => masked::masked_matmul(op, inputs, out),
         Primitive::GroupedMatmul(op) => grouped::grouped(op, inputs, out),
         Primitive::RandomBits(op) => random::random_bits(op, &inputs[0], out),
         Primitive::Rope(op) => rope::rope(op, inputs, out),

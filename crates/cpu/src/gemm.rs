@@ -33,15 +33,16 @@ const MOST_SUMS: usize = 1 << 22;
 
 /// Block sizes: a B panel (kc x nr) sits in L1, an A block (mc x kc) in L2, a B block (kc x nc) in
 /// L2 and L3.
-struct Blocks {
-    mr: usize,
-    nr: usize,
+pub(crate) struct Blocks {
+    pub mr: usize,
+    pub nr: usize,
     mc: usize,
-    kc: usize,
+    pub kc: usize,
     nc: usize,
 }
 
-fn blocks<T>(kind: IsaKind) -> Blocks {
+/// The sizes for sums of type `T`.
+pub(crate) fn blocks<T>(kind: IsaKind) -> Blocks {
     struct Tile<T>(std::marker::PhantomData<T>);
     impl<T> Job for Tile<T> {
         type Output = [usize; 2];
@@ -99,21 +100,21 @@ pub(crate) struct Product<'a, T: Acc> {
     pub n: usize,
     pub k: usize,
     pub kind: IsaKind,
-    blocks: Blocks,
+    pub blocks: Blocks,
 }
 
 /// A part of the sums in memory: in the result itself, or in a buffer.
 #[derive(Clone, Copy)]
-struct Place<T> {
-    sums: *mut T,
-    ld: usize,
-    batch: usize,
-    row: usize,
-    col: usize,
+pub(crate) struct Place<T> {
+    pub sums: *mut T,
+    pub ld: usize,
+    pub batch: usize,
+    pub row: usize,
+    pub col: usize,
     /// True iff the sums start here, at zero.
-    first: bool,
+    pub first: bool,
     /// True iff they are complete after this block of k.
-    last: bool,
+    pub last: bool,
 }
 
 impl<T> Place<T> {
@@ -317,7 +318,7 @@ impl<T: Acc> Product<'_, T> {
     ///
     /// # Safety
     /// The rows and k lie inside A, and `to` has room for the panels and eight elements more.
-    unsafe fn pack_a(
+    pub unsafe fn pack_a(
         &self,
         batch: usize,
         [row, rows]: [usize; 2],
@@ -333,7 +334,13 @@ impl<T: Acc> Product<'_, T> {
     ///
     /// # Safety
     /// `a` and `b` hold the panels of `rows`, `cols` and `kc`; no other thread touches the place.
-    unsafe fn block(&self, [rows, cols, kc]: [usize; 3], a: *const T, b: *const T, at: Place<T>) {
+    pub unsafe fn block(
+        &self,
+        [rows, cols, kc]: [usize; 3],
+        a: *const T,
+        b: *const T,
+        at: Place<T>,
+    ) {
         let group = PANELS * self.blocks.nr;
         let in_place = self.out.sums(at.batch).is_some();
         for j in (0..cols).step_by(group) {

@@ -31,6 +31,7 @@ mod lanes;
 mod lanes_x86;
 mod linalg;
 mod load;
+mod masked;
 pub mod math;
 mod matmul;
 mod microfloat;

@@ -286,6 +286,7 @@ fn execute(
         | Primitive::Matmul(_)
         | Primitive::Quantize(_)
         | Primitive::QuantizedMatmul(_)
+        | Primitive::MaskedMatmul(_)
         | Primitive::GroupedMatmul(_)
         | Primitive::Attention(_)
         | Primitive::AttentionGrad(_)

@@ -306,6 +306,8 @@ primitives! {
     Dequantize(quantized::Dequantize),
     /// Product with a quantised matrix.
     QuantizedMatmul(quantized::QuantizedMatmul),
+    /// A product of which blocks are left out.
+    MaskedMatmul(blocks::MaskedMatmul),
     /// Row blocks times matrices that an index picks.
     GroupedMatmul(grouped::GroupedMatmul),
     /// Random words.

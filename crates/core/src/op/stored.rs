@@ -117,6 +117,9 @@ impl Primitive {
             Primitive::Scatter(op) => exactly(2 + op.axes.len()),
             Primitive::Dequantize(op) => exactly(parts(op.format)),
             Primitive::QuantizedMatmul(op) => exactly(1 + parts(op.format)),
+            Primitive::MaskedMatmul(op) => {
+                exactly(2 + op.masks.iter().filter(|there| **there).count())
+            }
             Primitive::GroupedMatmul(op) => match op.matrices {
                 Matrices::Dense => exactly(4),
                 Matrices::Quantized { format, .. } => exactly(3 + parts(format)),
@@ -211,6 +214,10 @@ impl Primitive {
                         && op.low.iter().chain(&op.high).all(|n| small(&n.unsigned_abs()));
                     demand(right, "a distance is too large")?;
                 }
+                same(0..2)
+            }
+            Primitive::MaskedMatmul(_) => {
+                demand(dtype(0).is_floating(), "the type of the operands")?;
                 same(0..2)
             }
             Primitive::Quantize(op) => check_format(op.format),

@@ -312,7 +312,9 @@ fn flops(graph: &Graph, node: NodeId) -> u64 {
     let last = |slot: Slot| graph.shape(slot).last().copied().unwrap_or(1) as u64;
     let out = elements(n.first);
     match &n.node.op {
-        Primitive::Matmul(_) | Primitive::QuantizedMatmul(_) => 2 * out * last(n.inputs[0]),
+        Primitive::Matmul(_) | Primitive::QuantizedMatmul(_) | Primitive::MaskedMatmul(_) => {
+            2 * out * last(n.inputs[0])
+        }
         Primitive::Attention(_) => {
             let (q, k, v) = (n.inputs[0], n.inputs[1], n.inputs[2]);
             let keys = graph.shape(k).get(2).copied().unwrap_or(1) as u64;

@@ -1,8 +1,8 @@
 //! Linear algebra: each matrix of a batch is gathered without gaps, factored, and written.
 //!
 //! Cholesky, LU, QR and triangular systems run in the type of their elements, by this crate's products;
-//! singular values and eigenvalues in double precision, by the `faer` crate. A batch of small matrices is cut over the threads; one large
-//! matrix leaves them to its products.
+//! singular values and eigenvalues in double precision, by the `faer` crate. A batch of small matrices is
+//! cut over the threads; one large matrix leaves them to its products and to the columns of a right side.
 
 mod field;
 mod reflect;
@@ -100,11 +100,16 @@ impl<'a, T: Plain> Matrices<'a, T> {
         let mut out = Vec::with_capacity(self.sizes[0] * self.sizes[1]);
         self.lead.each(b..b + 1, |_, [at]| {
             for i in 0..self.sizes[0] {
-                let row = at + i as isize * self.steps[0];
+                let (row, [_, n]) = (at + i as isize * self.steps[0], self.sizes);
                 // SAFETY: indices of the operand.
-                out.extend((0..self.sizes[1]).map(|j| unsafe {
-                    *self.view.first().offset(row + j as isize * self.steps[1])
-                }));
+                unsafe {
+                    let row = self.view.first().offset(row);
+                    if self.steps[1] == 1 {
+                        out.extend_from_slice(std::slice::from_raw_parts(row, n));
+                    } else {
+                        out.extend((0..n).map(|j| *row.offset(j as isize * self.steps[1])));
+                    }
+                }
             }
         });
         out
@@ -122,7 +127,11 @@ unsafe fn part<'a, T: Plain>(out: &Target<'a, T>, b: usize, batch: usize) -> &'a
 }
 
 /// Calls `f` for each matrix of a batch; the first error in their order is the result.
-fn each(batch: usize, cost: usize, f: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+pub(crate) fn each(
+    batch: usize,
+    cost: usize,
+    f: impl Fn(usize) -> Result<()> + Sync,
+) -> Result<()> {
     let failed: parking_lot::Mutex<Option<(usize, Error)>> = parking_lot::Mutex::new(None);
     let work = |range: std::ops::Range<usize>| {
         for b in range {
@@ -354,7 +363,7 @@ fn pseudo_inverse<W: Field>(found: &Factors<W>, m: usize, n: usize, bound: f64) 
 }
 
 /// X with `A X = B` (or `A^H X = B`) for B `(n, r)`, by the factors of `A[perm]`.
-fn lu_solve<T: Field>(
+fn lu_solve<T: Field + Plain>(
     lu: &[T],
     perm: &[u32],
     b: &[T],
@@ -366,7 +375,8 @@ fn lu_solve<T: Field>(
     }
     let places = perm.iter().map(|&p| p as usize);
     if !adjoint {
-        let mut x: Vec<T> = places.flat_map(|p| b[p * r..(p + 1) * r].iter().copied()).collect();
+        let mut x = Vec::with_capacity(n * r);
+        places.for_each(|p| x.extend_from_slice(&b[p * r..(p + 1) * r]));
         triangular::solve(lu, n, false, true, &mut x, r);
         triangular::solve(lu, n, true, false, &mut x, r);
         return Ok(x);

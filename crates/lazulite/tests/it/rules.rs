@@ -281,7 +281,7 @@ variants! {
     Scalar, Arange, Load, Cast, Unary, Binary, Select, Reduce, ArgReduce, Scan, Broadcast, Reshape,
     Transpose, Slice, AsStrided, Bitcast, Identity, Concatenate, Gather, GatherAxis, DynamicSlice,
     Scatter, ScatterAxis, SliceUpdate, DynamicSliceUpdate, MaskedScatter, Sort, ArgSort, Matmul,
-    Quantize, Dequantize, QuantizedMatmul, GroupedMatmul, RandomBits, Rope, Attention, AttentionGrad, Fft,
+    Quantize, Dequantize, QuantizedMatmul, MaskedMatmul, GroupedMatmul, RandomBits, Rope, Attention, AttentionGrad, Fft,
     Linalg, Conv, Kernel, CustomFunction,
 }
 

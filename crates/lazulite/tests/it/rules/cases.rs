@@ -1,6 +1,7 @@
 //! The cases: each primitive with several params.
 
 use super::{Case, Input, Kind, input, numeric};
+use lazulite::blocks::{BlockMasks, block_masked_mm, segmented_mm};
 use lazulite::op::creation::Source;
 use lazulite::op::elementwise::{
     BINARY_OPS, BinaryClass, UNARY_OPS, UnaryClass, UnaryOp, binary, unary,
@@ -317,6 +318,14 @@ fn grouped(cases: &mut Vec<Case>) {
     cases.push(Case::new("gather_mm of every matrix twice", inputs, |x| {
         x[0].gather_mm(&x[1], Some(&x[2].reshape(&[3, 1])?), None)
     }));
+    let mask = |shape: &[usize]| input(Kind::Bool, shape);
+    let inputs = vec![float(&[2, 20, 18]), float(&[18, 17]), mask(&[2, 2, 2]), mask(&[2, 2])];
+    cases.push(Case::new("block_masked_mm", inputs, |x| {
+        let masks = BlockMasks { lhs: Some(&x[2]), rhs: None, out: Some(&x[3]) };
+        block_masked_mm(&x[0], &x[1], 16, masks)
+    }));
+    let inputs = vec![float(&[3, 8]), float(&[8, 4]), input(Kind::Int(Dtype::I32, 0, 9), &[2, 2])];
+    cases.push(Case::new("segmented_mm", inputs, |x| segmented_mm(&x[0], &x[1], &x[2])));
 }
 
 fn quantised(cases: &mut Vec<Case>) {
