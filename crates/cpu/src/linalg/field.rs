@@ -37,11 +37,13 @@ pub(crate) trait Field:
     fn conj(self) -> Self;
 
     /// The square of the size.
+    #[inline(always)]
     fn size2(self) -> f64 {
         self.real() * self.real() + self.imag() * self.imag()
     }
 
     /// The number times a real one.
+    #[inline(always)]
     fn scale(self, by: f64) -> Self {
         self * Self::from_real(by)
     }
@@ -182,7 +184,7 @@ complex_field! {
 }
 
 /// `y += a x`.
-#[inline]
+#[inline(always)]
 pub(crate) fn axpy<T: Field>(y: &mut [T], a: T, x: &[T]) {
     for (y, x) in y.iter_mut().zip(x) {
         *y += a * *x;
@@ -190,7 +192,7 @@ pub(crate) fn axpy<T: Field>(y: &mut [T], a: T, x: &[T]) {
 }
 
 /// `sum x conj(y)`, in eight sums that do not wait for each other.
-#[inline]
+#[inline(always)]
 pub(crate) fn dot_conj<T: Field>(x: &[T], y: &[T]) -> T {
     let mut sums = [T::default(); 8];
     let (a, b) = (x.chunks_exact(8), y.chunks_exact(8));
@@ -208,6 +210,7 @@ pub(crate) fn dot_conj<T: Field>(x: &[T], y: &[T]) -> T {
 }
 
 /// Two rows of a matrix, `i < j`, in rows of `ld`.
+#[inline(always)]
 pub(crate) fn two_rows<T>(a: &mut [T], ld: usize, i: usize, j: usize) -> (&mut [T], &mut [T]) {
     let (upper, lower) = a.split_at_mut(j * ld);
     (&mut upper[i * ld..(i + 1) * ld], &mut lower[..ld])

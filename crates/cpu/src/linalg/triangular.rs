@@ -1,45 +1,156 @@
-//! Blocked Cholesky and LU factors and triangular systems, row-major, in the precision of the
-//! elements. Most of the work is in packed products.
+//! Cholesky and LU factors and triangular systems, row-major, in the precision of the elements. All are
+//! cut in halves (Toledo, "Locality of reference in LU decomposition with partial pivoting", 1997), so
+//! that most of the work is in packed products; what is left runs row by row in vectors.
 
 use super::field::{Factor, Field, add_product, axpy, dot_conj, two_rows};
+use crate::pool;
+use crate::strided::{Plain, Target};
 
-/// Columns that are factored at a time.
-const BLOCK: usize = 48;
+/// Columns of a panel that is factored column by column: a row of it is one or two vectors.
+const WIDTH: usize = 16;
+/// Rows of a triangle that is solved row by row.
+const BASE: usize = 32;
+/// Columns of a right side that one task solves, for all rows.
+const COLUMNS: usize = 128;
+/// Columns of a symmetric matrix that are factored at a time.
+const BLOCK: usize = 64;
 /// Rows of the part of a symmetric update that is one product.
 const STRIP: usize = 192;
 
 fn negated<T: Field>(a: &[T], ld: usize, rows: usize, columns: usize) -> Vec<T> {
-    a.chunks(ld).take(rows).flat_map(|row| row[..columns].iter().map(|x| -*x)).collect()
+    let mut out = Vec::with_capacity(rows * columns);
+    for row in a.chunks(ld).take(rows) {
+        out.extend(row[..columns].iter().map(|x| -*x));
+    }
+    out
+}
+
+/// Columns `from..to` of `rows` rows without gaps.
+fn gathered<T: Copy>(a: &[T], ld: usize, rows: usize, [from, to]: [usize; 2]) -> Vec<T> {
+    let mut out = Vec::with_capacity(rows * (to - from));
+    for row in a.chunks(ld).take(rows) {
+        out.extend_from_slice(&row[from..to]);
+    }
+    out
+}
+
+crate::multiversion! {
+    /// The lower factor of a Hermitian `a (n, n)` in place, of which the lower triangle is read and
+    /// written. False if the matrix is not positive definite.
+    fn cholesky_rows, cholesky_rows_for<const FMA: bool, T: Field>(a: &mut [T], n: usize) -> bool {
+        let _ = FMA;
+        for i in 0..n {
+            for j in 0..i {
+                let (above, row) = two_rows(a, n, j, i);
+                let sum = dot_conj(&row[..j], &above[..j]);
+                row[j] = (row[j] - sum).scale(1.0 / above[j].real());
+            }
+            let row = &a[i * n..];
+            let left = row[i].real() - dot_conj(&row[..i], &row[..i]).real();
+            if left.is_nan() || left <= 0.0 {
+                return false;
+            }
+            a[i * n + i] = T::from_real(left.sqrt());
+        }
+        true
+    }
+
+    /// The factors of a panel of `width` columns in place, whose other columns are zeros, and for each
+    /// column the row that was swapped with the one of its number.
+    fn panel_rows, panel_rows_for<const FMA: bool, T: Field>(
+        panel: &mut [[T; WIDTH]],
+        pivots: &mut [usize],
+    ) {
+        let _ = FMA;
+        for (j, place) in pivots.iter_mut().enumerate() {
+            let (mut best, mut most) = (j, panel[j][j].size2());
+            for (i, row) in panel.iter().enumerate().skip(j + 1) {
+                let size = row[j].size2();
+                if size > most {
+                    (best, most) = (i, size);
+                }
+            }
+            *place = best;
+            panel.swap(j, best);
+            let mut above = panel[j];
+            let pivot = above[j];
+            if pivot.size2() == 0.0 {
+                continue;
+            }
+            // Whole rows are vectors: columns up to j lose nothing.
+            above[..=j].fill(T::default());
+            for row in &mut panel[j + 1..] {
+                let factor = row[j] / pivot;
+                axpy(row, -factor, &above);
+                row[j] = factor;
+            }
+        }
+    }
+
+    /// `X` with `T X = B` in place of B, row by row: `lds` are the elements between rows of T and of B,
+    /// `sizes` the rows of B and its columns, `kind` whether T is upper and has ones on its diagonal.
+    fn solve_rows, solve_rows_for<const FMA: bool, T: Field>(
+        t: &[T],
+        b: &mut [T],
+        lds: [usize; 2],
+        sizes: [usize; 2],
+        kind: [bool; 2],
+    ) {
+        let _ = FMA;
+        let ([ldt, ldb], [n, r], [upper, unit]) = (lds, sizes, kind);
+        for place in 0..n {
+            let i = if upper { n - 1 - place } else { place };
+            let solved = if upper { i + 1..n } else { 0..i };
+            for p in solved {
+                let factor = -t[i * ldt + p];
+                let (first, second) = two_rows(b, ldb, p.min(i), p.max(i));
+                let (row, known) = if p > i { (first, second) } else { (second, first) };
+                axpy(&mut row[..r], factor, &known[..r]);
+            }
+            if !unit {
+                let diagonal = t[i * ldt + i];
+                b[i * ldb..i * ldb + r].iter_mut().for_each(|x| *x = *x / diagonal);
+            }
+        }
+    }
 }
 
 /// The lower factor of a Hermitian matrix in place, with zeros above; only the lower triangle is
 /// read. False if the matrix is not positive definite.
-pub(crate) fn cholesky<T: Field>(a: &mut [T], n: usize) -> bool {
+pub(crate) fn cholesky<T: Field + Plain>(a: &mut [T], n: usize) -> bool {
     for j0 in (0..n).step_by(BLOCK) {
         let j1 = (j0 + BLOCK).min(n);
-        for i in j0..n {
-            for j in j0..j1.min(i + 1) {
-                if i == j {
-                    let row = &a[i * n..];
-                    let left = row[i].real() - dot_conj(&row[j0..i], &row[j0..i]).real();
-                    if left.is_nan() || left <= 0.0 {
-                        return false;
-                    }
-                    a[i * n + i] = T::from_real(left.sqrt());
-                } else {
-                    let (above, row) = two_rows(a, n, j, i);
-                    let sum = dot_conj(&row[j0..j], &above[j0..j]);
-                    row[j] = (row[j] - sum).scale(1.0 / above[j].real());
-                }
+        let (width, below) = (j1 - j0, n - j1);
+        let mut corner = gathered(&a[j0 * n..], n, width, [j0, j1]);
+        if !cholesky_rows(&mut corner, width) {
+            return false;
+        }
+        for (row, own) in a[j0 * n..].chunks_mut(n).zip(corner.chunks(width)) {
+            row[j0..j1].copy_from_slice(own);
+        }
+        if below == 0 {
+            break;
+        }
+        // The rows below are `X` with `X L^H = A`, so that `L X^H = A^H`.
+        let mut turned = vec![T::default(); width * below];
+        for (i, row) in a[j1 * n..].chunks(n).enumerate() {
+            for (p, x) in row[j0..j1].iter().enumerate() {
+                turned[p * below + i] = x.conj();
             }
         }
-        let width = j1 - j0;
-        let panel: Vec<T> = (j1..n).flat_map(|i| a[i * n + j0..i * n + j1].to_vec()).collect();
-        let adjoint: Vec<T> = panel.iter().map(|x| -x.conj()).collect();
+        solve(&corner, width, false, false, &mut turned, below);
+        let mut panel = Vec::with_capacity(width * below);
+        for i in 0..below {
+            panel.extend((0..width).map(|p| turned[p * below + i].conj()));
+        }
+        turned.iter_mut().for_each(|x| *x = -*x);
+        for (row, own) in a[j1 * n..].chunks_mut(n).zip(panel.chunks(width)) {
+            row[j0..j1].copy_from_slice(own);
+        }
         for r0 in (j1..n).step_by(STRIP) {
             let r1 = (r0 + STRIP).min(n);
             let left = Factor::rows(&panel[(r0 - j1) * width..], width);
-            let right = Factor::rows(&adjoint, width);
+            let right = Factor::columns(&turned, below);
             add_product(&mut a[r0 * n + j1..], n, [r1 - r0, r1 - j1, width], left, right);
         }
     }
@@ -50,91 +161,152 @@ pub(crate) fn cholesky<T: Field>(a: &mut [T], n: usize) -> bool {
 }
 
 /// The factors of `a (m, n)` in place, the row swapped with each, and the order of the rows.
-pub(crate) fn lu<T: Field>(a: &mut [T], m: usize, n: usize, pivots: &mut [u32], perm: &mut [u32]) {
-    let k = m.min(n);
+pub(crate) fn lu<T: Field + Plain>(
+    a: &mut [T],
+    m: usize,
+    n: usize,
+    pivots: &mut [u32],
+    perm: &mut [u32],
+) {
     perm.iter_mut().zip(0..).for_each(|(p, i)| *p = i);
-    for j0 in (0..k).step_by(BLOCK) {
-        let j1 = (j0 + BLOCK).min(k);
-        for j in j0..j1 {
-            let mut best = j;
-            for i in j + 1..m {
-                if a[i * n + j].size2() > a[best * n + j].size2() {
-                    best = i;
-                }
-            }
-            pivots[j] = best as u32;
+    let k = m.min(n);
+    let mut rows = Rows { a, m, ld: n, pivots, perm };
+    rows.factor(0, k);
+    rows.eliminate([0, k, n]);
+}
+
+/// A matrix that is being factored.
+struct Rows<'a, T> {
+    a: &'a mut [T],
+    m: usize,
+    ld: usize,
+    pivots: &'a mut [u32],
+    perm: &'a mut [u32],
+}
+
+impl<T: Field + Plain> Rows<'_, T> {
+    /// Factors columns `from..to`, from which those before them are eliminated.
+    fn factor(&mut self, from: usize, to: usize) {
+        if to - from > WIDTH {
+            let middle = from + ((to - from) / 2).next_multiple_of(WIDTH);
+            self.factor(from, middle);
+            self.eliminate([from, middle, to]);
+            self.factor(middle, to);
+        } else if from < to {
+            self.panel(from, to);
+        }
+    }
+
+    /// As [`Rows::factor`] for a few columns.
+    fn panel(&mut self, from: usize, to: usize) {
+        let ld = self.ld;
+        let mut panel: Vec<[T; WIDTH]> = Vec::with_capacity(self.m - from);
+        for row in self.a[from * ld..].chunks(ld) {
+            let mut own = [T::default(); WIDTH];
+            own[..to - from].copy_from_slice(&row[from..to]);
+            panel.push(own);
+        }
+        let mut swapped = [0; WIDTH];
+        panel_rows(&mut panel, &mut swapped[..to - from]);
+        for (j, best) in (from..to).zip(swapped) {
+            let best = from + best;
+            self.pivots[j] = best as u32;
             if best != j {
-                let (x, y) = two_rows(a, n, j, best);
+                let (x, y) = two_rows(self.a, ld, j, best);
                 x.swap_with_slice(y);
-                perm.swap(j, best);
-            }
-            let pivot = a[j * n + j];
-            if pivot.size2() == 0.0 {
-                continue;
-            }
-            for i in j + 1..m {
-                let (above, row) = two_rows(a, n, j, i);
-                let factor = row[j] / pivot;
-                row[j] = factor;
-                axpy(&mut row[j + 1..j1], -factor, &above[j + 1..j1]);
+                self.perm.swap(j, best);
             }
         }
-        if j1 == n {
-            continue;
+        for (row, own) in self.a[from * ld..].chunks_mut(ld).zip(&panel) {
+            row[from..to].copy_from_slice(&own[..to - from]);
         }
-        for i in j0 + 1..j1 {
-            for p in j0..i {
-                let (above, row) = two_rows(a, n, p, i);
-                let factor = -row[p];
-                axpy(&mut row[j1..], factor, &above[j1..]);
-            }
+    }
+
+    /// Eliminates the factored columns `from..middle` from columns `middle..to`.
+    fn eliminate(&mut self, [from, middle, to]: [usize; 3]) {
+        let (ld, width, columns) = (self.ld, middle - from, to - middle);
+        if width == 0 || columns == 0 {
+            return;
         }
-        let width = j1 - j0;
-        let left = negated(&a[(j1 * n + j0).min(a.len())..], n, m - j1, width);
-        let (above, below) = a.split_at_mut(j1 * n);
-        if m > j1 {
-            let right = Factor::columns(&above[j0 * n + j1..], n);
-            let left = Factor::rows(&left, width);
-            add_product(&mut below[j1..], n, [m - j1, n - j1, width], left, right);
+        let top = &self.a[from * ld..];
+        let triangle = gathered(top, ld, width, [from, middle]);
+        let mut right = gathered(top, ld, width, [middle, to]);
+        solve(&triangle, width, false, true, &mut right, columns);
+        for (row, own) in self.a[from * ld..].chunks_mut(ld).zip(right.chunks(columns)) {
+            row[middle..to].copy_from_slice(own);
+        }
+        if self.m > middle {
+            let rows = self.m - middle;
+            let left = negated(&self.a[middle * ld + from..], ld, rows, width);
+            let (left, right) = (Factor::rows(&left, width), Factor::columns(&right, columns));
+            let to = &mut self.a[middle * ld + middle..];
+            add_product(to, ld, [rows, columns, width], left, right);
         }
     }
 }
 
 /// `X` with `T X = B` in place of B `(n, r)`, for a triangle of T `(n, n)`.
-pub(crate) fn solve<T: Field>(t: &[T], n: usize, upper: bool, unit: bool, b: &mut [T], r: usize) {
+pub(crate) fn solve<T: Field + Plain>(
+    t: &[T],
+    n: usize,
+    upper: bool,
+    unit: bool,
+    b: &mut [T],
+    r: usize,
+) {
     if n == 0 || r == 0 {
         return;
     }
-    let blocks = n.div_ceil(BLOCK);
-    for step in 0..blocks {
-        let i0 = if upper { blocks - 1 - step } else { step } * BLOCK;
-        let i1 = (i0 + BLOCK).min(n);
-        let (from, to) = if upper { (i1, n) } else { (0, i0) };
-        let left = negated(&t[(i0 * n + from).min(t.len())..], n, i1 - i0, to - from);
-        let known: &[T];
-        let rows: &mut [T];
-        if upper {
-            let (above, below) = b.split_at_mut(i1 * r);
-            (rows, known) = (&mut above[i0 * r..], below);
-        } else {
-            let (above, below) = b.split_at_mut(i0 * r);
-            (rows, known) = (below, above);
+    let triangle = Triangle { t, ld: n, upper, unit };
+    if r <= COLUMNS || n <= BASE {
+        return triangle.solve(0, n, b, r);
+    }
+    let parts = r.div_ceil(COLUMNS);
+    let target = Target::of(b);
+    pool::run(parts, &|part: usize| {
+        let (from, to) = (part * r / parts, (part + 1) * r / parts);
+        // SAFETY: tasks have columns of their own.
+        let piece = |i: usize| unsafe { target.part(i * r + from..i * r + to) };
+        let mut own = Vec::with_capacity(n * (to - from));
+        (0..n).for_each(|i| own.extend_from_slice(piece(i)));
+        triangle.solve(0, n, &mut own, to - from);
+        for (i, row) in own.chunks(to - from).enumerate() {
+            piece(i).copy_from_slice(row);
         }
-        let sizes = [i1 - i0, r, to - from];
-        add_product(rows, r, sizes, Factor::rows(&left, to - from), Factor::columns(known, r));
-        for place in 0..i1 - i0 {
-            let i = if upper { i1 - 1 - place } else { i0 + place };
-            let solved = if upper { i + 1..i1 } else { i0..i };
-            for p in solved {
-                let factor = -t[i * n + p];
-                let (first, second) = two_rows(rows, r, p.min(i) - i0, p.max(i) - i0);
-                let (row, known) = if p > i { (first, second) } else { (second, first) };
-                axpy(row, factor, known);
-            }
-            if !unit {
-                let diagonal = t[i * n + i];
-                rows[(i - i0) * r..(i - i0 + 1) * r].iter_mut().for_each(|x| *x = *x / diagonal);
-            }
+    });
+}
+
+/// A triangle of a matrix in rows of `ld`.
+struct Triangle<'a, T> {
+    t: &'a [T],
+    ld: usize,
+    upper: bool,
+    unit: bool,
+}
+
+impl<T: Field> Triangle<'_, T> {
+    /// Solves the `n` equations from `from` on for b `(n, r)`.
+    fn solve(&self, from: usize, n: usize, b: &mut [T], r: usize) {
+        let (t, ld) = (self.t, self.ld);
+        if n <= BASE {
+            let own = &t[from * ld + from..];
+            return solve_rows(own, b, [ld, r], [n, r], [self.upper, self.unit]);
+        }
+        let half = (n / 2).next_multiple_of(BASE);
+        let rest = n - half;
+        let (top, bottom) = b.split_at_mut(half * r);
+        if self.upper {
+            self.solve(from + half, rest, bottom, r);
+            let left = negated(&t[from * ld + from + half..], ld, half, rest);
+            let (left, right) = (Factor::rows(&left, rest), Factor::columns(bottom, r));
+            add_product(top, r, [half, r, rest], left, right);
+            self.solve(from, half, top, r);
+        } else {
+            self.solve(from, half, top, r);
+            let left = negated(&t[(from + half) * ld + from..], ld, rest, half);
+            let (left, right) = (Factor::rows(&left, half), Factor::columns(top, r));
+            add_product(bottom, r, [rest, r, half], left, right);
+            self.solve(from + half, rest, bottom, r);
         }
     }
 }
