@@ -5,6 +5,8 @@
 //! elements of the kernel, so that no zero is multiplied. Along each axis a phase is a list of taps
 //! and a number of places; flips and dilations are gone.
 
+mod weight;
+
 use std::ops::{AddAssign, Mul, Range};
 
 use lazulite_core::Result;
@@ -33,12 +35,11 @@ impl Sum for f64 {}
 
 /// Runs the op.
 pub(crate) fn conv(op: &Conv, inputs: &[Slot; 2], out: &Slot) -> Result<()> {
-    let (x, w) = (dense(&inputs[0])?, dense(&inputs[1])?);
     match out.dtype {
-        Dtype::F16 => typed::<f16>(op, &x, &w, out),
-        Dtype::BF16 => typed::<bf16>(op, &x, &w, out),
-        Dtype::F32 => typed::<f32>(op, &x, &w, out),
-        Dtype::F64 => typed::<f64>(op, &x, &w, out),
+        Dtype::F16 => typed::<f16>(op, inputs, out),
+        Dtype::BF16 => typed::<bf16>(op, inputs, out),
+        Dtype::F32 => typed::<f32>(op, inputs, out),
+        Dtype::F64 => typed::<f64>(op, inputs, out),
         dtype => Err(internal(format!("convolution of {dtype}"))),
     }
 }
@@ -100,8 +101,16 @@ fn unravel(mut i: usize, sizes: &[usize]) -> Index {
     index
 }
 
-fn typed<E: Elem<Acc: Sum> + Plain>(op: &Conv, x: &Slot, w: &Slot, out: &Slot) -> Result<()> {
+fn typed<E: Elem<Acc: Sum + Plain> + Plain>(
+    op: &Conv,
+    inputs: &[Slot; 2],
+    out: &Slot,
+) -> Result<()> {
+    if weight::turned::<E>(op, inputs, out)? {
+        return Ok(());
+    }
     let axes = op.stride.len();
+    let (x, w) = (&dense(&inputs[0])?, &dense(&inputs[1])?);
     let (input, weight) = (View::<E>::new(x)?, View::<E>::new(w)?);
     let (Some(input), Some(weight)) = (input.slice(), weight.slice()) else {
         return Err(internal("operands of a convolution have gaps"));
