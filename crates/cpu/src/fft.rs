@@ -12,6 +12,7 @@ use rustfft::{Fft as Transform, FftPlanner};
 
 use crate::pool::parallel_for;
 use crate::strided::{Plain, Target, View, Walk, internal, rows_per_task};
+use crate::transpose::transpose;
 
 /// Rows that are read and written together, so that a walk across rows takes whole cache lines.
 const TOGETHER: usize = 16;
@@ -155,7 +156,14 @@ fn rows<A: Plain + Default, B: Plain + Default>(
                     failed.store(true, std::sync::atomic::Ordering::Relaxed);
                 }
             }
-            if put != 1 {
+            if put != 1 && is_run(&places[..count], 1) {
+                // SAFETY: the places of the walk, side by side, and of the axis are elements of the
+                // output; those of a task are its own.
+                unsafe {
+                    let first = to.data().offset(places[0][1]);
+                    transpose([count, m], done.as_ptr(), m as isize, first, put);
+                }
+            } else if put != 1 {
                 for j in 0..m {
                     for (r, [_, at]) in places[..count].iter().enumerate() {
                         // SAFETY: a place of the walk and of the axis is an element of the output.
@@ -172,8 +180,13 @@ fn rows<A: Plain + Default, B: Plain + Default>(
     Ok(())
 }
 
+/// True iff the rows begin side by side.
+fn is_run(places: &[[isize; 2]], operand: usize) -> bool {
+    places.windows(2).all(|pair| pair[1][operand] == pair[0][operand] + 1)
+}
+
 /// Reads rows of `n` elements, `step` apart, that begin at the first of each of `places`.
-fn gather<A: Plain>(
+fn gather<A: Plain + Default>(
     from: &View<'_, A>,
     places: &[[isize; 2]],
     step: isize,
@@ -184,6 +197,15 @@ fn gather<A: Plain>(
         for (row, [at, _]) in rows.chunks_mut(n).zip(places) {
             // SAFETY: a row of the input lies in one piece.
             row.copy_from_slice(unsafe { std::slice::from_raw_parts(from.first().offset(*at), n) });
+        }
+        return;
+    }
+    if is_run(places, 0) {
+        // By squares: whole columns would meet in one set of the cache where rows are powers of two.
+        // SAFETY: a place of the walk and of the axis is an element of the input.
+        unsafe {
+            let first = from.first().offset(places[0][0]);
+            transpose([n, places.len()], first, step, rows.as_mut_ptr(), n as isize);
         }
         return;
     }

@@ -10,8 +10,9 @@ use lazulite_core::{Error, Result};
 use crate::allocator::allocator;
 use crate::copy::dense;
 use crate::gather::Indices;
+use crate::linalg::each;
 use crate::matmul::matmul;
-use crate::pool::parallel_for;
+use crate::pool::{num_threads, parallel_for};
 use crate::quantized::quantized_matmul;
 use crate::strided::{Target, View, internal, rows_per_task, with_bits};
 
@@ -35,7 +36,8 @@ pub(crate) fn grouped(op: &GroupedMatmul, inputs: &[Operand], out: &Operand) -> 
     let x = dense(x)?;
     let mut order: Vec<usize> = (0..count).collect();
     order.sort_by_key(|&i| rhs[i]);
-    for group in order.chunk_by(|&i, &j| rhs[i] == rhs[j]) {
+    let groups: Vec<&[usize]> = order.chunk_by(|&i, &j| rhs[i] == rhs[j]).collect();
+    let multiply = |group: &[usize]| -> Result<()> {
         let from: Vec<usize> = group.iter().map(|&i| lhs[i]).collect();
         let rows = group.len() * m;
         let left = if is_run(&from) {
@@ -63,8 +65,14 @@ pub(crate) fn grouped(op: &GroupedMatmul, inputs: &[Operand], out: &Operand) -> 
             let all: Vec<usize> = (0..group.len()).collect();
             copy_blocks(&result, &all, out, Some(group), m * n)?;
         }
+        Ok(())
+    };
+    // Many groups are cut over the threads, each for itself; few leave them to their products.
+    if groups.len() < 2 * num_threads() {
+        return groups.iter().try_for_each(|group| multiply(group));
     }
-    Ok(())
+    let cost = count.saturating_mul(m).saturating_mul(k).saturating_mul(n) / groups.len();
+    each(groups.len(), cost, |g| multiply(groups[g]))
 }
 
 /// The elements of an index array, counted from the front and checked against an axis.
