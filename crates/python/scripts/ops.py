@@ -255,6 +255,8 @@ def kernels():
 
 
 KERNELS = kernels()
+# Made on a processor alone: a device gets selections and a product instead.
+KERNELS["MaskedMatmul"] = KERNELS["Matmul"] | KERNELS["Select"]
 VIEWS = "Broadcast Reshape Transpose Slice AsStrided Bitcast Identity".split()
 
 
