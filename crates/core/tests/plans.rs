@@ -1,10 +1,12 @@
 //! Plans of small graphs, without a device: inputs are lazy loads that nothing reads.
 
-use lazulite_core::op::fast::cross_entropy;
+use lazulite_core::backend::{Buffer, Memory};
+use lazulite_core::op::fast::{cross_entropy, rms_norm};
 use lazulite_core::op::quantized::{QuantFormat, QuantMode};
 use lazulite_core::plan::{self, dot, explain};
+use lazulite_core::shape::Layout;
 use lazulite_core::transform::value_and_grad;
-use lazulite_core::{Array, Dtype, Result, Source, f16};
+use lazulite_core::{Array, Device, Dtype, Result, Source, Stream, f16, with_stream};
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -201,6 +203,43 @@ fn layer_norm_with_weights_is_one_tape() {
         })(),
         "tape [fuse_rows]",
     );
+}
+
+/// Memory of as many bytes, which nothing reads.
+struct Room(usize);
+
+impl Memory for Room {
+    fn device(&self) -> Device {
+        Device::CPU
+    }
+
+    fn size(&self) -> usize {
+        self.0
+    }
+
+    fn host_bytes(&self) -> Option<&[u8]> {
+        None
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+#[test]
+fn on_a_gpu_a_norm_converts_its_weight_where_it_reads_it() -> Result<()> {
+    let array = |shape: &[usize]| {
+        let room = Buffer::new(Room(2 * shape.iter().product::<usize>()));
+        Array::from_buffer(room, Dtype::BF16, Layout::contiguous(shape))
+    };
+    let (x, w) = (array(&[3, 64])?, array(&[64])?);
+    for (device, expected) in
+        [(Device::CPU, "tape, tape [fuse_rows]"), (Device::GPU, "tape [fuse_rows]")]
+    {
+        let norm = || rms_norm(&x, Some(&w), 1e-5);
+        check(with_stream(Stream::default_of(device), norm), expected);
+    }
+    Ok(())
 }
 
 #[test]

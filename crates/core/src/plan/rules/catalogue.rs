@@ -71,8 +71,9 @@ catalogue! {
         "one pass that reads it once";
         "equal";
         "C10, C16, C17";
-    "computed again": "`h.astype(float32)` or `x * 2` of an array, read in several places; on a GPU up to \
-        16 elementwise ops of one array, such as an activation and its derivative" =>
+    "computed again": "`h.astype(float32)` or `x * 2` of an array, read in several places; on a GPU also a half \
+        weight that a norm broadcasts, and up to 16 elementwise ops of one array, such as an activation and its \
+        derivative" =>
         "an instruction in each step that reads it; it is never stored";
         "equal";
         "C19";
