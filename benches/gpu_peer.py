@@ -210,6 +210,24 @@ def torch_networks(time_, draw):
 
     time_("train step", 5, lambda: step(block))
     time_("train step compiled", 5, lambda: step(compiled))
+    line = draw(1 << 24, dtype=torch.complex64)
+    time_("fft 2^24 complex64", 20, lambda: torch.fft.fft(line))
+    time_("ifft 2^24 complex64", 20, lambda: torch.fft.ifft(line))
+    images = draw(64, 1024, 1024, dtype=torch.complex64)
+    time_("fft2 64x1024x1024", 10, lambda: torch.fft.fft2(images))
+    real = images.real.contiguous()
+    time_("rfft 64x1024x1024 f32", 10, lambda: torch.fft.rfft(real))
+    for shape in ((2048, 2048), (512, 64, 64)):
+        a = draw(*shape, dtype=torch.float32)
+        positive = a @ a.mT + shape[-1] * torch.eye(shape[-1], device="cuda")
+        name = f"{'x'.join(map(str, shape))} f32"
+        time_(f"cholesky {name}", 10, lambda p=positive: torch.linalg.cholesky(p))
+        time_(f"solve {name}", 10, lambda p=positive, a=a: torch.linalg.solve(p, a))
+        time_(f"inv {name}", 10, lambda p=positive: torch.linalg.inv(p))
+        time_(f"qr {name}", 1, lambda a=a: torch.linalg.qr(a))
+        time_(f"eigh {name}", 1, lambda p=positive: torch.linalg.eigh(p))
+        time_(f"svd {name}", 1, lambda a=a: torch.linalg.svd(a))
+        time_(f"svdvals {name}", 1, lambda a=a: torch.linalg.svdvals(a))
 
 
 def with_jax():

@@ -13,6 +13,9 @@ use crate::strided::{Plain, Target, View, Walk, internal};
 /// `a @ b` over broadcast leading axes. Half types also have results in `float32`.
 pub(crate) fn matmul(inputs: &[Operand], out: &Operand) -> Result<()> {
     let (a, b) = (&inputs[0], &inputs[1]);
+    if out.layout.is_empty() {
+        return Ok(());
+    }
     match (a.dtype, out.dtype) {
         (Dtype::U8, Dtype::U8) => real::<u8, u8>(a, b, out),
         (Dtype::U16, Dtype::U16) => real::<u16, u16>(a, b, out),
@@ -273,5 +276,14 @@ mod tests {
     fn bool_is_refused() {
         let x = crate::testing::operand(&[true], &[1, 1]);
         assert!(matmul(&[x.clone(), x.clone()], &empty(Dtype::Bool, &[1, 1])).is_err());
+    }
+
+    #[test]
+    fn no_matrices_are_multiplied() -> Result<()> {
+        for dtype in [Dtype::F32, Dtype::C64] {
+            let (a, b) = (empty(dtype, &[0, 4, 5]), empty(dtype, &[0, 5, 6]));
+            matmul(&[a, b], &empty(dtype, &[0, 4, 6]))?;
+        }
+        Ok(())
     }
 }

@@ -17,8 +17,8 @@ use crate::module::ModuleStats;
 use crate::record::{self, RecordStats};
 use crate::stream::Launch;
 use crate::{
-    attention, attention_grad, conv, fast, fused, gather, grouped, host, indexing, kernel, matmul,
-    pack, product, quantized, random, scan, sort,
+    attention, attention_grad, conv, fast, fft, fused, gather, grouped, host, indexing, kernel,
+    linalg, matmul, pack, product, quantized, random, scan, solver, sort,
 };
 
 /// All CUDA devices that the driver shows.
@@ -116,6 +116,8 @@ impl Backend for Cuda {
             fact("memory_size", facts.memory.to_string()),
             fact("cache_size", facts.cache.to_string()),
             fact("products", products.into()),
+            fact("fourier_transforms", runs_on("cuFFT", fft::availability())),
+            fact("linear_algebra", runs_on("cuSOLVER", solver::availability())),
             fact("host_steps", host_steps().to_string()),
             fact("recordings", format!("{} made, {} queued", recordings.made, recordings.replayed)),
         ]
@@ -207,6 +209,11 @@ impl Backend for Cuda {
     }
 }
 
+/// Where ops of a library run, which may be missing.
+fn runs_on(library: &str, there: std::result::Result<(), &str>) -> String {
+    there.map_or_else(|missing| format!("on the host: {missing}"), |()| library.into())
+}
+
 fn internal(op: &Primitive, what: &str) -> Error {
     Error::new(ErrorKind::Kernel, op.name(), what.to_string())
 }
@@ -251,9 +258,7 @@ fn execute(
         }
         Primitive::Scan(s) if scan::fits(&inputs[0]) => scan::scan(launch, s, &inputs[0], out),
         Primitive::MaskedScatter(_) => gather::masked_scatter(launch, inputs, out),
-        Primitive::Quantize(q) if pack::fits(q, &inputs[0]) => {
-            pack::quantize(launch, q, &inputs[0], outputs)
-        }
+        Primitive::Quantize(q) => pack::quantize(launch, q, &inputs[0], outputs),
         Primitive::Dequantize(d) => quantized::dequantize(launch, d, inputs, out),
         Primitive::QuantizedMatmul(q) if matmul::supports(out.dtype) => {
             quantized::quantized_matmul(launch, q, inputs, out)
@@ -276,6 +281,8 @@ fn execute(
         }
         Primitive::Kernel(k) => kernel::kernel(launch, k, inputs, outputs),
         Primitive::Conv(c) if conv::supports(c, out) => conv::conv(launch, c, inputs, out),
+        Primitive::Fft(f) => fft::fft(launch, f, inputs, outputs),
+        Primitive::Linalg(l) => linalg::linalg(launch, l, inputs, outputs),
         Primitive::Gather(_)
         | Primitive::Scatter(_)
         | Primitive::Load(_)
@@ -284,14 +291,11 @@ fn execute(
         | Primitive::Sort(_)
         | Primitive::ArgSort(_)
         | Primitive::Matmul(_)
-        | Primitive::Quantize(_)
         | Primitive::QuantizedMatmul(_)
         | Primitive::MaskedMatmul(_)
         | Primitive::GroupedMatmul(_)
         | Primitive::Attention(_)
         | Primitive::AttentionGrad(_)
-        | Primitive::Fft(_)
-        | Primitive::Linalg(_)
         | Primitive::Conv(_) => host::execute(launch, op, inputs, outputs),
         Primitive::Data
         | Primitive::Placeholder(_)

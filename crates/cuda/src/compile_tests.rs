@@ -439,6 +439,16 @@ fn every_kernel_compiles_without_spills() {
         "T=bf16;GRADIENT",
     ];
     let pack = ["T=f32;BITS=4;GROUP=64", "T=bf16;BITS=3;GROUP=16", "T=f16;BITS=6;GROUP=128"];
+    let floats = ["T=f32;GROUP=32;MODE=1", "T=bf16;GROUP=16;MODE=2", "T=f16;GROUP=32;MODE=3"];
+    let linalg = ["T=f32;R=f32;P=i32", "T=f64;R=f64;P=i64", "T=c64;R=f32;P=i64"];
+    let small = [
+        "T=f32;R=f32;JACOBI",
+        "T=f64;R=f64;JACOBI",
+        "T=c64;R=f32;JACOBI",
+        "T=f32;R=f32;HOUSEHOLDER",
+        "T=f64;R=f64;HOUSEHOLDER",
+        "T=c64;R=f32;HOUSEHOLDER",
+    ];
     let product =
         ["T=i8;O=i8;U=u32", "T=i64;O=i64;U=u64", "T=bf16;O=f32;U=f32", "T=c64;O=c64;U=c64"];
     let conv = ["T=bf16;UNITS", "T=f16;DILATED;UNITS", "T=f32;JOIN", "T=f64;DILATED;PATCHES"];
@@ -453,6 +463,10 @@ fn every_kernel_compiles_without_spills() {
         (crate::flash::SOURCE, &flash[..]),
         (crate::conv::SOURCE, &conv[..]),
         (crate::pack::SOURCE, &pack[..]),
+        (crate::pack::FLOATS, &floats[..]),
+        (crate::fft::SOURCE, &["N=64", "N=512", "N=1024", "N=2048"]),
+        (crate::linalg::SOURCE, &linalg[..]),
+        (crate::linalg::SMALL_SOURCE, &small[..]),
         (crate::product::SOURCE, &product[..]),
         (crate::record::SOURCE, &[""]),
     ];

@@ -10,9 +10,11 @@ use rustc_hash::FxHashMap;
 
 use crate::allocator::{Allocator, DeviceMemory};
 use crate::driver::{self, Context, DeviceFacts};
+use crate::fft::Plans;
 use crate::matmul::Products;
 use crate::module::Modules;
 use crate::record;
+use crate::solver::Solvers;
 use crate::stream::{Launch, Queue, TRANSFER};
 
 /// Bytes of pinned memory through which uploads pass.
@@ -36,6 +38,8 @@ pub(crate) struct Gpu {
     pub allocator: Arc<Allocator>,
     pub modules: Modules,
     pub products: Products,
+    pub plans: Plans,
+    pub solvers: Solvers,
     /// Steps that ran on the host because no kernel is written.
     pub host_steps: AtomicU64,
     queues: RwLock<FxHashMap<u32, Arc<Queue>>>,
@@ -54,6 +58,8 @@ impl Gpu {
             allocator: Arc::new(Allocator::new(device, context, facts.memory)),
             modules: Modules::new(facts.architecture()),
             products: Products::default(),
+            plans: Plans::default(),
+            solvers: Solvers::default(),
             host_steps: AtomicU64::new(0),
             queues: RwLock::default(),
             staging: Mutex::new(None),

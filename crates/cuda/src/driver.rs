@@ -193,7 +193,7 @@ pub(crate) fn folders() -> Vec<PathBuf> {
 
 /// Opens libraries by full path where the loader would not find them, and keeps them open, so that
 /// the loader finds them by name afterwards.
-fn preload(names: &[&str]) {
+pub(crate) fn preload(names: &[&str]) {
     let folders = folders();
     for name in names {
         let Some(path) = folders.iter().map(|f| f.join(name)).find(|p| p.is_file()) else {

@@ -6,6 +6,7 @@
 //! they were and nobody else has them. Small arguments are copied into memory of the recording;
 //! large ones must be where they were. What the work reads besides is kept alive.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,6 +74,8 @@ struct Active {
     pool: Arc<Pool>,
     /// Memory from outside that the work reads.
     kept: FxHashMap<CUdeviceptr, Buffer>,
+    /// What else must live as long as the recording.
+    held: Vec<Arc<dyn Any + Send + Sync>>,
     written: FxHashSet<CUdeviceptr>,
     waiting: Option<Held>,
     /// True iff the work needs something that a replay does not do.
@@ -118,6 +121,11 @@ pub(crate) fn keep(at: CUdeviceptr, buffer: &Buffer) {
     with(|a| {
         a.kept.entry(at).or_insert_with(|| buffer.clone());
     });
+}
+
+/// Notes that a step uses something that must live as long as the recording, if there is one.
+pub(crate) fn hold<T: Any + Send + Sync>(thing: &Arc<T>) {
+    with(|a| a.held.push(Arc::clone(thing) as _));
 }
 
 /// Notes that a step writes memory.
@@ -181,6 +189,8 @@ struct Captured {
     arguments: Vec<Argument>,
     results: Vec<Outcome>,
     kept: Vec<Buffer>,
+    #[expect(dead_code, reason = "it is only kept alive")]
+    held: Vec<Arc<dyn Any + Send + Sync>>,
     pool: Arc<Pool>,
     /// Where small results land on the host. One replay's copies and graph are queued together.
     landing: Mutex<Landing>,
@@ -245,6 +255,7 @@ pub(crate) fn record(
         stream,
         pool: Arc::default(),
         kept: FxHashMap::default(),
+        held: Vec::new(),
         written: FxHashSet::default(),
         waiting: None,
         spoiled: false,
@@ -285,6 +296,7 @@ pub(crate) fn record(
         arguments: taken,
         results,
         kept: active.kept.into_values().collect(),
+        held: active.held,
         pool: active.pool,
         landing: Mutex::default(),
     })))

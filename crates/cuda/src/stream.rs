@@ -32,7 +32,7 @@ struct Fault {
 }
 
 /// The ops whose kernels check their data.
-pub(crate) const OPS: [&str; 10] = [
+pub(crate) const OPS: [&str; 15] = [
     "gather",
     "take_along_axis",
     "dynamic_slice",
@@ -42,6 +42,11 @@ pub(crate) const OPS: [&str; 10] = [
     "masked_scatter",
     "gather_mm",
     "gather_qmm",
+    "cholesky",
+    "solve",
+    "svd",
+    "eigh",
+    "eig",
     "index",
 ];
 
@@ -201,11 +206,15 @@ impl Queue {
         // SAFETY: as above.
         unsafe { self.fault.write_volatile(Fault { code: 0, index: 0, axis: 0, size: 0 }) };
         let op = OPS.get(fault.code as usize - 1).copied().unwrap_or("index");
+        let not_factored = |op, what: &str| Error::new(ErrorKind::Kernel, op, what.to_string());
         Err(match op {
             "masked_scatter" => Error::argument(
                 op,
                 format!("{} elements are under the mask, but src has {}", fault.index, fault.size),
             ),
+            "cholesky" => not_factored(op, "a matrix is not positive definite"),
+            "solve" => not_factored(op, "a matrix is singular"),
+            "svd" | "eigh" | "eig" => not_factored(op, "the iteration did not converge"),
             _ => Error::index(op, fault.index, fault.axis, fault.size as usize),
         })
     }

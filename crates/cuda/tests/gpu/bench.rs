@@ -5,6 +5,8 @@ use std::time::Instant;
 use lazulite_core::op::conv::{Conv, conv_general};
 use lazulite_core::op::fast::scaled_dot_product_attention as attention;
 use lazulite_core::op::fast::{Mask, cross_entropy, layer_norm, rms_norm};
+use lazulite_core::op::fft::{self, Norm};
+use lazulite_core::op::linalg;
 use lazulite_core::op::quantized::{QuantFormat, QuantMode};
 use lazulite_core::op::random;
 use lazulite_core::op::scatter::UpdateMode;
@@ -98,6 +100,8 @@ pub fn run(filter: Option<String>) {
         drop(rows);
         attentions(&b, &d);
         networks(&b, &d);
+        transforms(&b, &d);
+        factors(&b, &d);
         tiny(&b);
     });
 }
@@ -275,6 +279,43 @@ fn networks(b: &Bench, d: &Draw) {
     b.times("train step", 5, || step((x.clone(), weights.clone())));
     let compiled = compile(step);
     b.times("train step compiled", 5, || compiled((x.clone(), weights.clone())));
+}
+
+fn transforms(b: &Bench, d: &Draw) {
+    let z = |shape: &[usize]| {
+        let (re, im) = (d.of(shape, Dtype::F32), d.of(shape, Dtype::F32));
+        ready(re.make_complex(&im))
+    };
+    let line = z(&[1 << 24]);
+    b.time("fft 2^24 complex64", 20, || fft::fft(&line, None, -1, Norm::Backward));
+    b.time("ifft 2^24 complex64", 20, || fft::ifft(&line, None, -1, Norm::Backward));
+    drop(line);
+    let images = z(&[64, 1024, 1024]);
+    b.time("fft2 64x1024x1024", 10, || fft::fft2(&images, None, &[-2, -1], Norm::Backward));
+    let real = ready(images.real());
+    b.time("rfft 64x1024x1024 f32", 10, || fft::rfft(&real, None, -1, Norm::Backward));
+}
+
+/// Matrices of normal numbers in `float32`, and positive definite ones.
+fn factors(b: &Bench, d: &Draw) {
+    for shape in [&[2048usize, 2048][..], &[512, 64, 64]] {
+        let n = shape[shape.len() - 1];
+        let a = d.of(shape, Dtype::F32);
+        let eye = Array::identity(n, Dtype::F32).and_then(|x| x.multiply(&Array::scalar(n as f32)));
+        let positive = eye.and_then(|eye| a.matmul(&a.moveaxis(-1, -2)?)?.add(&eye));
+        let positive = ready(positive);
+        let name = |what: &str| {
+            let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
+            format!("{what} {} f32", sizes.join("x"))
+        };
+        b.time(&name("cholesky"), 10, || linalg::cholesky(&positive, false));
+        b.time(&name("solve"), 10, || linalg::solve(&positive, &a));
+        b.time(&name("inv"), 10, || linalg::inv(&positive));
+        b.times(&name("qr"), 1, || linalg::qr(&a).map(|(q, r)| vec![q, r]));
+        b.times(&name("eigh"), 1, || linalg::eigh(&positive, "L").map(|(w, v)| vec![w, v]));
+        b.times(&name("svd"), 1, || linalg::svd(&a).map(|(u, s, vh)| vec![u, s, vh]));
+        b.time(&name("svdvals"), 1, || linalg::svdvals(&a));
+    }
 }
 
 fn tiny(b: &Bench) {

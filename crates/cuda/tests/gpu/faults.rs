@@ -23,7 +23,7 @@ fn works(device: Device) -> bool {
 }
 
 /// Whatever `f` does must be an error of this kind whose text has `words`, and the next step must run.
-fn refused<T>(
+pub fn refused<T>(
     r: &mut Report,
     name: &str,
     kind: ErrorKind,

@@ -18,6 +18,7 @@ use check::{Draw, FLOATS, Report};
 mod bench;
 mod check;
 mod conv;
+mod factors;
 mod faults;
 mod products;
 mod runs;
@@ -346,12 +347,16 @@ fn main() {
     if first("faults", &r) {
         faults::checks(&mut r);
     }
+    if first("unfactored", &r) {
+        factors::faults(&mut r);
+    }
     if first("large", &r) {
         faults::large(&mut r);
     }
     if first("repeated", &r) {
         runs::repeated(&mut r);
         runs::repeated_kernel(&mut r);
+        runs::repeated_transforms(&mut r);
     }
     if first("decoding", &r) {
         runs::decoding(&mut r, &mut d);
@@ -364,6 +369,8 @@ fn main() {
     products::checks(&mut r, &mut d);
     conv::checks(&mut r, &mut d);
     done("products", &r);
+    factors::checks(&mut r, &mut d);
+    done("factors", &r);
     moving(&mut r, &mut d);
     done("moving", &r);
     for failure in &r.failed {

@@ -120,6 +120,7 @@ pub fn checks(r: &mut Report, d: &mut Draw) {
             }
         }
     }
+    small_floats(r, d);
     grouped(r, d);
     joined(r, d);
     growing(r, d);
@@ -225,6 +226,38 @@ pub fn checks(r: &mut Report, d: &mut Draw) {
                 rope(&x, 32, false, Frequencies::Array(&freqs), 1.0, &zero)?,
             ])
         });
+    }
+}
+
+/// Packing of numbers at and beside the limits of the formats, in rows that begin anywhere.
+fn small_floats(r: &mut Report, d: &mut Draw) {
+    let mut rows: Vec<f32> = Vec::new();
+    for exponent in -40..40 {
+        let scale = 2f32.powi(3 * exponent);
+        let some = [0.0, -0.0, 0.25, 0.75, 1.25, -1.75, 2.5, 3.5, 5.0, 6.0, 6.1, 448.0, 464.0, 7.0];
+        rows.extend(some.iter().map(|x| x * scale));
+        // Products of rounded factors: ties, and what is a little off them.
+        rows.extend((0..18).map(|_| (d.next() as f32 * 4.0).round() * scale * 0.5));
+    }
+    let odd = [f32::NAN, f32::INFINITY, f32::MAX, f32::MIN_POSITIVE, 1e-40, -1.0];
+    rows.extend((0..32).map(|i| if i == 5 { odd[0] } else { i as f32 }));
+    rows.extend((0..32).map(|i| odd[2 + i % 4]));
+    rows.extend((0..32).map(|i| odd[1 + i % 5]));
+    let n = rows.len() / 32;
+    let x = Array::from_slice(&rows, &[n, 32]).unwrap_or_else(|e| panic!("input: {e}"));
+    let wide = d.array(Dtype::F32, &[5, 3, 131], -3.0, 3.0);
+    for mode in [QuantMode::Mxfp4, QuantMode::Nvfp4, QuantMode::Mxfp8] {
+        let Ok(format) = QuantFormat::new(mode, None, None) else { continue };
+        for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
+            r.check(&format!("packing {mode:?} {dtype}"), 0.0, 0.0, || {
+                let mut out = x.astype(dtype)?.quantize(format)?;
+                let view = wide.astype(dtype)?.slice(&[1, 0, 3], &[5, 3, 131], &[2, 1, 1])?;
+                out.extend(view.quantize(format)?);
+                let flat = wide.astype(dtype)?.flatten(0, -1)?.slice(&[1], &[1 + 1920], &[1])?;
+                out.extend(flat.quantize(format)?);
+                Ok(out)
+            });
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! What spans several evaluations: recorded steps, and errors after which work goes on.
 
 use lazulite_core::device::current_stream;
+use lazulite_core::dtype::Category;
 use lazulite_core::op::fast::scaled_dot_product_attention as attention;
 use lazulite_core::op::fast::{Frequencies, Mask, rms_norm, rope};
+use lazulite_core::op::fft::{self, Norm};
 use lazulite_core::op::kernel::{self, CudaCode, CudaSource, CudaText};
 use lazulite_core::op::quantized::{QuantFormat, QuantMode};
 use lazulite_core::transform::Repeated;
@@ -197,6 +199,27 @@ pub fn repeated_kernel(r: &mut Report) {
             Ok((x.clone(), y.add(&x)?))
         });
         let mut x = Array::ones(&[1000], Dtype::F32)?;
+        let mut y = x.clone();
+        let mut all = Vec::new();
+        for _ in 0..6 {
+            (x, y) = step.call((x, y))?;
+            all.push(y.to_vec()?);
+        }
+        Ok(all)
+    });
+}
+
+/// Transforms of real and complex signals, whose plans a recording keeps.
+pub fn repeated_transforms(r: &mut Report) {
+    replayed(r, "Fourier transforms, repeated", || {
+        let step = Repeated::new(|(x, y): (Array, Array)| {
+            let waves = fft::rfft(&x, None, -1, Norm::Ortho)?;
+            let across = fft::ifft(&fft::fft(&waves, None, 0, Norm::Ortho)?, None, 0, Norm::Ortho)?;
+            let back = fft::irfft(&across, Some(1000), -1, Norm::Ortho)?;
+            Ok((back.add(&Array::scalar(0.5f32))?, y.add(&back)?))
+        });
+        let mut x = Array::arange(0.0, 3000.0, 1.0, Some(Dtype::F32), Category::SignedInteger)?;
+        x = x.multiply(&Array::scalar(0.01f32))?.reshape(&[3, 1000])?;
         let mut y = x.clone();
         let mut all = Vec::new();
         for _ in 0..6 {

@@ -38,7 +38,7 @@ pub fn qr(a: &Array) -> Result<(Array, Array)> {
 ///
 /// # Dtypes
 /// `float32`, `float64`, `complex64` (with real s); other types become `float32`. Computed in
-/// `float64`.
+/// `float64` by the processor, in the type itself by a GPU.
 ///
 /// Derivatives of the vectors of equal singular values do not exist, nor do those of the vectors
 /// beyond k; the terms that they would need are left out, so that derivatives of results that do
@@ -116,7 +116,7 @@ fn lower(op: &'static str, a: &Array, uplo: &str) -> Result<Array> {
 ///
 /// # Dtypes
 /// `float32`, `float64`, `complex64` (with real w); other types become `float32`. Computed in
-/// `float64`.
+/// `float64` by the processor, in the type itself by a GPU.
 ///
 /// Derivatives of the vectors of equal eigenvalues do not exist; the terms that they would need are
 /// left out.
