@@ -9,11 +9,13 @@ use std::alloc;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use lazulite_core::backend::{Buffer, Limit, Memory, MemoryStats};
 use lazulite_core::{Device, Error, ErrorKind, Result};
 use parking_lot::Mutex;
+
+use crate::record;
 
 /// Every block starts at a multiple of a cache line, which is also the widest vector.
 const ALIGN: usize = 64;
@@ -33,6 +35,29 @@ const LARGE: usize = 64 << 20;
 pub struct CpuMemory {
     block: Block,
     size: usize,
+    owner: Owner,
+}
+
+/// Whom a block goes back to.
+enum Owner {
+    Allocator,
+    /// A recording, with the bytes that the allocator counts.
+    Pool(Arc<Pool>, usize),
+    /// Nobody: another handle is on the block too.
+    Alias,
+}
+
+/// The memory of a recording that is not in use while it is made, with the bytes that the allocator
+/// counts.
+#[derive(Default)]
+pub(crate) struct Pool(Mutex<Vec<(Block, usize)>>);
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        for (block, counted) in self.0.get_mut().drain(..) {
+            allocator().release(block, counted);
+        }
+    }
 }
 
 /// Memory from the system. Not freed by dropping.
@@ -54,6 +79,16 @@ impl CpuMemory {
     pub fn as_ptr(&self) -> *mut u8 {
         self.block.start.as_ptr()
     }
+
+    /// Another handle, which does not keep the memory.
+    pub(crate) fn alias(&self) -> CpuMemory {
+        CpuMemory { block: self.block, size: self.size, owner: Owner::Alias }
+    }
+
+    /// True iff the memory belongs to no recording and is not an alias.
+    pub(crate) fn is_unrecorded(&self) -> bool {
+        matches!(self.owner, Owner::Allocator)
+    }
 }
 
 impl Memory for CpuMemory {
@@ -66,6 +101,10 @@ impl Memory for CpuMemory {
     }
 
     fn host_bytes(&self) -> Option<&[u8]> {
+        // What a recording's steps make is not there yet.
+        if !self.is_unrecorded() && record::active() {
+            return None;
+        }
         // SAFETY: the block holds `size` bytes, initialised when it was made or by the step that
         // filled it, and nothing writes them meanwhile by the type's contract.
         Some(unsafe { std::slice::from_raw_parts(self.as_ptr(), self.size) })
@@ -78,7 +117,11 @@ impl Memory for CpuMemory {
 
 impl Drop for CpuMemory {
     fn drop(&mut self) {
-        allocator().release(self.block, self.size);
+        match &self.owner {
+            Owner::Allocator => allocator().release(self.block, self.size),
+            Owner::Pool(pool, counted) => pool.0.lock().push((self.block, *counted)),
+            Owner::Alias => {}
+        }
     }
 }
 
@@ -115,7 +158,20 @@ impl Allocator {
     /// Uninitialised memory of `size` bytes.
     pub fn allocate(&self, size: usize) -> Result<Buffer> {
         let block = self.block(size)?;
-        Ok(Buffer::new(CpuMemory { block, size }))
+        Ok(Buffer::new(CpuMemory { block, size, owner: Owner::Allocator }))
+    }
+
+    /// Uninitialised memory of a recording: what it had and no longer uses, or else more.
+    pub fn allocate_in(&self, pool: Arc<Pool>, size: usize) -> Result<Buffer> {
+        let fits =
+            |(block, _): &(Block, usize)| (size..=size + size / 4 + PAGE).contains(&block.capacity);
+        let mut free = pool.0.lock();
+        let (block, counted) = match free.iter().position(fits) {
+            Some(place) => free.swap_remove(place),
+            None => (self.block(size)?, size),
+        };
+        drop(free);
+        Ok(Buffer::new(CpuMemory { block, size, owner: Owner::Pool(pool, counted) }))
     }
 
     fn block(&self, size: usize) -> Result<Block> {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use lazulite_core::backend::{BACKENDS, Backend, Buffer, Call, Job, Limit, MemoryStats, Operand};
+use lazulite_core::backend::{
+    BACKENDS, Backend, Buffer, Call, Job, Limit, MemoryStats, Operand, Recorded, Recording,
+};
 use lazulite_core::op::Primitive;
 use lazulite_core::plan::{Extent, Instr, Tape, TapeValue};
 use lazulite_core::shape::Layout;
@@ -14,7 +16,8 @@ use crate::stream::streams;
 use crate::strided::internal;
 use crate::{
     attention, attention_grad, conv, copy, creation, fft, fused, gather, grouped, isa, join,
-    kernel, linalg, load, masked, matmul, quantized, random, reduce, rope, scan, scatter, sort,
+    kernel, linalg, load, masked, matmul, quantized, random, record, reduce, rope, scan, scatter,
+    sort,
 };
 
 /// The processor and its main memory.
@@ -43,7 +46,10 @@ impl Backend for Cpu {
     }
 
     fn allocate(&self, _device: Device, bytes: usize) -> Result<Buffer> {
-        allocator().allocate(bytes)
+        match record::pool() {
+            Some(pool) => allocator().allocate_in(pool, bytes),
+            None => allocator().allocate(bytes),
+        }
     }
 
     fn upload(&self, _device: Device, bytes: &[u8]) -> Result<Buffer> {
@@ -63,6 +69,7 @@ impl Backend for Cpu {
     }
 
     fn download(&self, buffer: &Buffer) -> Result<Vec<u8>> {
+        record::refuse("download")?;
         match buffer.memory().host_bytes() {
             Some(bytes) => Ok(bytes.to_vec()),
             None => Err(internal("the buffer is not in main memory")),
@@ -70,20 +77,26 @@ impl Backend for Cpu {
     }
 
     fn execute(&self, _stream: Stream, call: &Call<'_>) -> Result<()> {
-        match call {
-            Call::Op { op, inputs, outputs } => execute(op, inputs, outputs),
-            Call::Tape { tape, inputs, outputs, space } => run_tape(tape, inputs, outputs, space),
-            Call::Product { op, inputs, epilogue, extra, output } => {
-                product(op, inputs, epilogue, extra, output)
-            }
-        }
+        if record::note(call) { Ok(()) } else { run(call) }
     }
 
     fn submit(&self, stream: Stream, inline: bool, job: Job) {
-        streams().submit(stream.index, inline, job);
+        if let Some(job) = record::job(stream.index, job) {
+            streams().submit(stream.index, inline, job);
+        }
+    }
+
+    fn record(
+        &self,
+        stream: Stream,
+        arguments: &[Buffer],
+        work: &mut Recorded<'_>,
+    ) -> Result<Option<Arc<dyn Recording>>> {
+        record::record(stream.index, arguments, work)
     }
 
     fn synchronize(&self, stream: Stream) -> Result<()> {
+        record::refuse("synchronize")?;
         streams().synchronize(stream.index)
     }
 
@@ -105,6 +118,17 @@ impl Backend for Cpu {
 
     fn limit(&self, _device: Device, limit: Limit) -> usize {
         allocator().limit(limit)
+    }
+}
+
+/// Runs one step.
+pub(crate) fn run(call: &Call<'_>) -> Result<()> {
+    match call {
+        Call::Op { op, inputs, outputs } => execute(op, inputs, outputs),
+        Call::Tape { tape, inputs, outputs, space } => run_tape(tape, inputs, outputs, space),
+        Call::Product { op, inputs, epilogue, extra, output } => {
+            product(op, inputs, epilogue, extra, output)
+        }
     }
 }
 

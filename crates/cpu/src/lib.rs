@@ -41,6 +41,7 @@ pub mod pool;
 mod product_tests;
 pub mod quantized;
 mod random;
+mod record;
 mod reduce;
 mod rope;
 mod scan;

@@ -326,13 +326,12 @@ fn decode(p: &Params<'_>) -> Result<Case> {
     let first = session.read(&ids, &mut prompt)?;
     // The copy of the cache is part of the call, and small against it.
     case(move || {
-        let mut cache = prompt.clone();
-        let mut logits = first.clone();
+        let mut reader = session.model.decoder(prompt.clone(), false);
         let mut made = Vec::with_capacity(tokens);
+        let mut token: u32 = first.argmax(None, false)?.item()?;
         for _ in 0..tokens {
-            let token: u32 = logits.argmax(None, false)?.item()?;
             made.push(token);
-            logits = session.read(&[token], &mut cache)?;
+            (_, token) = reader.read(token)?;
         }
         made.truncate(8);
         Array::from_slice(&made, &[made.len()])

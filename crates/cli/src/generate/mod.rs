@@ -135,11 +135,10 @@ pub fn run(request: &Request<'_>) -> Result<()> {
     let start = Instant::now();
     let mut logits = session.read(&ids, &mut cache)?;
     let prompt_time = start.elapsed().as_secs_f64();
-    // A device with queues of its own keeps the work of a token ready.
-    let model = &session.model;
-    let keeps = backend::default_device().kind == DeviceKind::Gpu;
+    // A device with queues of its own reads on while the host waits.
     let greedy = request.temperature == 0.0;
-    let mut reader = keeps.then(|| model.decoder(std::mem::take(&mut cache), greedy));
+    let ahead = greedy && backend::default_device().kind == DeviceKind::Gpu;
+    let mut reader = session.model.decoder(cache, ahead);
     let mut likeliest = None;
     let start = Instant::now();
     let mut stdout = std::io::stdout().lock();
@@ -161,13 +160,8 @@ pub fn run(request: &Request<'_>) -> Result<()> {
         made.push(token);
         emit(decoder.push(token), &mut text);
         if made.len() < request.max_tokens {
-            match &mut reader {
-                None => logits = session.read(&[token], &mut cache)?,
-                Some(reader) => {
-                    let (next, best) = reader.read(token)?;
-                    (logits, likeliest) = (next, Some(best));
-                }
-            }
+            let (next, best) = reader.read(token)?;
+            (logits, likeliest) = (next, Some(best));
         }
     }
     emit(decoder.finish(), &mut text);

@@ -6,6 +6,7 @@ use lazulite::transform::{
     Compiled, Repeated, compile_shapeless, grad, value_and_grad, value_and_grad_aux,
 };
 use lazulite::{checkpoint, compile, vmap};
+use std::cell::Cell;
 
 #[test]
 fn compiled_draws_are_those_of_the_function() -> Result<()> {
@@ -84,6 +85,54 @@ fn a_training_step_of_layers_is_the_same_compiled_and_recomputed() -> Result<()>
     Ok(())
 }
 
+/// A state of a small argument, a place, and a cache that is written in place.
+type Rows = (Array, Array, Array);
+
+fn put_row(width: &Array, (x, place, cache): Rows) -> Result<Rows> {
+    let row = x.multiply(width)?.reshape(&[1, 64])?;
+    let cache = cache.slice_update_dynamic(&row, &place, &[0])?;
+    let norm = cache.square()?.sum(Some(&[-1]), true)?.add(&Array::scalar(1.0f32))?.rsqrt()?;
+    let sum = cache.multiply(&norm)?.sum(Some(&[0]), false)?;
+    Ok((
+        sum.matmul(&cache.slice(&[0, 0], &[64, 64], &[1, 1])?)?.add(&x)?,
+        place.add(&Array::scalar(1i64))?,
+        cache,
+    ))
+}
+
+/// The results of every call are held, so that no later one may change them; nor may it change a cache
+/// that somebody else holds. The function itself is called twice: once plainly, once to be recorded.
+#[test]
+fn a_repeated_step_is_recorded_and_keeps_what_others_hold() -> Result<()> {
+    let width = Array::from_slice(&[0.5f32; 64], &[64])?;
+    let calls = Cell::new(0);
+    let step = Repeated::new(|state: Rows| {
+        calls.set(calls.get() + 1);
+        put_row(&width, state)
+    });
+    let run = |step: &dyn Fn(Rows) -> Result<Rows>| -> Result<Vec<Vec<f32>>> {
+        let mut x = Array::ones(&[64], Dtype::F32)?;
+        let mut place = Array::from_slice(&[0i64], &[1])?;
+        let mut cache = Array::zeros(&[1024, 64], Dtype::F32)?;
+        let mut all = Vec::new();
+        for _ in 0..8 {
+            (x, place, cache) = step((x, place, cache))?;
+            all.push(x.clone());
+        }
+        let held = cache.clone();
+        let (_, _, other) = step((x, place, cache))?;
+        all.extend([held.sum(Some(&[0]), false)?, other.sum(Some(&[0]), false)?]);
+        all.iter().map(Array::to_vec::<f32>).collect()
+    };
+    let want = run(&|state| put_row(&width, state))?;
+    assert_eq!(run(&|state| step.call(state))?, want);
+    // The last call is plain, since the cache is held.
+    assert_eq!(calls.get(), 3);
+    // Elsewhere in memory it is recorded anew or called, and the same.
+    assert_eq!(run(&|state| step.call(state))?, want);
+    Ok(())
+}
+
 #[test]
 fn a_repeated_step_computes_what_the_function_does() -> Result<()> {
     let step = Repeated::new(|(x, sum): (Array, Array)| Ok((x.multiply(&x)?, sum.add(&x)?)));
@@ -100,6 +149,27 @@ fn a_repeated_step_computes_what_the_function_does() -> Result<()> {
             assert_eq!(sum.to_vec::<f32>()?, vec![total; len]);
         }
     }
+    // What reads values, draws random numbers or fails is called each time.
+    let calls = Cell::new(0);
+    let reads = Repeated::new(|x: Array| {
+        calls.set(calls.get() + 1);
+        let most: f32 = x.max(None, false)?.item()?;
+        x.add(&Array::scalar(most))
+    });
+    let draws =
+        Repeated::new(|x: Array| x.add(&random::normal(&[3], Dtype::F32, None, None, None)?));
+    let mut seen = Vec::new();
+    for i in 1..6 {
+        let x = Array::from_slice(&[i as f32, 0.0, -1.0], &[3])?;
+        assert_eq!(
+            reads.call(x.clone())?.to_vec::<f32>()?,
+            [2.0 * i as f32, i as f32, i as f32 - 1.0]
+        );
+        let drawn = draws.call(x.subtract(&x)?)?.to_vec::<f32>()?;
+        assert!(!seen.contains(&drawn));
+        seen.push(drawn);
+    }
+    assert!(calls.get() >= 5);
     let refused = Repeated::new(|x: Array| x.reshape(&[2, 2]));
     assert!(refused.call(Array::ones(&[3], Dtype::F32)?).is_err());
     Ok(())
