@@ -39,7 +39,8 @@ impl Array {
     }
 }
 
-/// Computes all of `arrays` in one plan, and waits for them.
+/// Computes all of `arrays` in one plan, and waits for them; on a device with queues of its own,
+/// until the work is queued. Whoever measures time there calls [`synchronize`].
 ///
 /// # Errors
 /// Whatever a step finds wrong in its data, and a lack of memory.
