@@ -227,7 +227,7 @@ impl Step<'_> {
             let list = self.launch.read(&list)?;
             self.calls()?.potrf_batched(Triangle::Upper, n, list, info, self.batch)?;
         } else {
-            // By columns the lower triangle takes 0.4 of the time of the upper one (2048 rows, H100).
+            // Where columns lie in one piece, the lower triangle was the faster one on an H100.
             let turned = self.turned(a)?;
             let at = self.address(&turned)?;
             self.calls()?.potrf(Triangle::Lower, n, at, info, self.batch)?;
