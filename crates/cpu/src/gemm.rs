@@ -12,7 +12,7 @@ use std::cell::RefCell;
 
 use crate::elem::Acc;
 use crate::gemv;
-use crate::isa::{IsaKind, Job, dispatch, fetch, isa};
+use crate::isa::{IsaKind, Job, dispatch, fetch, fetch_far, isa};
 use crate::lanes::{Isa, Lanes};
 use crate::operand::{Operand, Sink};
 use crate::pool::{self, SharedPtr};
@@ -26,13 +26,16 @@ const MOST_MR: usize = 14;
 pub(crate) const MOST_NR: usize = 32;
 /// Column panels between two calls of the epilogue.
 const PANELS: usize = 4;
+/// Steps of k in one round of the tile's loop, whose counters take the ports of the arithmetic.
+const UNROLL: usize = 4;
 /// Products of fewer multiply-adds stay on the caller's thread.
 const SERIAL: usize = 1 << 18;
 /// The most elements of the buffer for sums whose result has another type.
 const MOST_SUMS: usize = 1 << 22;
 
-/// Block sizes: a B panel (kc x nr) sits in L1, an A block (mc x kc) in L2, a B block (kc x nc) in
-/// L2 and L3.
+/// Block sizes: an A block (mc x kc) sits in L2, where a B panel (kc x nr) is fetched ahead of its
+/// use, and a B block (kc x nc) in L2 and L3. With AVX-512 a panel is more than L1 holds: longer sums
+/// read and write the result less often, and a tile uses no more of B than L2 gives.
 pub(crate) struct Blocks {
     pub mr: usize,
     pub nr: usize,
@@ -55,7 +58,7 @@ pub(crate) fn blocks<T>(kind: IsaKind) -> Blocks {
     let [mr, nr] = unsafe { dispatch(kind, Tile::<T>(std::marker::PhantomData)) };
     let wide = size_of::<T>() / 4;
     match kind {
-        IsaKind::Avx512 => Blocks { mr, nr, mc: 24 * mr, kc: 320 / wide, nc: 2048 },
+        IsaKind::Avx512 => Blocks { mr, nr, mc: 24 * mr, kc: 512 / wide, nc: 2048 },
         _ => Blocks { mr, nr, mc: 144, kc: 256 / wide, nc: 2048 },
     }
 }
@@ -396,12 +399,19 @@ impl<T: Acc> Job for Tiles<T> {
                 // The least height there is a tile for; panels are padded with zeros.
                 let height =
                     if h > 8 || h > 4 && mr < 8 { mr } else { [2, 2, 2, 4, 4, 8, 8, 8, 8][h] };
+                let to = c.wrapping_add(i * ld + j);
+                let whole = w == nr && h == height;
+                // The first tiles ask for the next panel of B.
+                let asked = i / mr * Tile::<T>::fetched(kc);
+                let next = if asked < kc * nr { (j + nr) * kc + asked } else { j * kc };
+                let next = b.wrapping_add(next);
                 // SAFETY: the panels and the place are inside what `Product::block` was promised;
                 // a tile at the edge goes through `edge`, which holds a whole one.
                 unsafe {
-                    let (a, b, to) = (a.add(i * kc), b.add(j * kc), c.add(i * ld + j));
-                    if w == nr && h == height {
-                        tile_of_height::<T::V<I>>(height, mr, kc, a, b, to, ld, first);
+                    let (a, b) = (a.add(i * kc), b.add(j * kc));
+                    let tile = Tile { mr, kc, a, b, next, c: to, ld, first };
+                    if whole {
+                        tile.of_height::<T::V<I>>(height);
                         continue;
                     }
                     let e = edge.as_mut_ptr();
@@ -410,7 +420,7 @@ impl<T: Acc> Job for Tiles<T> {
                             std::ptr::copy_nonoverlapping(to.add(r * ld), e.add(r * nr), w);
                         }
                     }
-                    tile_of_height::<T::V<I>>(height, mr, kc, a, b, e, nr, first);
+                    Tile { c: e, ld: nr, ..tile }.of_height::<T::V<I>>(height);
                     for r in 0..h {
                         std::ptr::copy_nonoverlapping(e.add(r * nr), to.add(r * ld), w);
                     }
@@ -420,72 +430,103 @@ impl<T: Acc> Job for Tiles<T> {
     }
 }
 
-/// Calls the tile of height `h`, one of `heights`.
-///
-/// # Safety
-/// As `tile`, for `h` rows, at most `mr`.
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn tile_of_height<V: Lanes>(
-    h: usize,
+/// The register tile: some rows of two vectors, one broadcast of A for each row and k.
+#[derive(Clone, Copy)]
+struct Tile<T> {
+    /// The columns of A's panel.
     mr: usize,
     kc: usize,
-    a: *const V::T,
-    b: *const V::T,
-    c: *mut V::T,
+    a: *const T,
+    b: *const T,
+    /// What of B is wanted soon, which need not be readable.
+    next: *const T,
+    c: *mut T,
     ld: usize,
     first: bool,
-) {
-    // Heights above mr do not happen, and their code is left out. SAFETY: the caller's promise.
-    unsafe {
-        match h {
-            2 => tile::<V, 2>(mr, kc, a, b, c, ld, first),
-            4 => tile::<V, 4>(mr, kc, a, b, c, ld, first),
-            6 if mr == 6 => tile::<V, 6>(mr, kc, a, b, c, ld, first),
-            8 if mr >= 8 => tile::<V, 8>(mr, kc, a, b, c, ld, first),
-            14 if mr == 14 => tile::<V, 14>(mr, kc, a, b, c, ld, first),
-            _ => {}
+}
+
+impl<T: Acc> Tile<T> {
+    /// How many elements from `next` on a tile asks for: a cache line each round.
+    fn fetched(kc: usize) -> usize {
+        kc / UNROLL * (64 / size_of::<T>())
+    }
+
+    /// Runs the tile of height `h`, one of `heights`.
+    ///
+    /// # Safety
+    /// As `run`, for `h` rows, at most `mr`.
+    #[inline(always)]
+    unsafe fn of_height<V: Lanes<T = T>>(self, h: usize) {
+        // Heights above mr do not happen, and their code is left out. SAFETY: the caller's promise.
+        unsafe {
+            match h {
+                2 => self.run::<V, 2>(),
+                4 => self.run::<V, 4>(),
+                6 if self.mr == 6 => self.run::<V, 6>(),
+                8 if self.mr >= 8 => self.run::<V, 8>(),
+                14 if self.mr == 14 => self.run::<V, 14>(),
+                _ => {}
+            }
+        }
+    }
+
+    /// # Safety
+    /// `a` holds kc packed columns of `mr` and `b` of two vectors; c has R rows of two vectors.
+    #[inline(always)]
+    unsafe fn run<V: Lanes<T = T>, const R: usize>(self) {
+        let Tile { mr, kc, mut a, mut b, next, c, ld, first } = self;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let zero = V::splat(T::default());
+            let mut acc = [[zero; 2]; R];
+            let rounds = kc / UNROLL;
+            // The rows of c are asked for when they are near: earlier, the panels would push them
+            // out of L1 again.
+            let near = rounds.saturating_sub(2 * R);
+            for round in 0..rounds {
+                fetch_far(next.cast::<u8>().wrapping_add(64 * round));
+                if round >= near && round < near + R {
+                    fetch(c.wrapping_add((round - near) * ld).cast(), 2 * size_of::<V>());
+                }
+                for u in 0..UNROLL {
+                    step(&mut acc, mr, a.add(u * mr), b.add(u * 2 * V::L));
+                }
+                (a, b) = (a.add(UNROLL * mr), b.add(UNROLL * 2 * V::L));
+            }
+            for _ in 0..kc % UNROLL {
+                step(&mut acc, mr, a, b);
+                (a, b) = (a.add(mr), b.add(2 * V::L));
+            }
+            for (i, sums) in acc.iter().enumerate() {
+                for (h, &sum) in sums.iter().enumerate() {
+                    let p = c.add(i * ld + h * V::L);
+                    if first { sum.store(p) } else { sum.add(V::load(p)).store(p) }
+                }
+            }
         }
     }
 }
 
-/// The register tile: R rows of two vectors, one broadcast of A for each row and k.
+/// One step of k: R rows times two vectors are added to the sums.
 ///
 /// # Safety
-/// `a` holds kc packed columns of `mr` and `b` of two vectors; c has R rows of two vectors.
+/// `a` holds R elements, of a panel of `mr` for each k, and `b` two vectors.
 #[inline(always)]
-unsafe fn tile<V: Lanes, const R: usize>(
+unsafe fn step<V: Lanes, const R: usize>(
+    sums: &mut [[V; 2]; R],
     mr: usize,
-    kc: usize,
-    mut a: *const V::T,
-    mut b: *const V::T,
-    c: *mut V::T,
-    ld: usize,
-    first: bool,
+    a: *const V::T,
+    b: *const V::T,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let zero = V::splat(V::T::default());
-        let mut acc = [[zero; 2]; R];
-        for i in 0..R {
-            prefetch(c.wrapping_add(i * ld));
-        }
-        for _ in 0..kc {
-            let (b0, b1) = (V::load(b), V::load(b.add(V::L)));
-            prefetch(a.wrapping_add(8 * mr));
-            for (i, sums) in acc.iter_mut().enumerate() {
-                let x = V::splat(*a.add(i));
-                sums[0] = x.mul_add(b0, sums[0]);
-                sums[1] = x.mul_add(b1, sums[1]);
-            }
-            a = a.add(mr);
-            b = b.add(2 * V::L);
-        }
-        for (i, sums) in acc.iter().enumerate() {
-            for (h, &sum) in sums.iter().enumerate() {
-                let p = c.add(i * ld + h * V::L);
-                if first { sum.store(p) } else { sum.add(V::load(p)).store(p) }
-            }
+        let (b0, b1) = (V::load(b), V::load(b.add(V::L)));
+        prefetch(a.wrapping_add(8 * mr));
+        fetch(b.wrapping_add(16 * V::L).cast(), 2 * size_of::<V>());
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let x = V::splat(*a.add(i));
+            sums[0] = x.mul_add(b0, sums[0]);
+            sums[1] = x.mul_add(b1, sums[1]);
         }
     }
 }

@@ -166,6 +166,18 @@ pub(crate) fn fetch(p: *const u8, bytes: usize) {
     let _ = (p, bytes);
 }
 
+/// Asks for the cache line of `p`, which need not be readable, to come as near as L2.
+#[inline(always)]
+pub(crate) fn fetch_far(p: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: every x86-64 has the instruction, which never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) };
+    }
+    let _ = p;
+}
+
 /// Defines functions whose body is compiled once per [`IsaKind`] and dispatched at run time.
 ///
 /// The function takes one constant parameter, true iff a fused multiply-add is one instruction,
