@@ -8,7 +8,7 @@ use crate::allocator::{DeviceMemory, Logarithms};
 use crate::args::Args;
 use crate::attention::Shapes;
 use crate::copy;
-use crate::driver;
+use crate::driver::{self, CUdeviceptr};
 use crate::module::Rounding;
 use crate::print::storage;
 use crate::stream::{COUNTERS, Launch};
@@ -129,11 +129,15 @@ fn few(
 
 /// The map of `(b, h, rows, columns)` for the copy engine, in tiles of `rows` rows.
 pub(crate) fn tile_map(launch: &Launch<'_>, x: &Operand, rows: u32) -> Result<[u64; 16]> {
+    map_at(launch.read(x)?, x, rows)
+}
+
+fn map_at(at: CUdeviceptr, x: &Operand, rows: u32) -> Result<[u64; 16]> {
     let (n, s) = (x.shape(), &x.layout.strides);
     // Axes of one element have any stride; the engine wants a multiple of 16 bytes.
     let stride = |a: usize| if n[a] == 1 { n[3] as u64 * 2 } else { s[a] as u64 * 2 };
     let sizes = [n[3], n[2], n[1], n[0]].map(|n| n as u64);
-    driver::tensor_map(launch.read(x)?, sizes, [stride(2), stride(1), stride(0)], rows)
+    driver::tensor_map(at, sizes, [stride(2), stride(1), stride(0)], rows)
 }
 
 /// Where the kernels' struct has the length of a head's row of logarithms.
@@ -148,14 +152,16 @@ fn warpgroups(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<()> {
     let defines = format!("T={};D={d};E={e};FLAGS={}{half}", storage(out.dtype), call.flags);
     let kernel = launch.gpu.modules.kernel(SOURCE_90, "flash90", &defines, Rounding::Contracted)?;
     let columns = |n: usize| n.div_ceil(64) * 128;
-    let shared = 128 * columns(d) + 2 * 128 * (columns(d) + columns(e));
+    // Queries of two items, two stages of keys and values, and results on their way out.
+    let shared = 2 * 128 * columns(d) + 2 * 128 * (columns(d) + columns(e)) + 128 * columns(e);
     let mut args = Args::new();
     args.words(&tile_map(launch, &call.q, 64)?);
     args.words(&tile_map(launch, &call.k, 128)?).words(&tile_map(launch, &call.v, 128)?);
+    args.words(&map_at(launch.write(out)?, out, 64)?);
     let [mask, sinks] = call.optional(launch)?;
     let length = t.next_multiple_of(64);
     let logs = launch.temporary(Dtype::F32, &[b * h, length])?;
-    args.word(mask).word(sinks).word(launch.write(out)?).word(launch.write(&logs)?);
+    args.word(mask).word(sinks).word(launch.write(&logs)?);
     let mut geometry = call.geometry(call.k.shape()[2], 1);
     geometry[LENGTH] = length as u64;
     args.word(launch.queue.counters()?).word(call.scale.to_bits()).words(&geometry);

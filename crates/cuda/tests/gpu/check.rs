@@ -14,25 +14,7 @@ impl Draw {
     pub fn array(&mut self, dtype: Dtype, shape: &[usize], low: f64, high: f64) -> Array {
         let n: usize = shape.iter().product();
         let data: Vec<f64> = (0..n).map(|_| low + (high - low) * self.next()).collect();
-        let make = || {
-            let x = Array::from_slice(&data, shape)?;
-            let x = if dtype == Dtype::Bool {
-                x.greater(&Array::scalar(0.5))?
-            } else {
-                x.astype(dtype)?
-            };
-            let x = match dtype {
-                Dtype::C64 => {
-                    let im = Array::from_slice(&data, shape)?.multiply(&Array::scalar(-0.7))?;
-                    let im = im.astype(Dtype::F32)?;
-                    x.real()?.make_complex(&im)?
-                }
-                _ => x,
-            };
-            x.eval()?;
-            Ok(x)
-        };
-        on(Device::CPU, make).unwrap_or_else(|e: lazulite_core::Error| panic!("input: {e}"))
+        given(dtype, shape, &data)
     }
 
     pub fn indices(&mut self, shape: &[usize], bound: usize) -> Array {
@@ -41,6 +23,26 @@ impl Draw {
             (0..n).map(|_| (self.next() * 2.0 * bound as f64) as i32 - bound as i32).collect();
         Array::from_slice(&data, shape).unwrap_or_else(|e| panic!("input: {e}"))
     }
+}
+
+/// An array of given numbers; complex ones have -0.7 of them as imaginary parts.
+pub fn given(dtype: Dtype, shape: &[usize], data: &[f64]) -> Array {
+    let make = || {
+        let x = Array::from_slice(data, shape)?;
+        let x =
+            if dtype == Dtype::Bool { x.greater(&Array::scalar(0.5))? } else { x.astype(dtype)? };
+        let x = match dtype {
+            Dtype::C64 => {
+                let im = Array::from_slice(data, shape)?.multiply(&Array::scalar(-0.7))?;
+                let im = im.astype(Dtype::F32)?;
+                x.real()?.make_complex(&im)?
+            }
+            _ => x,
+        };
+        x.eval()?;
+        Ok(x)
+    };
+    on(Device::CPU, make).unwrap_or_else(|e: lazulite_core::Error| panic!("input: {e}"))
 }
 
 pub const FLOATS: [Dtype; 4] = [Dtype::F32, Dtype::BF16, Dtype::F16, Dtype::F64];

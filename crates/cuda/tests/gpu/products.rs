@@ -6,7 +6,7 @@ use lazulite_core::op::quantized::{QuantFormat, QuantMode};
 use lazulite_core::transform::vjp_arrays;
 use lazulite_core::{Array, Device, Dtype, Literal, Result, eval};
 
-use super::check::{Draw, Report, on};
+use super::check::{Draw, Report, given, on};
 
 pub fn checks(r: &mut Report, d: &mut Draw) {
     for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16, Dtype::F64, Dtype::C64] {
@@ -152,6 +152,7 @@ pub fn checks(r: &mut Report, d: &mut Draw) {
             }
         }
     }
+    unusual_logits(r, d);
     for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
         for (t, s, h, g, e) in [
             (1, 300, 8, 2, 64),
@@ -381,4 +382,59 @@ fn layer_gradients(r: &mut Report, d: &mut Draw, dtype: Dtype, atol: f64) {
         out.extend(gradients.iter().map(|g| g.multiply(&step)).collect::<Result<Vec<_>>>()?);
         Ok(out)
     });
+}
+
+/// Attention whose logits rise or fall along the keys by hundreds or a few in 128, have one outlier, are
+/// no numbers, or are hidden in the tiles that kernels meet first.
+fn unusual_logits(r: &mut Report, d: &mut Draw) {
+    for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
+        for (t, s, h, g, e) in [
+            (129, 300, 4, 2, 128),
+            (200, 520, 2, 1, 64),
+            (70, 257, 2, 2, 80),
+            (65, 300, 2, 1, 256),
+            (1, 700, 8, 2, 128),
+        ] {
+            let q = d.array(dtype, &[2, h, t, e], 0.5, 1.0);
+            let k = d.array(dtype, &[2, g, s, e], -0.5, 0.5);
+            let v = d.array(dtype, &[2, g, s, e], -1.0, 1.0);
+            let scale = 1.0 / (e as f64).sqrt();
+            let column = |f: &dyn Fn(f64) -> f64| {
+                let data: Vec<f64> = (0..s).map(|j| f(j as f64)).collect();
+                given(dtype, &[s, 1], &data)
+            };
+            let last = s as f64 - 1.0;
+            let columns = [
+                ("rise", column(&|j| j * 0.18)),
+                ("fall", column(&|j| (last - j) * 0.18)),
+                ("rise slowly", column(&|j| j * 0.01)),
+                ("fall slowly", column(&|j| (last - j) * 0.01)),
+                ("begin high", column(&|j| if j == 0.0 { 90.0 } else { 0.0 })),
+                ("end high", column(&|j| if j == last { 90.0 } else { 0.0 })),
+                ("begin low", column(&|j| if j < 200.0 { -90.0 } else { 0.0 })),
+                ("have a NaN", column(&|j| if j == 3.0 { f64::NAN } else { 0.0 })),
+            ];
+            let at = |n: usize| (n / s, n % s);
+            let shown = |n: usize| (at(n).1 + 180 < s || at(n).0 % 3 == 0) && at(n).0 % 7 != 5;
+            let mask: Vec<f64> = (0..t * s).map(|n| f64::from(shown(n))).collect();
+            let bias: Vec<f64> =
+                (0..t * s).map(|n| if shown(n) { 0.0 } else { f64::NEG_INFINITY }).collect();
+            let mask = given(Dtype::Bool, &[t, s], &mask);
+            let (bias, sinks) = (given(dtype, &[t, s], &bias), d.array(dtype, &[h], -1.0, 1.0));
+            let atol = if dtype.is_half() { 4e-3 } else { 2e-4 };
+            for (what, column) in &columns {
+                let name = format!("attention, logits {what}, {dtype} {t} {s} {h} {g} {e}");
+                r.check(&name, 1e-3, atol, || {
+                    let k = k.add(column)?;
+                    Ok(vec![
+                        attention(&q, &k, &v, scale, Mask::None, None)?,
+                        attention(&q, &k, &v, scale, Mask::Causal, None)?,
+                        attention(&q, &k, &v, scale, Mask::Array(&mask), Some(&sinks))?,
+                        attention(&q, &k, &v, scale, Mask::Array(&bias), Some(&sinks))?,
+                        attention(&q, &k, &v, scale, Mask::Causal, Some(&sinks))?,
+                    ])
+                });
+            }
+        }
+    }
 }
