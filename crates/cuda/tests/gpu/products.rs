@@ -421,7 +421,8 @@ fn unusual_logits(r: &mut Report, d: &mut Draw) {
                 (0..t * s).map(|n| if shown(n) { 0.0 } else { f64::NEG_INFINITY }).collect();
             let mask = given(Dtype::Bool, &[t, s], &mask);
             let (bias, sinks) = (given(dtype, &[t, s], &bias), d.array(dtype, &[h], -1.0, 1.0));
-            let atol = if dtype.is_half() { 4e-3 } else { 2e-4 };
+            // Logits of hundreds have errors that weights have as a part of themselves.
+            let atol = if dtype.is_half() { 4e-3 } else { 1e-3 };
             for (what, column) in &columns {
                 let name = format!("attention, logits {what}, {dtype} {t} {s} {h} {g} {e}");
                 r.check(&name, 1e-3, atol, || {
