@@ -8,10 +8,12 @@ use lazulite_core::backend::{
 use lazulite_core::op::{BinaryOp, Primitive};
 use lazulite_core::plan::{Extent, Instr, Tape, TapeValue};
 use lazulite_core::{Device, DeviceKind, Dtype, Error, ErrorKind, Literal, Result, Stream};
+use smallvec::SmallVec;
 
 use crate::allocator::DeviceMemory;
 use crate::device::Gpu;
 use crate::driver::{self, DeviceFacts};
+use crate::gelu::{Load, is_gelu};
 use crate::matmul::Beside;
 use crate::module::ModuleStats;
 use crate::record::{self, RecordStats};
@@ -371,6 +373,37 @@ fn known(x: &Operand) -> Option<f64> {
     (x.layout.offset == 0).then(|| literal.to_f64())
 }
 
+/// True iff an array, broadcast to the result's shape, is a contiguous vector along its last axis.
+fn is_bias(x: &Operand, output: &Operand) -> bool {
+    let (layout, Some(&n)) = (&x.layout, output.shape().last()) else { return false };
+    let Some(last) = layout.shape.len().checked_sub(1) else { return false };
+    x.dtype == output.dtype
+        && layout.shape[last] == n
+        && layout.strides[last] == 1
+        && (0..last).all(|a| layout.shape[a] == 1 || layout.strides[a] == 0)
+}
+
+/// The gelu that cublasLt computes beside a product, if that is what the program does with [`MANY`] elements:
+/// with fewer they are not rounded before the program, which is closer.
+fn gelu<'a>(epilogue: &Tape, extra: &'a [Operand], output: &Operand) -> Option<Beside<'a>> {
+    if !output.dtype.is_half() || output.layout.len() < MANY {
+        return None;
+    }
+    let mut bias = None;
+    let mut loads: SmallVec<[Load; 4]> = SmallVec::new();
+    for x in extra {
+        loads.push(match known(x) {
+            Some(number) => Load::Number(number),
+            None if bias.is_none() && is_bias(x, output) => {
+                bias = Some(x);
+                Load::Bias
+            }
+            None => return None,
+        });
+    }
+    is_gelu(epilogue, &loads, output.dtype).then_some(Beside::Gelu(bias))
+}
+
 /// What cublasLt does beside a product, if the program does nothing else: a vector added to every row, or
 /// an array of the product's shape added, with a factor for each.
 fn beside<'a>(epilogue: &Tape, extra: &'a [Operand], output: &Operand) -> Option<Beside<'a>> {
@@ -417,15 +450,11 @@ fn beside<'a>(epilogue: &Tape, extra: &'a [Operand], output: &Operand) -> Option
     }
     let form = forms[store as usize];
     let term = term.filter(|x| x.dtype == dtype && form.constant == 0.0 && form.product != 0.0)?;
-    // Loads come broadcast to the program's space.
-    let (n, layout) = (*output.shape().last()?, &term.layout);
-    let last = layout.shape.len().checked_sub(1)?;
-    let along = layout.shape[last] == n
-        && layout.strides[last] == 1
-        && (0..last).all(|a| layout.shape[a] == 1 || layout.strides[a] == 0);
-    if along && form.product == 1.0 && form.term == 1.0 {
+    if is_bias(term, output) && form.product == 1.0 && form.term == 1.0 {
         return Some(Beside::Bias(term));
     }
+    let layout = &term.layout;
+    let last = layout.shape.len().checked_sub(1)?;
     let whole = layout.shape == output.layout.shape && last > 0 && matmul::fits_term(layout);
     whole.then_some(Beside::Term(term, [form.product as f32, form.term as f32]))
 }
@@ -453,8 +482,9 @@ fn product(
     let wide = multiplies && value.dtype.is_half() && output.layout.len() < MANY;
     if multiplies
         && inputs[0].shape().last() != Some(&0)
-        && let Some(beside) = beside(epilogue, extra, output)
-        && launch.read(beside.operand())?.is_multiple_of(16)
+        && let Some(beside) =
+            beside(epilogue, extra, output).or_else(|| gelu(epilogue, extra, output))
+        && beside.operand().map_or(Ok(0), |x| launch.read(x))?.is_multiple_of(16)
     {
         return matmul::matmul_with(launch, &inputs[0], &inputs[1], Some(beside), output);
     }

@@ -341,6 +341,21 @@ fn convolutions_by_warpgroups_compile_without_spills() {
 }
 
 #[test]
+fn quantised_products_by_warpgroups_compile_without_spills() {
+    if !compiler() {
+        return;
+    }
+    for defines in [
+        "T=bf16;GROUP=64;M=32;SPLITS=8",
+        "T=bf16;GROUP=128;M=64;SPLITS=4",
+        "T=bf16;GROUP=32;M=128;SPLITS=8",
+        "T=f16;HALF;GROUP=32;M=128;SPLITS=1",
+    ] {
+        check_warpgroups(crate::quantized::WARPGROUPS, defines);
+    }
+}
+
+#[test]
 fn attention_by_warpgroups_compiles_without_spills() {
     if !compiler() {
         return;
@@ -388,6 +403,8 @@ fn every_kernel_compiles_without_spills() {
     ];
     let scan = [
         "T=f32;R=Sum;SCAN;UNIT",
+        "T=f32;R=Sum;SCAN;UNIT;ONCE",
+        "T=bf16;R=LogAddExp;SCAN;UNIT;REVERSE;ONCE",
         "T=i32;R=Sum;SCAN;REVERSE",
         "T=c64;R=Prod;SCAN",
         "T=bf16;R=Max;SCAN",
@@ -457,6 +474,7 @@ fn every_kernel_compiles_without_spills() {
         (crate::scan::SOURCE, &scan[..]),
         (crate::quantized::SOURCE, &quantized[..]),
         (crate::quantized::UNITS, &units[..]),
+        (crate::quantized::FEW, &["T=bf16;GROUP=64;NT=1", "T=f16;GROUP=32;NT=2"]),
         (crate::sort::SOURCE, &sort[..]),
         (crate::fast::SOURCE, &fast[..]),
         (crate::attention::SOURCE, &attention[..]),

@@ -20,7 +20,7 @@ use crate::allocator::{DeviceMemory, RandomWords};
 use crate::args::Args;
 use crate::driver::Kernel;
 use crate::module::Rounding;
-use crate::print::{compute, expression, outline, storage};
+use crate::print::{compute, expression, outline, storage, stored};
 use crate::rows;
 use crate::stream::Launch;
 
@@ -447,8 +447,8 @@ pub(crate) fn print(tape: &Tape, variant: &Variant) -> String {
         };
         let _ = writeln!(w, "    const {} v{v} = {text};", compute(value.dtype));
     }
-    for (s, (&v, &dtype)) in tape.stores.iter().zip(&stores).enumerate() {
-        let _ = writeln!(w, "    r{s}.v[e] = convert<{}>(v{v});", storage(dtype));
+    for (s, &v) in tape.stores.iter().enumerate() {
+        let _ = writeln!(w, "    r{s}.v[e] = {};", stored(tape, v as usize));
     }
     let _ = writeln!(w, "  }}");
     for (s, &dtype) in stores.iter().enumerate() {

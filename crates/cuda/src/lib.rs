@@ -26,6 +26,7 @@ mod fft;
 mod flash;
 mod fused;
 mod gather;
+mod gelu;
 mod grouped;
 mod heads;
 mod held;

@@ -44,6 +44,8 @@ struct Key {
     batch: usize,
     /// True iff a vector is added to every row of the result.
     bias: bool,
+    /// True iff a gelu follows.
+    gelu: bool,
     /// The array that is added, if it is not the result itself.
     term: Option<Side>,
 }
@@ -56,13 +58,16 @@ pub(crate) enum Beside<'a> {
     /// An array of the result's type and shape that [`fits_term`], and factors of the product and of the
     /// array.
     Term(&'a Operand, [f32; 2]),
+    /// The tanh form of a gelu, perhaps of the sum with a vector as for `Bias`.
+    Gelu(Option<&'a Operand>),
 }
 
 impl<'a> Beside<'a> {
     /// The vector or the array.
-    pub fn operand(self) -> &'a Operand {
+    pub fn operand(self) -> Option<&'a Operand> {
         match self {
-            Beside::Bias(x) | Beside::Term(x, _) => x,
+            Beside::Bias(x) | Beside::Term(x, _) => Some(x),
+            Beside::Gelu(x) => x,
         }
     }
 }
@@ -199,7 +204,7 @@ pub(crate) fn matmul_with(
         None => (&[][..], 1),
     };
     let bias = match beside {
-        Some(Beside::Bias(x)) => Some(launch.read(x)?),
+        Some(Beside::Bias(x) | Beside::Gelu(Some(x))) => Some(launch.read(x)?),
         _ => None,
     };
     let to = launch.write(out)?;
@@ -238,6 +243,7 @@ pub(crate) fn matmul_with(
             out: result,
             batch,
             bias: bias.is_some(),
+            gelu: matches!(beside, Some(Beside::Gelu(_))),
             term: term.filter(|_| factors[1] != 0.0),
         };
         run(launch, key, at, bias.unwrap_or(0), factors)?;
@@ -337,15 +343,22 @@ fn choose(handle: sys::cublasLtHandle_t, key: &Key, bias: u64) -> Result<Algorit
             result::set_matmul_desc_attribute(description, attribute, at, 4).map_err(failed)?;
         }
     }
-    if key.bias {
+    if key.bias || key.gelu {
+        use sys::cublasLtEpilogue_t as E;
         // Rows of the result are columns here, along which the vector lies.
-        let value = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS as u32;
+        let value = match (key.bias, key.gelu) {
+            (true, true) => E::CUBLASLT_EPILOGUE_GELU_BIAS,
+            (true, false) => E::CUBLASLT_EPILOGUE_BIAS,
+            (false, _) => E::CUBLASLT_EPILOGUE_GELU,
+        } as u32;
         // SAFETY: the attribute is a 32-bit number.
         unsafe {
             let (attribute, at) = (D::CUBLASLT_MATMUL_DESC_EPILOGUE, (&raw const value).cast());
             result::set_matmul_desc_attribute(description, attribute, at, 4).map_err(failed)?;
         }
-        point_at_bias(description, bias)?;
+        if key.bias {
+            point_at_bias(description, bias)?;
+        }
     }
     let layout = |side: &Side, dtype: Dtype| -> Result<sys::cublasLtMatrixLayout_t> {
         let (rows, columns) = (side.rows as u64, side.columns as u64);

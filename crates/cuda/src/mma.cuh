@@ -24,6 +24,21 @@ template <> struct Unit<f16> {
   }
 };
 
+// Two elements in a word. `magic` and its opposite `minus` are numbers whose last bits count ones.
+template <class T> struct Pairs;
+template <> struct Pairs<bf16> {
+  static constexpr u32 one = 0x3f803f80u, magic = 0x43004300u, minus = 0xc300c300u;
+  static __forceinline__ u32 fma(u32 a, u32 b, u32 c) {
+    u32 d; asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c)); return d;
+  }
+};
+template <> struct Pairs<f16> {
+  static constexpr u32 one = 0x3c003c00u, magic = 0x64006400u, minus = 0xe400e400u;
+  static __forceinline__ u32 fma(u32 a, u32 b, u32 c) {
+    u32 d; asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c)); return d;
+  }
+};
+
 __forceinline__ u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
 
 // Copies 16 bytes to shared memory; `ok` false writes zeros and reads nothing.

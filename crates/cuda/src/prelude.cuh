@@ -150,6 +150,11 @@ UNARY(erf, erff, erf) UNARY(erfinv, erfinvf, erfinv) UNARY(exp, expf, exp) UNARY
 UNARY(log, logf, log) UNARY(log10, log10f, log10) UNARY(log1p, log1pf, log1p) UNARY(log2, log2f, log2)
 UNARY(sin, sinf, sin) UNARY(sinh, sinhf, sinh) UNARY(sqrt, sqrtf, sqrt)
 UNARY(tan, tanf, tan) UNARY(tanh, tanhf, tanh)
+// An exponential that is right to 2^-17 of its value, for results of 16 bits.
+template <class T> __forceinline__ T near_exp(T x) { return op_exp(x); }
+__forceinline__ float near_exp(float x) {
+  float y; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * 1.4426950408889634f)); return y;
+}
 __forceinline__ float op_rsqrt(float x) { return 1.f / sqrtf(x); }
 __forceinline__ double op_rsqrt(double x) { return 1. / sqrt(x); }
 __forceinline__ float op_ceil(float x) { return ceilf(x); }

@@ -105,6 +105,16 @@ pub(crate) fn expression(tape: &Tape, v: usize) -> Option<String> {
     })
 }
 
+/// Value `v` as an element in memory, which rounds once where the value is a conversion to a half type.
+pub(crate) fn stored(tape: &Tape, v: usize) -> String {
+    let value = &tape.values[v];
+    let t = storage(value.dtype);
+    match value.instr {
+        Instr::Cast(a) if value.dtype.is_half() => format!("convert<{t}>(v{a})"),
+        _ => format!("convert<{t}>(v{v})"),
+    }
+}
+
 /// Functions whose code is long.
 const LONG: [&str; 26] = [
     "acos",

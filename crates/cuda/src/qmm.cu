@@ -25,20 +25,6 @@
 #define NT (BN / WARPS_N / 8)
 #define STAGE (BM * XROW * 2 + BN * WORDS * 4)
 
-template <class T> struct Pairs;
-template <> struct Pairs<bf16> {
-  static constexpr u32 one = 0x3f803f80u, magic = 0x43004300u, minus = 0xc300c300u;
-  static __forceinline__ u32 fma(u32 a, u32 b, u32 c) {
-    u32 d; asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c)); return d;
-  }
-};
-template <> struct Pairs<f16> {
-  static constexpr u32 one = 0x3c003c00u, magic = 0x64006400u, minus = 0xe400e400u;
-  static __forceinline__ u32 fma(u32 a, u32 b, u32 c) {
-    u32 d; asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c)); return d;
-  }
-};
-
 // The two words of b for step `step` of a tile, from the lane's words of a row.
 __forceinline__ void weights(const u32* words, int step, T scale, T bias, u32* b) {
 #if BITS == 4

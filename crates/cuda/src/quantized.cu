@@ -96,23 +96,43 @@ struct Turn { Eight e[TURN][R]; S scale[TURN][R], bias[TURN][R]; };
 // The lane's part of rows `row` to `row + R` of w (n, k) from column 8 base on; rows past the end are the last.
 __forceinline__ void load(Turn& turn, const Eight* w, const S* scales, const S* biases, i64 row, i64 n, i64 k,
                           int base, int lane) {
-  const int eights = (int)(k / 8);
+  const int eights = (int)(k / 8), left = eights - base - lane;
 #pragma unroll
-  for (int u = 0; u < TURN; u++) {
-    // The same for all lanes.
-    if (base + 32 * u >= eights) break;
-    const int c = base + 32 * u + lane < eights ? base + 32 * u + lane : base + 32 * u;
+  for (int r = 0; r < R; r++) {
+    const i64 at = row + r < n ? row + r : n - 1, group = at * (k / GROUP) + (base + lane) * 8 / GROUP;
+    const Eight* from = w + (at * eights + base + lane);
+    const S *scale = scales + group, *bias = biases + group;
 #pragma unroll
-    for (int r = 0; r < R; r++) {
-      const i64 at = row + r < n ? row + r : n - 1, group = at * (k / GROUP) + c * 8 / GROUP;
-      turn.e[u][r] = w[at * eights + c];
-      turn.scale[u][r] = scales[group];
+    for (int u = 0; u < TURN; u++) {
+      const bool live = 32 * u < left;
+      turn.e[u][r] = Eight(); turn.scale[u][r] = S(); turn.bias[u][r] = S();
+      if (live) turn.e[u][r] = from[32 * u];
+      if (live) turn.scale[u][r] = scale[256 / GROUP * u];
 #if MODE == 0
-      turn.bias[u][r] = biases[group];
+      if (live) turn.bias[u][r] = bias[256 / GROUP * u];
 #endif
     }
   }
 }
+#if MODE == 0 && BITS == 4
+#define NIBBLES
+// sum(x q) of eight elements, given the sums of x at even and at odd places. Two elements of q at a time become the
+// first bits of numbers from 1 to 2, 1 + q / 256 and 1 + q / 16, for a shift and two other operations; half of what
+// a conversion of each takes. What this adds to the sums is taken off before.
+__forceinline__ float sixteenths(const Pack<T, 8>& x, u32 q, float even, float odd) {
+  even = -even; odd = -odd;
+#pragma unroll
+  for (int j = 0; j < 8; j += 2) {
+    const u32 two = j < 4 ? q << (15 - 4 * j) : q >> (4 * j - 15);
+    float low, high;
+    asm("lop3.b32 %0, %1, 0x00078000, %2, 0xEA;" : "=f"(low) : "r"(two), "r"(0x3f800000u));
+    asm("lop3.b32 %0, %1, 0x00780000, %2, 0xEA;" : "=f"(high) : "r"(two), "r"(0x3f800000u));
+    even = fmaf(widen(x.v[j]), low, even);
+    odd = fmaf(widen(x.v[j + 1]), high, odd);
+  }
+  return fmaf(256.f, even, 16.f * odd);
+}
+#endif
 // sums[r][i] = row i of x (m, k), m <= M, times row `row + r` of w (n, k), on every lane of the warp that
 // calls; `turn` holds the beginning of w's rows. A lane takes eight neighbouring elements at a time, so that
 // weights and x are read in whole lines, and each row of x meets R rows of weights in registers. sum(x) of
@@ -127,23 +147,35 @@ __forceinline__ void dots(const T* x, Turn& turn, const Eight* w, const S* scale
   for (int base = 0;;) {
 #pragma unroll
     for (int u = 0; u < TURN; u++) {
+#ifndef AHEAD
+      // The same for all lanes. The elements of x after it are not asked for before, which takes half the registers.
       if (base + 32 * u >= eights) break;
+#endif
       const bool live = base + 32 * u + lane < eights;
-      const int c = live ? base + 32 * u + lane : base + 32 * u;
+      const T* from = x + (live ? base + 32 * u + lane : 0) * 8;
 #pragma unroll
       for (int i = 0; i < M; i++) {
         if (i < m) {
-          const Pack<T, 8> p = *(const Pack<T, 8>*)(x + i * k + c * 8);
+          const Pack<T, 8> p = *(const Pack<T, 8>*)(from + i * k);
           float sum = 0.f;
-#if MODE == 0
+#ifdef NIBBLES
+          float even = 0.f, odd = 0.f;
+#pragma unroll
+          for (int j = 0; j < 8; j += 2) { even += widen(p.v[j]); odd += widen(p.v[j + 1]); }
+          sum = even + odd;
+#elif MODE == 0
 #pragma unroll
           for (int j = 0; j < 8; j++) sum += widen(p.v[j]);
 #endif
 #pragma unroll
           for (int r = 0; r < R; r++) {
+#ifdef NIBBLES
+            float dot = sixteenths(p, turn.e[u][r], even, odd);
+#else
             float dot = 0.f;
 #pragma unroll
             for (int j = 0; j < 8; j++) dot = fmaf(widen(p.v[j]), eighth(turn.e[u][r], j), dot);
+#endif
 #if MODE == 0
             dot = fmaf(scale_of(turn.scale[u][r]), dot, widen(turn.bias[u][r]) * sum);
 #else

@@ -115,6 +115,95 @@ extern "C" __global__ void __launch_bounds__(256) scan(const T* x, T* out, const
     store(out + to, j, end, g, v);
   }
 }
+
+#ifdef ONCE
+// The running join of long rows in one pass, for joins of 32 bits. Blocks take parts of TURNS * WIDE elements in the
+// order in which they begin. Each leaves the join of its own part, and waits for those of the parts before it in its
+// group of GROUP and for that of all groups before, which the last part of a group leaves: what joins what depends on
+// the place alone, never on who was first. `state`: a ticket, then for each row its parts and its groups, as words
+// whose upper half is 1 once the lower one is known; all zero before.
+#define WIDE (512 * EACH)
+#define TURNS 4
+#define GROUP 64
+__forceinline__ void leave(u64* at, A x) {
+  union { A a; u32 w; } bits; bits.a = x;
+  asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" :: "l"(at), "l"((u64)1 << 32 | bits.w) : "memory");
+}
+__forceinline__ A left_by(const u64* at) {
+  u64 word;
+  do asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(word) : "l"(at) : "memory"); while (word >> 32 == 0);
+  union { A a; u32 w; } bits; bits.w = (u32)word;
+  return bits.a;
+}
+__forceinline__ A running(A x, int lane) {
+  for (int d = 1; d < 32; d <<= 1) {
+    A left = shuffle_up(x, d);
+    if (lane >= d) x = R<A>::join(left, x);
+  }
+  return x;
+}
+extern "C" __global__ void __launch_bounds__(512, 2) scan_once(const T* x, T* out, u64* state, G g) {
+  __shared__ A ends[TURNS * 16];
+  __shared__ A earlier;
+  __shared__ u32 ticket;
+  if (threadIdx.x == 0) ticket = atomicAdd((u32*)state, 1u);
+  __syncthreads();
+  const i64 parts = g.v[5], row = ticket / parts, part = ticket - row * parts, groups = (parts + GROUP - 1) / GROUP;
+  u64 *own = state + 1 + row * (parts + groups), *joined = own + parts;
+  i64 from, to;
+  place(g, row, from, to);
+  const i64 begin = part * g.v[4], end = begin + g.v[4] < g.v[1] ? begin + g.v[4] : g.v[1], first = begin + threadIdx.x * EACH;
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+  A v[TURNS][EACH], before[TURNS];
+#pragma unroll
+  for (int t = 0; t < TURNS; t++) fetch(x + from, first + t * WIDE, end, g, v[t]);
+#pragma unroll
+  for (int t = 0; t < TURNS; t++) {
+#pragma unroll
+    for (int e = 1; e < EACH; e++) v[t][e] = R<A>::join(v[t][e - 1], v[t][e]);
+    const A sum = running(v[t][EACH - 1], lane);
+    before[t] = shuffle_up(sum, 1);
+    if (lane == 0) before[t] = R<A>::start();
+    if (lane == 31) ends[t * 16 + warp] = sum;
+  }
+  __syncthreads();
+  if (warp == 0) {
+    // What comes before each warp's turn within the part.
+    const A one = ends[2 * lane], both = running(R<A>::join(one, ends[2 * lane + 1]), lane);
+    A start = shuffle_up(both, 1);
+    if (lane == 0) start = R<A>::start();
+    __syncwarp();
+    ends[2 * lane] = start; ends[2 * lane + 1] = R<A>::join(start, one);
+    if (lane == 31) leave(own + part, both);
+    const i64 group = part / GROUP;
+    A sum = R<A>::start();
+#pragma unroll
+    for (int i = 0; i < GROUP / 32; i++) {
+      const i64 p = group * GROUP + i * 32 + lane;
+      if (p < part) sum = R<A>::join(sum, left_by(own + p));
+    }
+    __syncwarp();
+    sum = warp_join<R<A>>(sum);
+    if (lane == 31) {
+      if (group > 0) sum = R<A>::join(left_by(joined + group - 1), sum);
+      earlier = sum;
+      if (part % GROUP == GROUP - 1) leave(joined + group, R<A>::join(sum, both));
+    }
+  }
+  __syncthreads();
+#pragma unroll
+  for (int t = 0; t < TURNS; t++) {
+    const A offset = R<A>::join(R<A>::join(earlier, ends[t * 16 + warp]), before[t]);
+    if (!g.v[8]) {
+#pragma unroll
+      for (int e = EACH - 1; e > 0; e--) v[t][e] = v[t][e - 1];
+    }
+#pragma unroll
+    for (int e = 0; e < EACH; e++) v[t][e] = e == 0 && !g.v[8] ? offset : R<A>::join(offset, v[t][e]);
+    store(out + to, first + t * WIDE, end, g, v[t]);
+  }
+}
+#endif
 #endif
 
 #ifdef ARG_ROWS

@@ -23,7 +23,7 @@ use crate::driver::Kernel;
 use crate::fused::load_dtypes;
 use crate::held::{Held, Range, meet, range};
 use crate::module::Rounding;
-use crate::print::{compute, expression, storage};
+use crate::print::{compute, expression, storage, stored};
 use crate::prologue::{Prologue, Rows};
 use crate::quantized::{SOURCE, aligned, defines, parts};
 use crate::record;
@@ -331,19 +331,26 @@ pub(crate) fn print(variant: &Variant) -> String {
     }
     let (rows, each) = (variant.rows, variant.each);
     let _ = writeln!(out, "#define M {rows}\n#define R {each}\n#define DOTS");
-    out.push_str(SOURCE);
     let prologue = variant.prologue.as_ref();
+    let (threads, count) = (32 * WARPS, variant.sections.iter().map(SmallVec::len).max());
+    let count = count.unwrap_or(1);
+    // One product of a vector that lies in memory asks for all of a turn at once.
+    let ahead = prologue.is_none() && count == 1 && rows * each <= 2;
+    let least = if ahead { BLOCKS_IN_TURN } else { 1 };
+    if ahead {
+        out.push_str("#define AHEAD\n");
+    }
+    out.push_str(SOURCE);
     let products = Products::of(variant);
     let size = products.words + prologue.map_or(0, Prologue::words);
-    let (threads, count) = (32 * WARPS, variant.sections.iter().map(SmallVec::len).max());
-    let (count, w) = (count.unwrap_or(1), &mut out);
+    let w = &mut out;
     // Writing to a string cannot fail.
     let _ = write!(
         w,
         "struct A {{ u64 v[{size}]; }};\n\
          struct Part {{ int section, count; i64 row, n; const Eight* w[{count}]; const S* scale[{count}]; \
          const S* bias[{count}]; Turn turn[{count}]; }};\n\
-         extern \"C\" __global__ void __launch_bounds__({threads}, 1) products(const T* x, i64 m, i64 k, A a) {{\n  \
+         extern \"C\" __global__ void __launch_bounds__({threads}, {least}) products(const T* x, i64 m, i64 k, A a) {{\n  \
          const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;\n  release();\n  \
          auto begin = [&](Part& p, i64 block) {{\n{}\n#pragma unroll\n    \
          for (int i = 0; i < {count}; i++)\n      \
@@ -521,5 +528,6 @@ fn element(
     }
     let store = tape.stores.first().copied().unwrap_or_default();
     let t = storage(tape.values[store as usize].dtype);
-    let _ = writeln!(out, "        (({t}*)a.v[{place}])[at] = convert<{t}>(v{store});\n      }}");
+    let made = stored(tape, store as usize);
+    let _ = writeln!(out, "        (({t}*)a.v[{place}])[at] = {made};\n      }}");
 }

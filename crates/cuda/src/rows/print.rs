@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 
+use lazulite_core::Dtype;
 use lazulite_core::plan::{Extent, Instr, Tape};
 
 use super::{Along, SHARING, Team, Variant, levels, needed, online, reductions, worth_holding};
 use crate::fused::load_dtypes;
-use crate::print::{compute, expression, outline, reducer, storage};
+use crate::print::{compute, expression, outline, reducer, storage, stored};
 
 /// The source of the kernel of a variant.
 pub(crate) fn print(tape: &Tape, variant: &Variant) -> String {
@@ -148,7 +149,17 @@ impl Printer<'_> {
     }
 
     fn kernel(self) -> String {
-        outline(self.text())
+        let halves = self.only_halves();
+        let text = self.text();
+        outline(if halves { text.replace("op_exp(", "near_exp(") } else { text })
+    }
+
+    /// True iff all arrays are of half types, whose rounding hides a less exact exponential. A softmax of
+    /// 2048 x 128256 takes 0.93 of the time with it, on an H100.
+    fn only_halves(&self) -> bool {
+        let stored = |&v: &u16| self.tape.values[v as usize].dtype;
+        let mut all = load_dtypes(self.tape).into_iter().chain(self.tape.stores.iter().map(stored));
+        all.all(Dtype::is_half)
     }
 
     fn text(mut self) -> String {
@@ -579,7 +590,8 @@ impl Printer<'_> {
             roots.push(value);
             let pack = v.pack.max(v.columns);
             before.push_str(&format!("    Pack<{t}, {pack}> r{s};\n"));
-            body.push_str(&format!("      r{s}.v[e] = convert<{t}>(v{value});\n"));
+            let element = stored(self.tape, value as usize);
+            body.push_str(&format!("      r{s}.v[e] = {element};\n"));
             // A row of one element has no stride; its store is element 0.
             let at = match v.along[i] {
                 Along::Fixed => format!("o{i}"),

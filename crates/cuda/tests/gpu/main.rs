@@ -23,6 +23,30 @@ mod faults;
 mod products;
 mod runs;
 
+/// Rows of many parts, whose blocks wait for each other: numbers of which all sums are exact, so that any
+/// mistake shows, and others.
+fn long_scans(r: &mut Report, d: &mut Draw) {
+    for shape in [[1, 2_150_408], [2, 1_048_584]] {
+        let whole = d.indices(&shape, 3);
+        let x = d.array(Dtype::F32, &shape, 0.0, 1.0);
+        for info in SCANS {
+            for (reverse, inclusive) in [(false, true), (true, false)] {
+                let name = format!("long {} {shape:?} {reverse} {inclusive}", info.name);
+                r.check(&name, 2e-4, 2e-3, || {
+                    let sums = whole.astype(Dtype::F32)?.cumsum(-1, reverse, inclusive)?;
+                    let halves = whole.astype(Dtype::BF16)?;
+                    Ok(vec![
+                        sums,
+                        scan::scan(info.op, &whole, -1, reverse, inclusive)?,
+                        scan::scan(info.op, &x, -1, reverse, inclusive)?,
+                        scan::scan(info.op, &halves, -1, reverse, inclusive)?,
+                    ])
+                });
+            }
+        }
+    }
+}
+
 fn tables(r: &mut Report, d: &mut Draw) {
     for dtype in Dtype::ALL {
         for info in UNARY_OPS {
@@ -238,6 +262,7 @@ fn moving(r: &mut Report, d: &mut Draw) {
             }
         }
     }
+    long_scans(r, d);
     let odd = [f32::NAN, 1.0, -0.0, 0.0, f32::INFINITY, -1.0, -f32::NAN, f32::NEG_INFINITY, 0.0];
     for n in [9usize, 9000] {
         let x: Vec<f32> = odd.iter().cycle().take(n).copied().collect();

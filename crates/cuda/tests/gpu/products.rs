@@ -84,6 +84,9 @@ pub fn checks(r: &mut Report, d: &mut Draw) {
             Ok(vec![a.matmul(&b)?.tanh()?])
         });
     }
+    for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
+        large_gelus(r, d, dtype);
+    }
     for (mode, groups, widths) in [
         (QuantMode::Affine, &[32usize, 64, 128][..], &[2usize, 3, 4, 5, 6, 8][..]),
         (QuantMode::Mxfp4, &[32], &[4]),
@@ -228,6 +231,31 @@ pub fn checks(r: &mut Report, d: &mut Draw) {
             ])
         });
     }
+}
+
+/// Gelus behind products with many elements, in both forms, with and without a bias.
+fn large_gelus(r: &mut Report, d: &mut Draw, dtype: Dtype) {
+    let (a, b) = (d.array(dtype, &[2048, 16], -1.5, 1.5), d.array(dtype, &[16, 2112], -1.5, 1.5));
+    let bias = d.array(dtype, &[2112], -2.0, 2.0);
+    let c = |x: f64| Array::literal(Literal::from_f64(x, dtype));
+    let half = |x: &Array, y: Array| x.multiply(&c(0.5))?.multiply(&y.add(&c(1.0))?);
+    let tanh = |x: Array| {
+        let cube = x.multiply(&x)?.multiply(&x)?.multiply(&c(0.044715))?;
+        half(&x, x.add(&cube)?.multiply(&c(0.7978845608))?.tanh()?)
+    };
+    let erf = |x: Array| half(&x, x.multiply(&c(0.5f64.sqrt()))?.erf()?);
+    // Where constants round to a half type, the library's do not.
+    let (rtol, atol) = if dtype.is_half() { (1e-2, 1e-2) } else { (1e-4, 1e-5) };
+    r.check(&format!("large product and gelu {dtype}"), rtol, atol, || {
+        let (x, y) = (a.matmul(&b)?, a.matmul(&b)?.add(&bias)?);
+        Ok(vec![
+            tanh(x.clone())?,
+            tanh(y.clone())?,
+            erf(x)?,
+            erf(y)?,
+            tanh(a.matmul(&b)?.multiply(&c(0.5))?)?,
+        ])
+    });
 }
 
 /// Packing of numbers at and beside the limits of the formats, in rows that begin anywhere.
