@@ -51,7 +51,8 @@ fi
 if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck; do
         for checks in "attention bfloat16 129" "attention bfloat16 4 777" "long rows" \
-            "quantized_matmul tiles 4 64 bfloat16 33" "sort bfloat16 [3, 5000]" \
+            "quantized_matmul tiles 4 64 bfloat16 33" "quantized_matmul tiles 4 64 bfloat16 16" \
+            "sort bfloat16 [3, 5000]" \
             "sum bfloat16 [300, 1031]" "cumsum false true bfloat16" "gather" "scatter" \
             "attention gradients bfloat16 129" "conv bfloat16 [3, 14" "argmax bfloat16 [70"; do
             echo "$tool: $checks"
