@@ -16,6 +16,7 @@ pub mod error;
 pub mod eval;
 #[cfg(feature = "ndarray")]
 mod interop;
+pub mod jobs;
 pub mod observe;
 pub mod op;
 pub mod operators;

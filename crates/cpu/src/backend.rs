@@ -1,10 +1,11 @@
 //! The processor as a device: each step goes to the file of its family.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use lazulite_core::backend::{
     BACKENDS, Backend, Buffer, Call, Job, Limit, MemoryStats, Operand, Recorded, Recording,
 };
+use lazulite_core::jobs::Jobs;
 use lazulite_core::op::Primitive;
 use lazulite_core::plan::{Extent, Instr, Tape, TapeValue};
 use lazulite_core::shape::Layout;
@@ -12,7 +13,6 @@ use lazulite_core::{Device, DeviceKind, Error, ErrorKind, Result, Stream};
 
 use crate::allocator::{CpuMemory, allocator};
 use crate::pool;
-use crate::stream::streams;
 use crate::strided::internal;
 use crate::{
     attention, attention_grad, conv, copy, creation, fft, fused, gather, grouped, isa, join,
@@ -25,6 +25,21 @@ struct Cpu;
 
 #[linkme::distributed_slice(BACKENDS)]
 static REGISTER: fn() -> Option<Arc<dyn Backend>> = || Some(Arc::new(Cpu));
+
+/// The jobs of the processor's streams.
+pub(crate) fn jobs() -> &'static Jobs {
+    static JOBS: OnceLock<Jobs> = OnceLock::new();
+    JOBS.get_or_init(Jobs::default)
+}
+
+/// As [`Backend::submit`]; the pool's workers stay awake while the job runs.
+pub(crate) fn submit(stream: u32, inline: bool, job: Job) {
+    let awake = move || {
+        let _awake = pool::Awake::new();
+        job();
+    };
+    jobs().submit(stream, inline, Box::new(awake));
+}
 
 impl Backend for Cpu {
     fn kind(&self) -> DeviceKind {
@@ -82,7 +97,7 @@ impl Backend for Cpu {
 
     fn submit(&self, stream: Stream, inline: bool, job: Job) {
         if let Some(job) = record::job(stream.index, job) {
-            streams().submit(stream.index, inline, job);
+            submit(stream.index, inline, job);
         }
     }
 
@@ -97,7 +112,7 @@ impl Backend for Cpu {
 
     fn synchronize(&self, stream: Stream) -> Result<()> {
         record::refuse("synchronize")?;
-        streams().synchronize(stream.index)
+        jobs().synchronize(stream.index)
     }
 
     fn memory(&self, _device: Device) -> MemoryStats {

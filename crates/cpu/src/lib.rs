@@ -47,7 +47,6 @@ mod rope;
 mod scan;
 mod scatter;
 mod sort;
-mod stream;
 mod strided;
 #[cfg(test)]
 mod testing;

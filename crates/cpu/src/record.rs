@@ -18,7 +18,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::allocator::{CpuMemory, Pool, allocator};
 use crate::backend;
-use crate::stream::streams;
+use crate::backend::{jobs, submit};
 use crate::strided::internal;
 
 /// Arguments of up to so many bytes are copied; larger ones stay where they are.
@@ -310,8 +310,6 @@ impl Recording for Captured {
             return Ok(None);
         }
         let kept = self.kept.lock();
-        // What was queued before may still make the arguments.
-        streams().synchronize(self.stream)?;
         for (argument, buffer) in self.arguments.iter().zip(arguments) {
             if let Argument::Copied(own) = argument {
                 copy(buffer, own)?;
@@ -320,8 +318,8 @@ impl Recording for Captured {
         let done = Arc::new(Mutex::new(None));
         let (calls, outcome) = (Arc::clone(&kept), Arc::clone(&done));
         let job = move || *outcome.lock() = Some(calls.calls.iter().try_for_each(Noted::run));
-        streams().submit(self.stream, true, Box::new(job));
-        streams().synchronize(self.stream)?;
+        submit(self.stream, true, Box::new(job));
+        jobs().synchronize(self.stream)?;
         let done = done.lock().take();
         done.unwrap_or_else(|| Err(internal("a step that was made again did not end")))?;
         let result = |outcome: &Outcome| {

@@ -112,7 +112,7 @@ impl Shapes {
             None => g.extend([0; 4]),
         }
         g.extend([i64::from(self.flags), q[0] as i64]);
-        padded(&g)
+        padded(&g).to_vec()
     }
 
     /// The addresses of mask and sinks, 0 where there are none.

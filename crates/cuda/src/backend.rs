@@ -160,10 +160,14 @@ impl Backend for Cuda {
         }
     }
 
-    fn submit(&self, stream: Stream, _inline: bool, job: Job) {
-        // Jobs only queue work, so the caller's thread does it.
-        match self.gpu(stream.device).and_then(|gpu| gpu.queue(stream.index)) {
-            Ok(queue) => queue.job(job),
+    fn submit(&self, stream: Stream, inline: bool, job: Job) {
+        let there = self.gpu(stream.device).and_then(|gpu| Ok((gpu, gpu.queue(stream.index)?)));
+        match there {
+            Ok((_, queue)) if record::active() => queue.job(job),
+            Ok((gpu, queue)) => {
+                let job = move || queue.job(job);
+                gpu.jobs.submit(stream.index, inline, Box::new(job));
+            }
             // The job itself meets and reports the missing device.
             Err(_) => job(),
         }
@@ -182,6 +186,8 @@ impl Backend for Cuda {
 
     fn synchronize(&self, stream: Stream) -> Result<()> {
         let gpu = self.gpu(stream.device)?;
+        record::refuse("synchronize")?;
+        gpu.jobs.synchronize(stream.index)?;
         gpu.context.bind()?;
         gpu.queue(stream.index)?.synchronize()
     }

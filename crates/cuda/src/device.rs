@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lazulite_core::backend::Buffer;
+use lazulite_core::jobs::Jobs;
 use lazulite_core::{Device, DeviceKind, Error, ErrorKind, Literal, Result};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
@@ -15,7 +16,7 @@ use crate::matmul::Products;
 use crate::module::Modules;
 use crate::record;
 use crate::solver::Solvers;
-use crate::stream::{Launch, Queue, TRANSFER};
+use crate::stream::{Launch, Queue, READS, TRANSFER};
 
 /// Bytes of pinned memory through which uploads pass.
 const STAGING: usize = 16 << 20;
@@ -42,6 +43,8 @@ pub(crate) struct Gpu {
     pub solvers: Solvers,
     /// Steps that ran on the host because no kernel is written.
     pub host_steps: AtomicU64,
+    /// What evaluations do on each stream: at most one thread at a time queues an evaluation's steps.
+    pub jobs: Jobs,
     queues: RwLock<FxHashMap<u32, Arc<Queue>>>,
     staging: Mutex<Option<Staging>>,
 }
@@ -61,6 +64,7 @@ impl Gpu {
             plans: Plans::default(),
             solvers: Solvers::default(),
             host_steps: AtomicU64::new(0),
+            jobs: Jobs::default(),
             queues: RwLock::default(),
             staging: Mutex::new(None),
         })
@@ -164,17 +168,21 @@ impl Gpu {
             Launch::new(self, &queue).settle(memory)?;
         }
         let writer = memory.uses.lock().writer;
-        let queue = self.queue(writer.map_or(TRANSFER, |w| w.0))?;
+        if let Some((stream, ticket)) = writer {
+            self.queue(stream)?.wait_for(ticket)?;
+        }
         let mut bytes = vec![0u8; memory.size()];
         if !bytes.is_empty() {
-            // SAFETY: both ranges have this size, and the stream is waited for below before either
-            // can go away.
+            // On a stream of its own, since later work of the writer's may be queued already.
+            let queue = self.queue(READS)?;
+            // SAFETY: both ranges have this size, and the stream is waited for before either can go
+            // away.
             unsafe {
                 let to = bytes.as_mut_ptr();
                 driver::copy_out(to, memory.address(), bytes.len(), queue.raw())?;
             }
+            queue.synchronize()?;
         }
-        queue.synchronize()?;
         Ok(bytes)
     }
 

@@ -4,11 +4,12 @@ use lazulite_core::backend::Operand;
 use lazulite_core::op::fast::Rope;
 use lazulite_core::plan::{Extent, Instr, Tape, TapeValue};
 use lazulite_core::{Dtype, Result};
+use smallvec::SmallVec;
 
 use crate::copy;
 use crate::fused::{execute, merge};
 use crate::heads::{Note, Turn, row_strides};
-use crate::held::{Callee, Calls, range};
+use crate::held::{Callee, Calls, Range, range};
 use crate::print::storage;
 use crate::stream::Launch;
 
@@ -16,8 +17,8 @@ pub(crate) const SOURCE: &str = concat!(include_str!("rotary.cuh"), include_str!
 const GEOMETRY: usize = 64;
 
 /// The words of a struct that kernels take.
-pub(crate) fn padded(words: &[i64]) -> Vec<u64> {
-    let mut out: Vec<u64> = words.iter().map(|&w| w as u64).collect();
+pub(crate) fn padded(words: &[i64]) -> SmallVec<[u64; GEOMETRY]> {
+    let mut out: SmallVec<_> = words.iter().map(|&w| w as u64).collect();
     out.resize(GEOMETRY, 0);
     out
 }
@@ -62,7 +63,8 @@ pub(crate) fn rope(
     let batch = if ndim > 2 { x.shape()[0] } else { 1 };
     let each = op.dims / 2 + (d - op.dims);
     let merged = merge(&x.shape()[..ndim - 1], &[&x.layout.strides[..ndim - 1]]);
-    let mut g: Vec<i64> = [each, rows, steps, rows / batch, op.dims, d].map(|n| n as i64).into();
+    let mut g: SmallVec<[i64; 24]> =
+        [each, rows, steps, rows / batch, op.dims, d].map(|n| n as i64).into_iter().collect();
     g.extend([
         i64::from(op.traditional),
         i64::from(op.inverse),
@@ -80,11 +82,14 @@ pub(crate) fn rope(
     let settled = launch.is_settled(&offsets) && freqs.iter().all(|f| launch.is_settled(f));
     let (x_at, offsets_at, to) = (launch.read(&x)?, launch.read(&offsets)?, launch.write(out)?);
     let freqs_at = freqs.as_ref().map(|f| launch.read(f)).transpose()?.unwrap_or(0);
-    let mut words = vec![x_at, offsets_at, freqs_at, to, slope.to_bits(), op.scale.get().to_bits()];
-    words.extend(padded(&g));
-    let mut reads = vec![range(&x, x_at), range(&offsets, offsets_at)];
-    reads.extend(freqs.as_ref().map(|f| range(f, freqs_at)));
     let numbers = [slope.to_bits(), op.scale.get().to_bits()];
+    let mut words: SmallVec<[u64; 80]> = SmallVec::new();
+    words.extend([x_at, offsets_at, freqs_at, to]);
+    words.extend(numbers);
+    words.extend(padded(&g));
+    let mut reads: SmallVec<[Range; 4]> = SmallVec::new();
+    reads.extend([range(&x, x_at), range(&offsets, offsets_at)]);
+    reads.extend(freqs.as_ref().map(|f| range(f, freqs_at)));
     let plain = op.dims == d && !op.inverse && offsets.layout.len() == 1;
     let typed = (out.dtype, offsets.dtype) == (Dtype::F32, Dtype::I64);
     let note = row_strides(&x).filter(|_| plain && typed).map(|strides| {

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use lazulite_core::backend::Operand;
 use lazulite_core::op::BinaryOp;
 use lazulite_core::plan::{Instr, Tape};
+use lazulite_core::shape::Strides;
 use lazulite_core::{Dtype, Result};
 use parking_lot::Mutex;
 use rustc_hash::{FxBuildHasher, FxHashMap};
@@ -54,13 +55,14 @@ pub(crate) struct Variant {
 
 /// Axes after merging: sizes, and for each operand the strides.
 pub(crate) struct Merged {
-    pub sizes: Vec<usize>,
-    pub strides: Vec<Vec<isize>>,
+    pub sizes: SmallVec<[usize; 4]>,
+    pub strides: SmallVec<[Strides; 8]>,
 }
 
 /// Drops axes of size 1 and merges neighbours that all operands cross in one stride.
 pub(crate) fn merge(sizes: &[usize], strides: &[&[isize]]) -> Merged {
-    let mut out = Merged { sizes: Vec::new(), strides: vec![Vec::new(); strides.len()] };
+    let none = strides.iter().map(|_| Strides::new());
+    let mut out = Merged { sizes: SmallVec::new(), strides: none.collect() };
     for (axis, &n) in sizes.iter().enumerate() {
         if n == 1 {
             continue;
@@ -90,7 +92,7 @@ pub(crate) fn merge(sizes: &[usize], strides: &[&[isize]]) -> Merged {
 }
 
 /// The strides of `operand` under `space`, to which it broadcasts.
-pub(crate) fn broadcast_strides(operand: &Operand, space: &[usize]) -> SmallVec<[isize; 8]> {
+pub(crate) fn broadcast_strides(operand: &Operand, space: &[usize]) -> Strides {
     let shape = operand.shape();
     let lead = space.len() - shape.len();
     (0..space.len())
@@ -238,9 +240,10 @@ fn run(
     if count == 0 || outputs.is_empty() {
         return Ok(());
     }
-    let strides: Vec<_> = inputs.iter().map(|o| broadcast_strides(o, space)).collect();
+    let strides: SmallVec<[Strides; 8]> =
+        inputs.iter().map(|o| broadcast_strides(o, space)).collect();
     let contiguous = lazulite_core::shape::contiguous_strides(space);
-    let mut all: Vec<&[isize]> = strides.iter().map(|s| &s[..]).collect();
+    let mut all: SmallVec<[&[isize]; 8]> = strides.iter().map(|s| &s[..]).collect();
     all.push(if into { &outputs[0].layout.strides } else { &contiguous });
     let merged = merge(space, &all);
     let ndim = merged.sizes.len();
@@ -577,12 +580,16 @@ mod tests {
 
     #[test]
     fn axes_merge_where_all_operands_allow_it() {
-        let m = merge(&[2, 1, 3, 4], &[&[12, 0, 4, 1], &[0, 0, 0, 0]]);
-        assert_eq!((m.sizes, m.strides), (vec![24], vec![vec![1], vec![0]]));
-        let m = merge(&[2, 3, 4], &[&[12, 4, 1], &[4, 0, 1]]);
-        assert_eq!(m.sizes, [2, 3, 4]);
-        let m = merge(&[2, 3, 4], &[&[12, 4, 1], &[0, 4, 1]]);
-        assert_eq!((m.sizes, m.strides), (vec![2, 12], vec![vec![12, 1], vec![0, 1]]));
-        assert_eq!(merge(&[1, 1], &[&[5, 7]]).sizes, [1]);
+        let merged = |sizes: &[usize], strides: &[&[isize]]| {
+            let m = merge(sizes, strides);
+            (m.sizes.to_vec(), m.strides.iter().map(|s| s.to_vec()).collect::<Vec<_>>())
+        };
+        let m = merged(&[2, 1, 3, 4], &[&[12, 0, 4, 1], &[0, 0, 0, 0]]);
+        assert_eq!(m, (vec![24], vec![vec![1], vec![0]]));
+        let m = merged(&[2, 3, 4], &[&[12, 4, 1], &[4, 0, 1]]);
+        assert_eq!(m.0, [2, 3, 4]);
+        let m = merged(&[2, 3, 4], &[&[12, 4, 1], &[0, 4, 1]]);
+        assert_eq!(m, (vec![2, 12], vec![vec![12, 1], vec![0, 1]]));
+        assert_eq!(merged(&[1, 1], &[&[5, 7]]).0, [1]);
     }
 }

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use lazulite_core::backend::Operand;
 use lazulite_core::op::{BinaryOp, ReduceOp, UnaryOp};
 use lazulite_core::plan::{Extent, Instr, Tape};
-use lazulite_core::shape::contiguous_strides;
+use lazulite_core::shape::{Strides, contiguous_strides};
 use lazulite_core::{Dtype, Result};
 use smallvec::SmallVec;
 
@@ -222,19 +222,20 @@ struct Frame {
 fn frame(tape: &Tape, inputs: &[Operand], outputs: &[Operand], space: &[usize]) -> Frame {
     let ndim = space.len();
     let is_reduced = |a: &usize| tape.axes >> a & 1 == 1;
-    let (reduced, kept): (Vec<usize>, Vec<usize>) = (0..ndim).partition(is_reduced);
-    let mut strides: Vec<Vec<isize>> =
-        inputs.iter().map(|o| broadcast_strides(o, space).to_vec()).collect();
+    type Axes = SmallVec<[usize; 4]>;
+    let (reduced, kept): (Axes, Axes) = (0..ndim).partition(is_reduced);
+    let mut strides: SmallVec<[Strides; 8]> =
+        inputs.iter().map(|o| broadcast_strides(o, space)).collect();
     for output in outputs {
         let own = contiguous_strides(output.shape());
         let sized = |a: usize| if output.shape()[a] == 1 { 0 } else { own[a] };
         strides.push((0..ndim).map(sized).collect());
     }
     let pick = |axes: &[usize]| {
-        let sizes: Vec<usize> = axes.iter().map(|&a| space[a]).collect();
-        let parts: Vec<Vec<isize>> =
+        let sizes: Axes = axes.iter().map(|&a| space[a]).collect();
+        let parts: SmallVec<[Strides; 8]> =
             strides.iter().map(|s| axes.iter().map(|&a| s[a]).collect()).collect();
-        merge(&sizes, &parts.iter().map(|s| &s[..]).collect::<Vec<_>>())
+        merge(&sizes, &parts.iter().map(|s| &s[..]).collect::<SmallVec<[_; 8]>>())
     };
     let count = |axes: &[usize]| axes.iter().map(|&a| space[a]).product();
     Frame {

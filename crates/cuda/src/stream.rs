@@ -2,10 +2,12 @@
 //!
 //! Work is counted: each step takes the next ticket of its stream, and blocks of memory remember
 //! the tickets that use them. Only a step that meets a use on another stream makes its stream wait,
-//! through an event recorded at that moment; steps of one stream cost no events.
+//! and so does a read by the host: through the event of the job that made the use, or one recorded at
+//! that moment. Steps of one stream cost no events.
 
-use std::sync::OnceLock;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use lazulite_core::backend::{Buffer, Operand};
 use lazulite_core::{Dtype, Error, ErrorKind, Result};
@@ -14,12 +16,14 @@ use rustc_hash::FxHashMap;
 
 use crate::allocator::DeviceMemory;
 use crate::device::Gpu;
-use crate::driver::{self, CUdeviceptr, CUstream};
+use crate::driver::{self, CUdeviceptr, CUstream, Event};
 use crate::held::Held;
 use crate::{random, record};
 
 /// The number of the stream that copies from the host; no stream of the engine has it.
 pub(crate) const TRANSFER: u32 = u32::MAX;
+/// The number of the stream that copies to the host.
+pub(crate) const READS: u32 = u32::MAX - 1;
 
 /// What a kernel reports when it meets bad data; lies in pinned memory. `code` is 0 while all is
 /// well, else 1 + the place of the op's name in [`OPS`].
@@ -55,6 +59,10 @@ pub(crate) struct Queue {
     pub index: u32,
     raw: CUstream,
     tickets: AtomicU64,
+    /// Steps under way, whose work may not be in the stream yet.
+    under_way: AtomicU64,
+    /// The ends of the latest jobs: all tickets up to the number are done when the event is.
+    ends: Mutex<VecDeque<(u64, Arc<Event>)>>,
     /// For each other stream, the ticket up to which this one has waited for it.
     seen: Mutex<FxHashMap<u32, u64>>,
     fault: *mut Fault,
@@ -65,6 +73,9 @@ pub(crate) struct Queue {
     /// Zeros, which kernels that count their blocks leave as they found them.
     counters: OnceLock<CUdeviceptr>,
 }
+
+/// How many ends of jobs a stream remembers.
+const ENDS: usize = 8;
 
 /// How many counters a stream has.
 pub(crate) const COUNTERS: usize = 1 << 14;
@@ -86,6 +97,8 @@ impl Queue {
             index,
             raw,
             tickets: AtomicU64::new(0),
+            under_way: AtomicU64::new(0),
+            ends: Mutex::default(),
             seen: Mutex::default(),
             fault,
             waiting: Mutex::default(),
@@ -120,7 +133,8 @@ impl Queue {
         record::stream(self.index).unwrap_or(self.raw)
     }
 
-    /// What waits: the calling thread's own, if it records.
+    /// What waits: the calling thread's own, if it records. What `f` launches keeps its place before
+    /// what other threads launch.
     fn with_waiting<R>(&self, f: impl FnOnce(&mut Option<Held>) -> R) -> R {
         match record::active() {
             true => record::with_waiting(f),
@@ -130,26 +144,24 @@ impl Queue {
 
     /// Lets work wait for what it may join. The job under way ends with a [`Queue::flush`].
     pub fn hold(&self, work: Held) {
-        let earlier = self.with_waiting(|waiting| match waiting.take() {
-            None => waiting.replace(work),
-            Some(held) => {
-                let (held, rest) = held.join(work);
-                match rest {
-                    None => waiting.replace(held),
-                    Some(rest) => {
-                        *waiting = Some(rest);
-                        Some(held)
-                    }
+        self.with_waiting(|waiting| {
+            let Some(held) = waiting.take() else {
+                *waiting = Some(work);
+                return;
+            };
+            match held.join(work) {
+                (joined, None) => *waiting = Some(joined),
+                (held, rest) => {
+                    *waiting = rest;
+                    self.hand_over(Some(held));
                 }
             }
         });
-        self.hand_over(earlier);
     }
 
     /// Queues what waits.
     pub fn flush(&self) {
-        let held = self.with_waiting(Option::take);
-        self.hand_over(held);
+        self.with_waiting(|waiting| self.hand_over(waiting.take()));
     }
 
     fn hand_over(&self, held: Option<Held>) {
@@ -165,19 +177,61 @@ impl Queue {
         impl Drop for End<'_> {
             fn drop(&mut self) {
                 self.0.flush();
+                if let Err(error) = self.0.end_job() {
+                    self.0.refused.lock().get_or_insert(error);
+                }
             }
         }
         let _end = End(self);
         job();
     }
 
+    /// Notes the end of a job.
+    fn end_job(&self) -> Result<()> {
+        let ticket = self.tickets.load(Ordering::SeqCst);
+        // Another thread's step may have its ticket and not be queued yet.
+        if record::active() || self.under_way.load(Ordering::SeqCst) > 0 {
+            return Ok(());
+        }
+        let mut ends = self.ends.lock();
+        if ends.back().map_or(0, |end| end.0) == ticket {
+            return Ok(());
+        }
+        let mut event = None;
+        if ends.len() == ENDS
+            && let Some((_, oldest)) = ends.pop_front()
+        {
+            // Whoever waits for it keeps it.
+            event = Arc::try_unwrap(oldest).ok();
+        }
+        let event = event.map_or_else(Event::new, Ok)?;
+        event.record(self.raw)?;
+        ends.push_back((ticket, Arc::new(event)));
+        Ok(())
+    }
+
+    /// The first end of a job by which the step of a ticket is done; none if it was not recorded.
+    fn end_of(&self, ticket: u64) -> Option<Arc<Event>> {
+        let ends = self.ends.lock();
+        ends.iter().find(|end| end.0 >= ticket).map(|end| Arc::clone(&end.1))
+    }
+
+    /// Waits for the step of a ticket, and for as little after it as is known of; reports what the work that
+    /// has run found wrong.
+    ///
+    /// # Errors
+    /// As [`Queue::synchronize`].
+    pub fn wait_for(&self, ticket: u64) -> Result<()> {
+        match self.end_of(ticket) {
+            Some(end) => end.wait()?,
+            None => driver::synchronize(self.raw())?,
+        }
+        self.report()
+    }
+
     /// The address at which kernels report bad data.
     pub fn fault_address(&self) -> CUdeviceptr {
         self.fault as CUdeviceptr
-    }
-
-    fn next_ticket(&self) -> u64 {
-        self.tickets.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Waits until all work has run, and reports what it found wrong.
@@ -227,14 +281,22 @@ pub(crate) struct Launch<'a> {
     ticket: u64,
 }
 
+impl Drop for Launch<'_> {
+    fn drop(&mut self) {
+        self.queue.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 fn foreign() -> Error {
     Error::new(ErrorKind::Kernel, "cuda", "an operand is not in device memory")
 }
 
 impl<'a> Launch<'a> {
-    /// The next step of `queue`.
+    /// The next step of `queue`, which is under way until the value is dropped.
     pub fn new(gpu: &'a Gpu, queue: &'a Queue) -> Launch<'a> {
-        Launch { gpu, queue, ticket: queue.next_ticket() }
+        queue.under_way.fetch_add(1, Ordering::SeqCst);
+        let ticket = queue.tickets.fetch_add(1, Ordering::SeqCst) + 1;
+        Launch { gpu, queue, ticket }
     }
 
     /// Makes this stream wait for a use on another one.
@@ -247,11 +309,13 @@ impl<'a> Launch<'a> {
             return Ok(());
         }
         let other = self.gpu.queue(stream)?;
-        // Read before the event is recorded: all tickets up to it are in the queue by then, since
-        // a use is noted by the thread that queues it, before others can see it.
+        // All tickets up to it are in the queue by now, since a use is noted by the thread that queues
+        // it, before others can see it.
         if record::active() {
             // A replay does not wait for what is done already.
             driver::synchronize(other.raw)?;
+        } else if let Some(end) = other.end_of(ticket) {
+            end.hold_up(self.queue.raw())?;
         } else {
             driver::wait_for(self.queue.raw(), other.raw())?;
         }

@@ -106,12 +106,12 @@ pub(crate) struct Waiting {
     early: bool,
     /// What makes x.
     made: Option<Rows>,
-    sections: SmallVec<[SmallVec<[Product; 2]>; MOST]>,
+    sections: SmallVec<[SmallVec<[Box<Product>; 2]>; MOST]>,
 }
 
 impl Waiting {
     fn products(&self) -> impl Iterator<Item = &Product> {
-        self.sections.iter().flatten()
+        self.sections.iter().flatten().map(Box::as_ref)
     }
 
     /// True iff every block may compute these rows for itself before it multiplies them.
@@ -138,7 +138,7 @@ impl Waiting {
             == (other.device, other.format, other.dtype, other.scales, other.x, other.m, other.k);
         let mut section = other.sections.pop()?;
         let mut product = section.pop()?;
-        let give_back = |mut other: Waiting, product: Product| {
+        let give_back = |mut other: Waiting, product: Box<Product>| {
             other.sections.push(SmallVec::from_iter([product]));
             Some(other)
         };
@@ -201,7 +201,7 @@ impl Waiting {
         let rows = self.m.next_power_of_two();
         let alone = self.sections.iter().all(|s| s.len() == 1);
         let each = if alone && rows <= 4 && total >= MANY_ROWS { 2 } else { 1 };
-        let parts = |s: &SmallVec<[Product; 2]>| s[0].n.div_ceil(WARPS * each);
+        let parts = |s: &SmallVec<[Box<Product>; 2]>| s[0].n.div_ceil(WARPS * each);
         let blocks: usize = self.sections.iter().map(parts).sum();
         let gpu = |gpu: &Gpu| Ok(gpu.facts.multiprocessors as usize * BLOCKS_IN_TURN);
         let at_once = backend::with_gpu(self.device, gpu)?;
@@ -298,13 +298,13 @@ pub(crate) fn product(
     let early = [&words, &scales, &biases].iter().all(|part| launch.is_settled(part));
     let read = |x: &Operand| Ok(range(x, launch.read(x)?));
     let extra = operands.iter().map(read).collect::<Result<_>>()?;
-    let product = Product {
+    let product = Box::new(Product {
         parts: [read(&words)?, read(&scales)?, read(&biases)?],
         out: range(out, launch.write(out)?),
         n,
         epilogue: with,
         extra,
-    };
+    });
     let waiting = Waiting {
         device: launch.gpu.device(),
         format,

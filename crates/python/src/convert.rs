@@ -509,14 +509,15 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Axes {
     type Error = PyErr;
 
     fn extract(obj: Borrowed<'a, 'py, PyAny>) -> PyResult<Axes> {
+        // The usual one first: asking a tuple for an integer makes an error, which takes longer.
+        if let Ok(tuple) = obj.cast::<PyTuple>() {
+            return Ok(Axes(tuple.iter_borrowed().map(|x| x.extract()).collect::<PyResult<_>>()?));
+        }
         if let Ok(axis) = obj.extract::<i64>() {
             return Ok(Axes(SmallVec::from_slice(&[axis])));
         }
-        let mut axes = SmallVec::new();
-        for item in sequence(&obj)? {
-            axes.push(item.extract()?);
-        }
-        Ok(Axes(axes))
+        let items = sequence(&obj)?;
+        Ok(Axes(items.iter().map(|x| x.extract()).collect::<PyResult<_>>()?))
     }
 }
 

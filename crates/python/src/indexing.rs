@@ -6,8 +6,9 @@ use crate::errors::{Answer, Fault, value_error};
 use lazulite::op::index::Index;
 use lazulite::op::scatter::UpdateMode;
 use lazulite::{Array, Dtype};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyEllipsis, PyInt, PyList, PySlice, PyTuple};
+use pyo3::types::{PyBool, PyEllipsis, PyInt, PyList, PySlice, PyString, PyTuple};
 
 /// `array[index]`.
 pub fn get(array: &Array, index: &Bound<'_, PyAny>) -> Answer<Array> {
@@ -78,14 +79,16 @@ fn entry(obj: &Bound<'_, PyAny>) -> Answer<Index> {
         return Ok(Index::Int(obj.extract()?));
     }
     if let Ok(slice) = obj.cast::<PySlice>() {
-        let bound = |name: &str| -> Answer<Option<i64>> {
+        let bound = |name: &Bound<'_, PyString>| -> Answer<Option<i64>> {
             let value = slice.getattr(name)?;
             if value.is_none() {
                 return Ok(None);
             }
             Ok(Some(value.extract::<i64>().map_err(|_| unusable())?))
         };
-        let (start, stop, step) = (bound("start")?, bound("stop")?, bound("step")?);
+        let py = obj.py();
+        let (start, stop) = (bound(intern!(py, "start"))?, bound(intern!(py, "stop"))?);
+        let step = bound(intern!(py, "step"))?;
         if step == Some(0) {
             return Err(value_error("slice step cannot be zero"));
         }

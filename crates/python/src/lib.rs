@@ -13,6 +13,7 @@ mod distributed;
 mod dlpack;
 mod doctor;
 mod dtype;
+mod entry;
 mod errors;
 mod export;
 mod fast;
@@ -63,6 +64,7 @@ fn core_module(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("matrix_norm", m.getattr("linalg")?.getattr("norm")?)?;
     submodule(m, "distributed", distributed::register)?;
     doctor::register(m.py())?;
+    entry::register(m.py())?;
     submodule(m, "metal", memory::register_metal)?;
     submodule(m, "cuda", memory::register_cuda)
 }

@@ -13,6 +13,7 @@ use crate::trees;
 use lazulite::{Array, Dtype};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{
     PyAnyMethods, PyBool, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyModule, PySet, PyString,
     PyTuple, PyType,
@@ -141,8 +142,11 @@ impl<'a, 'py> Reach<'a, 'py> {
         globals: &'a mut Globals,
     ) -> Answer<Reached> {
         let py = function.py();
-        let modules = py.import("sys")?.getattr(intern!(py, "modules"))?;
-        let base = modules.cast::<PyDict>()?.get_item(intern!(py, "lazulite.optimizers.base"))?;
+        static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+        let modules = MODULES.get_or_try_init(py, || -> PyResult<_> {
+            Ok(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind())
+        })?;
+        let base = modules.bind(py).get_item(intern!(py, "lazulite.optimizers.base"))?;
         // While it is imported it has no optimizers.
         let optimizer = base.and_then(|m| m.getattr(intern!(py, "Optimizer")).ok());
         let mut reach = Reach {

@@ -317,3 +317,41 @@ def test_dropout(layer, shape, varies, p):
     if axes:
         assert mx.all(y.max(axis=axes) == y.min(axis=axes)).item()
     assert layer(p).eval()(mx.ones(shape)).min().item() == 1
+
+
+class _Pair(nn.Module):
+    label = "a class's own"
+
+    def __init__(self, second=True):
+        super().__init__()
+        self.first = mx.array([1.0])
+        if second:
+            self.second = mx.array([2.0])
+        self.label = [mx.array([3.0])]
+
+
+def test_entries_are_read_as_attributes_of_the_instance_that_has_them():
+    full, half = _Pair(), _Pair(second=False)
+    assert full.second.item() == 2.0 and full.first is full["first"]
+    assert not hasattr(half, "second") and "second" not in half
+    with pytest.raises(AttributeError, match="'_Pair' object has no attribute 'second'"):
+        half.second
+    # What a class defines comes before an entry, as in any class with `__getattr__`.
+    assert full.label == "a class's own" and full["label"][0].item() == 3.0
+    full["first"] = mx.array([4.0])
+    assert full.first.item() == 4.0
+    del full.first
+    assert not hasattr(full, "first")
+    full.second = 5
+    assert full.second == 5 and "second" not in full
+    full.second = mx.array([6.0])
+    assert full.second.item() == 6.0 and "second" not in vars(full)
+
+
+def test_entries_of_copies_are_attributes():
+    pair = _Pair()
+    other = copy.deepcopy(pair)
+    assert other.second.item() == 2.0 and other.second is not pair.second
+    bare = _Pair.__new__(_Pair)
+    dict.__setitem__(bare, "first", mx.array([8.0]))
+    assert bare.first.item() == 8.0 and not hasattr(bare, "second")

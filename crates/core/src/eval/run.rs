@@ -2,7 +2,7 @@
 //! values.
 
 use super::event::{Event, Patience};
-use super::{Observed, Segment, synchronize};
+use super::{Observed, Segment};
 use crate::array::{Array, NodeRef, State, Value};
 use crate::backend::{self, Buffer, Call, Operand};
 use crate::device::{Device, Stream};
@@ -15,7 +15,7 @@ use crate::plan::{Extent, Instr, LoadFrom, Plan, Step, Tape, TapeValue, TapeWork
 use crate::shape::{Layout, Shape, contiguous_strides};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -61,7 +61,8 @@ impl Drop for Finish<'_> {
     }
 }
 
-/// A step with its operands bound.
+/// A step with its operands bound; the room is the next step's, too.
+#[derive(Default)]
 struct Bound {
     inputs: SmallVec<[Operand; 4]>,
     outputs: SmallVec<[Operand; 2]>,
@@ -72,16 +73,16 @@ struct Bound {
 impl Run {
     pub(super) fn segment(&self, segment: &Segment, alone: bool) -> Result<()> {
         let result = self.wait_for_inputs(segment).and_then(|()| {
-            let mut patience = Patience::new();
+            let (mut patience, mut bound) = (Patience::new(), Bound::default());
             if alone {
                 let mut slots = self.slots.lock();
                 for (i, step) in self.plan.steps.iter().enumerate() {
                     self.go_on(&mut patience)?;
                     let clock = Clock::start();
-                    let bound = self.bind(step, &mut slots)?;
+                    self.bind(step, &mut slots, &mut bound)?;
                     self.execute(segment.stream, step, &bound)?;
                     self.record(&clock, i);
-                    commit(step, bound, &mut slots);
+                    commit(step, &mut bound, &mut slots);
                 }
                 return Ok(());
             }
@@ -89,10 +90,10 @@ impl Run {
                 self.go_on(&mut patience)?;
                 let step = &self.plan.steps[i];
                 let clock = Clock::start();
-                let bound = self.bind(step, &mut self.slots.lock())?;
+                self.bind(step, &mut self.slots.lock(), &mut bound)?;
                 self.execute(segment.stream, step, &bound)?;
                 self.record(&clock, i);
-                commit(step, bound, &mut self.slots.lock());
+                commit(step, &mut bound, &mut self.slots.lock());
             }
             Ok(())
         });
@@ -263,17 +264,11 @@ impl Run {
         Some(buffer)
     }
 
-    fn bind(&self, step: &Step, slots: &mut Slots) -> Result<Bound> {
+    fn bind(&self, step: &Step, slots: &mut Slots, bound: &mut Bound) -> Result<()> {
         let graph = &self.graph;
         let id = step.work.node(graph);
         let n = &graph.nodes[id as usize];
         let device = n.node.stream.device;
-        let mut bound = Bound {
-            inputs: smallvec![],
-            outputs: smallvec![],
-            space: Shape::new(),
-            results: smallvec![],
-        };
         match &step.work {
             Work::View { input, .. } => {
                 let operand = self.operand(*input, device, slots)?;
@@ -297,18 +292,18 @@ impl Run {
                         (true, Some(&input)) => self.take_buffer(input, slot, slots),
                         _ => None,
                     };
-                    self.output(slot, device, donor, graph.shape(slot), &mut bound)?;
+                    self.output(slot, device, donor, graph.shape(slot), bound)?;
                 }
             }
-            Work::Tape(work) => self.bind_tape(work, device, slots, &mut bound)?,
+            Work::Tape(work) => self.bind_tape(work, device, slots, bound)?,
             Work::Product { inputs, epilogue, .. } => {
                 for &slot in inputs {
                     bound.inputs.push(self.operand(slot, device, slots)?);
                 }
-                self.bind_tape(epilogue, device, slots, &mut bound)?;
+                self.bind_tape(epilogue, device, slots, bound)?;
             }
         }
-        Ok(bound)
+        Ok(())
     }
 
     fn bind_tape(
@@ -382,10 +377,12 @@ impl Run {
     }
 }
 
-fn commit(step: &Step, bound: Bound, slots: &mut Slots) {
-    for (slot, value) in bound.results {
+fn commit(step: &Step, bound: &mut Bound, slots: &mut Slots) {
+    for (slot, value) in bound.results.drain(..) {
         slots[slot as usize] = Some(value);
     }
+    bound.inputs.clear();
+    bound.outputs.clear();
     for &slot in &step.frees {
         slots[slot as usize] = None;
     }
@@ -439,7 +436,6 @@ fn contiguous_copy(stream: Stream, from: Operand) -> Result<Operand> {
 pub(crate) fn copy_contiguous(buffer: Buffer, dtype: Dtype, layout: Layout) -> Result<Array> {
     let stream = Stream::default_of(buffer.memory().device());
     let copy = contiguous_copy(stream, Operand { buffer, dtype, layout })?;
-    synchronize(stream)?;
     Array::from_buffer(copy.buffer, dtype, copy.layout)
 }
 

