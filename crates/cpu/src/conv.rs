@@ -5,6 +5,8 @@
 //! elements of the kernel, so that no zero is multiplied. Along each axis a phase is a list of taps
 //! and a number of places; flips and dilations are gone.
 
+mod direct;
+mod tile;
 mod weight;
 
 use std::ops::{AddAssign, Mul, Range};
@@ -75,11 +77,13 @@ fn phases(op: &Conv, a: usize, k: usize, t: usize) -> Vec<Phase> {
         .map(|first| {
             let start = (first * stride) as isize;
             let spread = dilation as isize;
-            let taps = (0..k)
+            let mut taps: Vec<(usize, isize)> = (0..k)
                 .map(|p| (p, start + op.offset(a, p, k)))
                 .filter(|(_, at)| at % spread == 0)
                 .map(|(p, at)| (p, at / spread))
                 .collect();
+            // In the order of the input, for flips too.
+            taps.sort_by_key(|&(_, at)| at);
             let places = (t - first).div_ceil(every);
             Phase { first, every, places, stride: (every * stride / dilation) as isize, taps }
         })
@@ -282,7 +286,7 @@ impl<'a> Part<'a> {
     }
 
     /// A product for each group.
-    fn products<E: Elem + Plain>(&self, input: &[E], weight: &[E], result: &mut [E]) {
+    fn products<E: Elem<Acc: Plain> + Plain>(&self, input: &[E], weight: &[E], result: &mut [E]) {
         let (rows, total) = (self.rows(), self.groups * self.outputs);
         let all: usize = self.kernel.iter().product();
         let k = self.taps.len() * self.depth;
@@ -313,6 +317,9 @@ impl<'a> Part<'a> {
             let (from, columns) = (g * self.depth, g * self.outputs);
             let to = if self.whole() { &mut *result } else { &mut room[..] };
             let to = to.get_mut(columns..).unwrap_or_default();
+            if !plain && self.direct(input, from, &right, to, total) {
+                continue;
+            }
             let mut out = Output::with_ld(to, 1, [rows, self.outputs], total, 0);
             if plain {
                 let steps = [self.channels as isize, 1];

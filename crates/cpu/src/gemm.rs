@@ -22,7 +22,7 @@ use crate::pool::{self, SharedPtr};
 pub type Epilogue<'a, T> = dyn Fn(usize, usize, usize, &mut [T]) + Sync + 'a;
 
 /// Rows of the tallest tile, and columns of the widest.
-const MOST_MR: usize = 14;
+pub(crate) const MOST_MR: usize = 14;
 pub(crate) const MOST_NR: usize = 32;
 /// Column panels between two calls of the epilogue.
 const PANELS: usize = 4;

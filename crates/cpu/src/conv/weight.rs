@@ -4,7 +4,8 @@
 //!
 //! It sums over all places of all examples, which are many, so they are cut into parts: each is a
 //! product of its own, and the parts are added in their order. How many there are depends on the shape
-//! alone.
+//! alone. Images of two axes are not packed: the channels of a place are the rows of a tile, and the
+//! summed places of a line are a fixed distance apart.
 
 use lazulite_core::Result;
 use lazulite_core::backend::Operand as Slot;
@@ -13,10 +14,11 @@ use lazulite_core::shape::contiguous_strides;
 use smallvec::SmallVec;
 use std::ops::Range;
 
+use super::tile::{Run, Tile, exact_height};
 use super::{Index, Sum, unravel};
-use crate::elem::Elem;
-use crate::gemm::gemm;
-use crate::isa::{IsaKind, Job, dispatch};
+use crate::elem::{Acc, Elem};
+use crate::gemm::{blocks, gemm};
+use crate::isa::{IsaKind, Job, dispatch, isa};
 use crate::lanes::{Isa, Lanes};
 use crate::operand::{Operand, Output, Strided};
 use crate::pool::{self, parallel_for};
@@ -25,6 +27,8 @@ use crate::strided::{Plain, Target, View, rows_per_task};
 /// The least number of summed places of a part, and the most parts.
 const LEAST: usize = 1024;
 const MOST_PARTS: usize = 16;
+/// Summed places of lines that tiles add at once, so that images and cotangents stay in L2.
+const BLOCK: usize = 448;
 /// The most elements of the parts' sums.
 const MOST_SUMS: usize = 1 << 22;
 
@@ -59,7 +63,34 @@ pub(super) fn turned<E: Elem<Acc: Sum + Plain> + Plain>(
     let parts = (k / LEAST).min(MOST_SUMS / (rows * outputs)).clamp(1, MOST_PARTS);
     let mut sums = vec![E::Acc::default(); parts * rows * outputs];
     let room = Target::of(&mut sums);
+    let sizes = blocks::<E::Acc>(isa());
+    let lines = axes == 2
+        && E::SAME_LAYOUT
+        && channels.is_multiple_of(2)
+        && outputs.is_multiple_of(sizes.nr)
+        && summed[1] >= 8;
+    let direct = |part: usize| {
+        let all = examples * summed[0];
+        let job = Lines::<E> {
+            op,
+            sizes: [x.shape()[1], x.shape()[2], channels, outputs],
+            places: [places[0], places[1]],
+            summed: [summed[0], summed[1]],
+            images: images.as_ptr().cast(),
+            cotangents: cotangents.as_ptr().cast(),
+            lines: part * all / parts..(part + 1) * all / parts,
+            // SAFETY: each part has sums of its own.
+            sums: unsafe { room.part(part * rows * outputs..(part + 1) * rows * outputs) }
+                .as_mut_ptr(),
+        };
+        // SAFETY: the operands lie without gaps, so that every element of the shapes is readable, and
+        // the type has the layout of its sums.
+        unsafe { dispatch(isa(), job) }
+    };
     let one = |part: usize| {
+        if lines {
+            return direct(part);
+        }
         let (from, to) = (part * k / parts, (part + 1) * k / parts);
         let left =
             Places { op, space: &x.shape()[1..=axes], places, summed, channels, images, from, to };
@@ -89,6 +120,88 @@ pub(super) fn turned<E: Elem<Acc: Sum + Plain> + Plain>(
         }
     });
     Ok(true)
+}
+
+/// A part of the sums of images of two axes.
+struct Lines<'a, E: Elem> {
+    op: &'a Conv,
+    /// Of the images along both axes, the channels, and the outputs.
+    sizes: [usize; 4],
+    places: [usize; 2],
+    summed: [usize; 2],
+    images: *const E::Acc,
+    cotangents: *const E::Acc,
+    /// Lines of summed places.
+    lines: Range<usize>,
+    sums: *mut E::Acc,
+}
+
+impl<E: Elem> Lines<'_, E> {
+    /// What place (i, j) of the kernel meets in some lines.
+    fn runs(&self, [i, j]: [usize; 2], lines: Range<usize>, runs: &mut Vec<Run>) {
+        let [height, width, channels, outputs] = self.sizes;
+        let step = &self.op.kernel_dilation;
+        let start = |a: usize, place: usize| (place * self.op.stride[a]) as isize - self.op.low[a];
+        let (top, left, apart) = (start(0, i), start(1, j), step[1] as isize);
+        // Numbers q with `0 <= left + q apart < width`.
+        let before = |edge: isize| ((edge - left).max(0) + apart - 1) / apart;
+        let (from, to) = (before(0), before(width as isize).min(self.summed[1] as isize));
+        runs.clear();
+        for line in lines {
+            let (example, q) = (line / self.summed[0], line % self.summed[0]);
+            let y = top + (q * step[0]) as isize;
+            if from < to && (0..height as isize).contains(&y) {
+                let row = example * height + y as usize;
+                let column = (left + from * apart) as usize;
+                runs.push(Run {
+                    a: (row * width + column) * channels,
+                    b: (line * self.summed[1] + from as usize) * outputs,
+                    len: (to - from) as usize,
+                });
+            }
+        }
+    }
+}
+
+impl<E: Elem> Job for Lines<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<I: Isa>(self) {
+        let [_, _, channels, outputs] = self.sizes;
+        let nr = 2 * <E::Acc as Acc>::V::<I>::L;
+        let block = (BLOCK / self.summed[1]).max(1);
+        let mut runs = vec![];
+        for first in self.lines.clone().step_by(block) {
+            let lines = first..self.lines.end.min(first + block);
+            for place in 0..self.places[0] * self.places[1] {
+                let at = [place / self.places[1], place % self.places[1]];
+                self.runs(at, lines.clone(), &mut runs);
+                let mut c = 0;
+                while c < channels {
+                    let height = exact_height(channels - c, I::MR);
+                    for j in (0..outputs).step_by(nr) {
+                        let to = (place * channels + c) * outputs + j;
+                        // SAFETY: the caller's promise; channels and outputs are whole tiles.
+                        unsafe {
+                            let tile = Tile {
+                                runs: &runs,
+                                step: self.op.kernel_dilation[1] * channels,
+                                next: outputs,
+                                a: self.images.add(c),
+                                b: self.cotangents.add(j),
+                                c: self.sums.add(to),
+                                ld: outputs,
+                                more: first > self.lines.start,
+                            };
+                            tile.of_height::<<E::Acc as Acc>::V<I>, false>(height, I::MR);
+                        }
+                    }
+                    c += height;
+                }
+            }
+        }
+    }
 }
 
 /// What each place of the kernel and channel meets, by the summed places of a part.

@@ -155,6 +155,39 @@ fn cases() -> Vec<(Vec<usize>, Vec<usize>, Conv)> {
                 (c.low, c.high) = (sides(&[1, 0]), sides(&[1, 1]));
             }),
         ),
+        // Lines of tiles of all heights, in panels of outputs, some of whose taps are outside.
+        (
+            vec![3, 9, 31, 4],
+            vec![40, 3, 3, 4],
+            options(2, |c| {
+                (c.low, c.high) = (sides(&[2, 1]), sides(&[1, 1]));
+            }),
+        ),
+        (
+            vec![2, 11, 58, 6],
+            vec![10, 3, 3, 3],
+            options(2, |c| {
+                (c.groups, c.flip) = (2, true);
+                (c.stride, c.kernel_dilation) = (per(&[2, 2]), per(&[1, 3]));
+                (c.low, c.high) = (sides(&[1, -1]), sides(&[2, 4]));
+            }),
+        ),
+        // The same where examples are channels, and places of the kernel are far apart.
+        (
+            vec![30, 12, 13, 5],
+            vec![32, 10, 9, 5],
+            options(2, |c| {
+                (c.low, c.high) = (sides(&[2, 1]), sides(&[1, 3]));
+            }),
+        ),
+        (
+            vec![16, 12, 28, 40],
+            vec![64, 5, 12, 40],
+            options(2, |c| {
+                (c.stride, c.kernel_dilation) = (per(&[1, 2]), per(&[2, 2]));
+                (c.low, c.high) = (sides(&[1, 0]), sides(&[-1, 1]));
+            }),
+        ),
     ]
 }
 
