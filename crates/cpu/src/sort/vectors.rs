@@ -7,16 +7,18 @@
 
 use std::arch::x86_64::{
     __m512i, __mmask16, _mm512_cmplt_epu32_mask, _mm512_loadu_si512, _mm512_mask_loadu_epi32,
-    _mm512_mask_max_epu32, _mm512_mask_storeu_epi32, _mm512_maskz_compress_epi32, _mm512_max_epu32,
-    _mm512_min_epu32, _mm512_permutexvar_epi32, _mm512_set1_epi32, _mm512_setr_epi32,
-    _mm512_setzero_si512,
+    _mm512_mask_max_epu32, _mm512_mask_storeu_epi32, _mm512_maskz_compress_epi32,
+    _mm512_maskz_loadu_epi32, _mm512_max_epu32, _mm512_min_epu32, _mm512_permutexvar_epi32,
+    _mm512_set1_epi32, _mm512_setr_epi32, _mm512_setzero_si512,
 };
 use std::hint::select_unpredictable;
 
 /// Codes in a vector.
 const LANES: usize = 16;
-/// Vectors that are read together, and held from each end at first, so that both ends have room.
-const HELD: usize = 4;
+/// Vectors that are read together, and held from each end at first, so that both ends have room. From
+/// which end the next ones are read is known only when these are cut, which takes longer than to cut
+/// four.
+const HELD: usize = 8;
 /// Codes of the longest part that is sorted in registers.
 const SHORT: usize = 16 * LANES;
 /// Parts from this length on take their pivot from more samples.
@@ -110,78 +112,93 @@ unsafe fn pivot(codes: &[u32]) -> u32 {
     samples[count / 2]
 }
 
-/// Moves the codes below the pivot to the front, and returns their number.
+/// Moves the codes below the pivot to the front, and returns their number. There are more than
+/// [`SHORT`].
 ///
 /// # Safety
 /// The processor has AVX-512 F.
 #[target_feature(enable = "avx512f,popcnt")]
 unsafe fn partition(codes: &mut [u32], pivot: u32) -> usize {
     const STEP: usize = HELD * LANES;
+    const { assert!(SHORT >= 2 * STEP) };
     let n = codes.len();
-    let rest = n % STEP;
-    let mut last = [0; STEP];
-    last[..rest].copy_from_slice(&codes[n - rest..]);
+    let end = n - n % STEP;
     // Codes are written before `low` and from `high` on, and read between `from` and `to`.
-    let (mut low, mut high) = (0, n - rest);
+    let (mut low, mut high) = (0, end);
     let p = codes.as_mut_ptr();
-    if high >= 2 * STEP {
-        let pivots = _mm512_set1_epi32(pivot as i32);
-        let mut held = [[_mm512_setzero_si512(); HELD]; 2];
-        let (mut from, mut to) = (STEP, high - STEP);
-        let mut put = |vector: __m512i| {
-            let below = _mm512_cmplt_epu32_mask(vector, pivots);
-            let count = below.count_ones() as usize;
-            high -= LANES - count;
-            // SAFETY: as many codes were read as are written, and the side with less room was read
-            // last, so that each end has room for a whole step.
-            unsafe {
-                let first = _mm512_maskz_compress_epi32(below, vector);
-                _mm512_mask_storeu_epi32(p.add(low).cast(), ((1u32 << count) - 1) as u16, first);
-                let second = _mm512_maskz_compress_epi32(!below, vector);
-                _mm512_mask_storeu_epi32(p.add(high).cast(), (0xFFFFu32 >> count) as u16, second);
-            }
-            low += count;
-            (low, high)
-        };
-        // SAFETY: all reads are between `from` and `to` as they were.
+    let pivots = _mm512_set1_epi32(pivot as i32);
+    let mut held = [[_mm512_setzero_si512(); HELD]; 2];
+    let (mut from, mut to) = (STEP, end - STEP);
+    let mut put = |vector: __m512i| {
+        let below = _mm512_cmplt_epu32_mask(vector, pivots);
+        let count = below.count_ones() as usize;
+        high -= LANES - count;
+        // SAFETY: as many codes were read as are written, and the side with less room was read
+        // last, so that each end has room for a whole step.
         unsafe {
-            for i in 0..HELD {
-                held[0][i] = _mm512_loadu_si512(p.add(LANES * i).cast());
-                held[1][i] = _mm512_loadu_si512(p.add(to + LANES * i).cast());
-            }
-            let mut ends = (0, n - rest);
-            while from < to {
-                let front = from - ends.0 <= ends.1 - to;
-                to -= if front { 0 } else { STEP };
-                let at = select_unpredictable(front, from, to);
-                from += if front { STEP } else { 0 };
-                let vectors: [__m512i; HELD] =
-                    std::array::from_fn(|i| _mm512_loadu_si512(p.add(at + LANES * i).cast()));
-                for vector in vectors {
-                    ends = put(vector);
-                }
-            }
+            store(p.add(low), count, _mm512_maskz_compress_epi32(below, vector));
+            store(p.add(high), LANES - count, _mm512_maskz_compress_epi32(!below, vector));
         }
-        for vector in held.into_iter().flatten() {
-            put(vector);
+        low += count;
+        (low, high)
+    };
+    // SAFETY: all reads are between `from` and `to` as they were.
+    unsafe {
+        for i in 0..HELD {
+            held[0][i] = _mm512_loadu_si512(p.add(LANES * i).cast());
+            held[1][i] = _mm512_loadu_si512(p.add(to + LANES * i).cast());
         }
-    } else {
-        high = n - rest;
-        for i in 0..high {
-            if codes[i] < pivot {
-                codes.swap(i, low);
-                low += 1;
+        let mut ends = (0, end);
+        while from < to {
+            let front = from - ends.0 <= ends.1 - to;
+            to -= if front { 0 } else { STEP };
+            let at = select_unpredictable(front, from, to);
+            from += if front { STEP } else { 0 };
+            let vectors: [__m512i; HELD] =
+                std::array::from_fn(|i| _mm512_loadu_si512(p.add(at + LANES * i).cast()));
+            for vector in vectors {
+                ends = put(vector);
             }
         }
     }
-    for (i, &code) in last[..rest].iter().enumerate() {
-        codes[n - rest + i] = code;
-        if code < pivot {
-            codes.swap(n - rest + i, low);
-            low += 1;
+    for vector in held.into_iter().flatten() {
+        put(vector);
+    }
+    // The last codes: those below change places with the first that are not.
+    for at in (end..n).step_by(LANES) {
+        let count = LANES.min(n - at);
+        // SAFETY: `count` codes from `at` on are cut, and `low..at` are not below the pivot.
+        unsafe {
+            let vector = _mm512_maskz_loadu_epi32(first(count), p.add(at).cast());
+            let below = _mm512_cmplt_epu32_mask(vector, pivots) & first(count);
+            let fewer = below.count_ones() as usize;
+            let (moved, others) = (fewer.min(at - low), count - fewer);
+            let displaced = _mm512_maskz_loadu_epi32(first(moved), p.add(low).cast());
+            let rest = p.add(at + fewer);
+            store(p.add(low), fewer, _mm512_maskz_compress_epi32(below, vector));
+            store(rest.sub(moved), moved, displaced);
+            store(rest, others, _mm512_maskz_compress_epi32(!below & first(count), vector));
+            low += fewer;
         }
     }
     low
+}
+
+/// The mask of the first `count` lanes.
+#[inline]
+fn first(count: usize) -> __mmask16 {
+    ((1u32 << count) - 1) as __mmask16
+}
+
+/// Writes the first `count` lanes.
+///
+/// # Safety
+/// They fit behind `to`, and the processor has AVX-512 F.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn store(to: *mut u32, count: usize, vector: __m512i) {
+    // SAFETY: the caller's promise.
+    unsafe { _mm512_mask_storeu_epi32(to.cast(), first(count), vector) }
 }
 
 /// Sorts at most N vectors of codes; N is a power of two.
@@ -192,47 +209,58 @@ unsafe fn partition(codes: &mut [u32], pivot: u32) -> usize {
 unsafe fn in_registers<const N: usize>(codes: &mut [u32]) {
     let n = codes.len();
     let p = codes.as_mut_ptr();
-    let mask = |i: usize| {
-        let left = n.saturating_sub(LANES * i).min(LANES);
-        ((1u32 << left) - 1) as __mmask16
-    };
+    let mask = |i: usize| first(n.saturating_sub(LANES * i).min(LANES));
     let mut v = [_mm512_set1_epi32(-1); N];
     for (i, v) in v.iter_mut().enumerate() {
         // SAFETY: the mask leaves out what lies behind the codes, where the highest code stands.
         *v = unsafe { _mm512_mask_loadu_epi32(*v, mask(i), p.wrapping_add(LANES * i).cast()) };
         *v = sort_lanes(*v);
     }
-    let mut run = 1;
-    while run < N {
-        for start in (0..N).step_by(2 * run) {
-            // Two sorted runs, the second backwards, are a bitonic one.
-            for i in 0..run {
-                let j = start + 2 * run - 1 - i;
-                let (a, b) = (v[start + i], turn(v[j]));
-                v[start + i] = _mm512_min_epu32(a, b);
-                v[j] = turn(_mm512_max_epu32(a, b));
-            }
-            let mut apart = run / 2;
-            while apart > 0 {
-                for first in (start..start + 2 * run).step_by(2 * apart) {
-                    for i in first..first + apart {
-                        let (a, b) = (v[i], v[i + apart]);
-                        v[i] = _mm512_min_epu32(a, b);
-                        v[i + apart] = _mm512_max_epu32(a, b);
-                    }
-                }
-                apart /= 2;
-            }
-            for v in &mut v[start..start + 2 * run] {
-                *v = step(*v, EIGHTS, 0xFF00);
-                *v = merge_eights(*v);
-            }
-        }
-        run *= 2;
-    }
+    merge::<N, 1>(&mut v);
+    merge::<N, 2>(&mut v);
+    merge::<N, 4>(&mut v);
+    merge::<N, 8>(&mut v);
     for (i, v) in v.into_iter().enumerate() {
         // SAFETY: as above.
         unsafe { _mm512_mask_storeu_epi32(p.wrapping_add(LANES * i).cast(), mask(i), v) };
+    }
+}
+
+/// Merges pairs of sorted runs of RUN vectors. The length is a constant, so that all vectors stay in
+/// registers.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn merge<const N: usize, const RUN: usize>(v: &mut [__m512i; N]) {
+    for pair in v.chunks_exact_mut(2 * RUN) {
+        // Two sorted runs, the second backwards, are a bitonic one.
+        for i in 0..RUN {
+            let j = 2 * RUN - 1 - i;
+            let (a, b) = (pair[i], turn(pair[j]));
+            pair[i] = _mm512_min_epu32(a, b);
+            pair[j] = turn(_mm512_max_epu32(a, b));
+        }
+        halves::<RUN, 4>(pair);
+        halves::<RUN, 2>(pair);
+        halves::<RUN, 1>(pair);
+        for v in pair {
+            *v = merge_eights(step(*v, EIGHTS, 0xFF00));
+        }
+    }
+}
+
+/// Orders vectors that are APART from each other, in each half of two runs of RUN.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn halves<const RUN: usize, const APART: usize>(pair: &mut [__m512i]) {
+    if 2 * APART > RUN {
+        return;
+    }
+    for part in pair.chunks_exact_mut(2 * APART) {
+        for i in 0..APART {
+            let (a, b) = (part[i], part[i + APART]);
+            part[i] = _mm512_min_epu32(a, b);
+            part[i + APART] = _mm512_max_epu32(a, b);
+        }
     }
 }
 
