@@ -220,6 +220,8 @@ impl<E: Elem> Job for Places<'_, E> {
         let mut edge: Edge<E::Acc> = [E::Acc::default(); MOST_MR * MOST_NR];
         for j in (0..outputs).step_by(nr) {
             let w = nr.min(outputs - j);
+            let narrow = 2 * w <= nr;
+            let full = if narrow { nr / 2 } else { nr };
             for &(held, place) in rows {
                 let mut i = 0;
                 while i < columns {
@@ -230,11 +232,11 @@ impl<E: Elem> Job for Places<'_, E> {
                     unsafe {
                         let to = to.add((place + i) * total + j);
                         let (a, b) = (tile.a.add(held + i * tile.step), tile.b.add(j * k));
-                        let whole = E::SAME_LAYOUT && h == height && w == nr;
+                        let whole = E::SAME_LAYOUT && h == height && w == full;
                         let (c, ld) =
                             if whole { (to.cast(), total) } else { (edge.as_mut_ptr(), nr) };
                         let tile = Tile { a, b, c, ld, ..tile };
-                        tile.of_height::<<E::Acc as Acc>::V<I>, true>(height, mr);
+                        tile.of_height::<<E::Acc as Acc>::V<I>, true>(height, mr, narrow);
                         if !whole {
                             for r in 0..h {
                                 E::store::<I>(edge.as_ptr().add(r * nr), w, to.add(r * total));

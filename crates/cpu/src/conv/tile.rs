@@ -53,22 +53,46 @@ pub(super) struct Tile<'a, T> {
 }
 
 impl<T: Copy + Default> Tile<'_, T> {
-    /// Writes or adds the sums of `height` rows times two vectors. Rows are `step` elements apart and the
-    /// elements of a sum follow each other; if `OUTER` is false, it is the other way round.
+    /// Writes or adds the sums of `height` rows times two vectors, or one if they are `narrow`. Rows are
+    /// `step` elements apart and the elements of a sum follow each other; if `OUTER` is false, it is the
+    /// other way round.
     ///
     /// # Safety
-    /// `height` is a result of [`height`]; what the runs name is readable, and the rows of c are
-    /// writable.
+    /// `height` is a result of [`height`] or [`exact_height`]; what the runs name is readable, and the
+    /// rows of c are writable.
     #[inline(always)]
-    pub unsafe fn of_height<V: Lanes<T = T>, const OUTER: bool>(self, height: usize, mr: usize) {
+    pub unsafe fn of_height<V: Lanes<T = T>, const OUTER: bool>(
+        self,
+        height: usize,
+        mr: usize,
+        narrow: bool,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if narrow {
+                self.of_width::<V, OUTER, 1>(height, mr)
+            } else {
+                self.of_width::<V, OUTER, 2>(height, mr)
+            }
+        }
+    }
+
+    /// # Safety
+    /// As `of_height`.
+    #[inline(always)]
+    unsafe fn of_width<V: Lanes<T = T>, const OUTER: bool, const N: usize>(
+        self,
+        height: usize,
+        mr: usize,
+    ) {
         // Heights above mr do not happen, and their code is left out. SAFETY: the caller's promise.
         unsafe {
             match height {
-                2 => self.run::<V, OUTER, 2>(),
-                4 => self.run::<V, OUTER, 4>(),
-                6 if mr >= 6 => self.run::<V, OUTER, 6>(),
-                8 if mr >= 8 => self.run::<V, OUTER, 8>(),
-                14 if mr == 14 => self.run::<V, OUTER, 14>(),
+                2 => self.run::<V, OUTER, N, 2>(),
+                4 => self.run::<V, OUTER, N, 4>(),
+                6 if mr >= 6 => self.run::<V, OUTER, N, 6>(),
+                8 if mr >= 8 => self.run::<V, OUTER, N, 8>(),
+                14 if mr == 14 => self.run::<V, OUTER, N, 14>(),
                 _ => {}
             }
         }
@@ -77,13 +101,13 @@ impl<T: Copy + Default> Tile<'_, T> {
     /// # Safety
     /// As `of_height`.
     #[inline(always)]
-    unsafe fn run<V: Lanes<T = T>, const OUTER: bool, const R: usize>(self) {
+    unsafe fn run<V: Lanes<T = T>, const OUTER: bool, const N: usize, const R: usize>(self) {
         let Tile { runs, step, next, a, b, c, ld, more } = self;
         // SAFETY: the caller's promise.
         unsafe {
-            let mut sums = [[V::splat(T::default()); 2]; R];
+            let mut sums = [[V::splat(T::default()); N]; R];
             for i in 0..R {
-                fetch(c.wrapping_add(i * ld).cast(), 2 * size_of::<V>());
+                fetch(c.wrapping_add(i * ld).cast(), N * size_of::<V>());
             }
             for run in runs {
                 let (mut p, mut q) = (Rows::<T, OUTER>::new(a.add(run.a), step), b.add(run.b));
@@ -109,13 +133,13 @@ impl<T: Copy + Default> Tile<'_, T> {
     }
 }
 
-/// Adds element `u` of each row of `p` times two vectors from `q` on.
+/// Adds element `u` of each row of `p` times the vectors from `q` on.
 ///
 /// # Safety
 /// They are readable.
 #[inline(always)]
-unsafe fn add<V: Lanes, const OUTER: bool, const R: usize>(
-    sums: &mut [[V; 2]; R],
+unsafe fn add<V: Lanes, const OUTER: bool, const N: usize, const R: usize>(
+    sums: &mut [[V; N]; R],
     p: Rows<V::T, OUTER>,
     u: usize,
     q: *const V::T,
@@ -123,16 +147,20 @@ unsafe fn add<V: Lanes, const OUTER: bool, const R: usize>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let (b0, b1) = (V::load(q), V::load(q.add(V::L)));
-        fetch(q.wrapping_add(8 * next).cast(), 2 * size_of::<V>());
+        let mut b = [V::splat(V::T::default()); N];
+        for (h, b) in b.iter_mut().enumerate() {
+            *b = V::load(q.add(h * V::L));
+        }
+        fetch(q.wrapping_add(8 * next).cast(), N * size_of::<V>());
         if !OUTER {
             fetch(p.at(0, 0, u + 8).cast(), 1);
         }
         for (third, sums) in sums.chunks_mut(3).enumerate() {
             for (i, sums) in sums.iter_mut().enumerate() {
                 let x = V::splat(*p.at(third, i, u));
-                sums[0] = x.mul_add(b0, sums[0]);
-                sums[1] = x.mul_add(b1, sums[1]);
+                for (sum, &b) in sums.iter_mut().zip(&b) {
+                    *sum = x.mul_add(b, *sum);
+                }
             }
         }
     }

@@ -14,10 +14,10 @@ use lazulite_core::shape::contiguous_strides;
 use smallvec::SmallVec;
 use std::ops::Range;
 
-use super::tile::{Run, Tile, exact_height};
+use super::tile::{Edge, Run, Tile, exact_height, height};
 use super::{Index, Sum, unravel};
 use crate::elem::{Acc, Elem};
-use crate::gemm::{blocks, gemm};
+use crate::gemm::{MOST_MR, MOST_NR, blocks, gemm};
 use crate::isa::{IsaKind, Job, dispatch, isa};
 use crate::lanes::{Isa, Lanes};
 use crate::operand::{Operand, Output, Strided};
@@ -63,25 +63,49 @@ pub(super) fn turned<E: Elem<Acc: Sum + Plain> + Plain>(
     let parts = (k / LEAST).min(MOST_SUMS / (rows * outputs)).clamp(1, MOST_PARTS);
     let mut sums = vec![E::Acc::default(); parts * rows * outputs];
     let room = Target::of(&mut sums);
-    let sizes = blocks::<E::Acc>(isa());
-    let lines = axes == 2
-        && E::SAME_LAYOUT
-        && channels.is_multiple_of(2)
-        && outputs.is_multiple_of(sizes.nr)
-        && summed[1] >= 8;
+    let half = blocks::<E::Acc>(isa()).nr / 2;
+    let lines = axes == 2 && E::SAME_LAYOUT && outputs.is_multiple_of(half) && summed[1] >= 8;
+    // Few channels leave tiles empty: the places along a row of the kernel are rows together.
+    let together = channels < 8 || !channels.is_multiple_of(2);
+    let lines = lines && (!together || op.stride[1] == 1);
+    let mut padded = vec![];
+    let mut job = Lines::<E> {
+        op,
+        height: 0,
+        width: 0,
+        left: 0,
+        channels,
+        outputs,
+        places: [0, 0],
+        rows: channels,
+        exact: !together,
+        summed: [0, 0],
+        images: images.as_ptr().cast(),
+        cotangents: cotangents.as_ptr().cast(),
+        lines: 0..0,
+        sums: std::ptr::null_mut(),
+    };
+    if lines {
+        (job.height, job.width, job.left) = (x.shape()[1], x.shape()[2], -op.low[1]);
+        (job.places, job.summed) = ([places[0], places[1]], [summed[0], summed[1]]);
+        if together {
+            let width = (summed[1] - 1) * op.kernel_dilation[1] + places[1];
+            padded =
+                pad::<E>(images, [examples * job.height, job.width, channels], width, job.left);
+            job.images = padded.as_ptr();
+            (job.width, job.left, job.rows) = (width, 0, places[1] * channels);
+            job.places[1] = 1;
+        }
+    }
+    let job = &job;
     let direct = |part: usize| {
         let all = examples * summed[0];
-        let job = Lines::<E> {
-            op,
-            sizes: [x.shape()[1], x.shape()[2], channels, outputs],
-            places: [places[0], places[1]],
-            summed: [summed[0], summed[1]],
-            images: images.as_ptr().cast(),
-            cotangents: cotangents.as_ptr().cast(),
+        let job = Lines {
             lines: part * all / parts..(part + 1) * all / parts,
             // SAFETY: each part has sums of its own.
             sums: unsafe { room.part(part * rows * outputs..(part + 1) * rows * outputs) }
                 .as_mut_ptr(),
+            ..*job
         };
         // SAFETY: the operands lie without gaps, so that every element of the shapes is readable, and
         // the type has the layout of its sums.
@@ -122,12 +146,45 @@ pub(super) fn turned<E: Elem<Acc: Sum + Plain> + Plain>(
     Ok(true)
 }
 
+/// Lines of images of `(lines, size, channels)` from place `left` on, `width` long, with zeros outside
+/// and behind all.
+fn pad<E: Elem<Acc: Plain>>(
+    images: &[E],
+    [lines, size, channels]: [usize; 3],
+    width: usize,
+    left: isize,
+) -> Vec<E::Acc> {
+    let mut padded = vec![E::Acc::default(); lines * width * channels + MOST_MR];
+    let start = (-left).clamp(0, width as isize) as usize;
+    let end = (size as isize - left).clamp(start as isize, width as isize) as usize;
+    let room = Target::of(&mut padded);
+    parallel_for(lines, rows_per_task(width * channels), |range| {
+        for line in range.filter(|_| start < end) {
+            let from = (line * size) as isize + left + start as isize;
+            let from = from as usize * channels;
+            let at = line * width;
+            // SAFETY: lines have places of their own.
+            let to = unsafe { room.part((at + start) * channels..(at + end) * channels) };
+            to.iter_mut().zip(&images[from..]).for_each(|(to, x)| *to = x.widen());
+        }
+    });
+    padded
+}
+
 /// A part of the sums of images of two axes.
 struct Lines<'a, E: Elem> {
     op: &'a Conv,
-    /// Of the images along both axes, the channels, and the outputs.
-    sizes: [usize; 4],
+    /// Of an image, and the place of its lines that the kernel's first one meets first.
+    height: usize,
+    width: usize,
+    left: isize,
+    channels: usize,
+    outputs: usize,
     places: [usize; 2],
+    /// Sums of a place and an output: the channels, or those of some places.
+    rows: usize,
+    /// True iff they are even, and the tiles have no more.
+    exact: bool,
     summed: [usize; 2],
     images: *const E::Acc,
     cotangents: *const E::Acc,
@@ -136,26 +193,28 @@ struct Lines<'a, E: Elem> {
     sums: *mut E::Acc,
 }
 
+// SAFETY: the pointers are to operands, which are only read, and to sums of its own.
+unsafe impl<E: Elem> Sync for Lines<'_, E> {}
+
 impl<E: Elem> Lines<'_, E> {
     /// What place (i, j) of the kernel meets in some lines.
     fn runs(&self, [i, j]: [usize; 2], lines: Range<usize>, runs: &mut Vec<Run>) {
-        let [height, width, channels, outputs] = self.sizes;
-        let step = &self.op.kernel_dilation;
-        let start = |a: usize, place: usize| (place * self.op.stride[a]) as isize - self.op.low[a];
-        let (top, left, apart) = (start(0, i), start(1, j), step[1] as isize);
+        let (stride, step) = (&self.op.stride, &self.op.kernel_dilation);
+        let top = (i * stride[0]) as isize - self.op.low[0];
+        let (left, apart) = ((j * stride[1]) as isize + self.left, step[1] as isize);
         // Numbers q with `0 <= left + q apart < width`.
         let before = |edge: isize| ((edge - left).max(0) + apart - 1) / apart;
-        let (from, to) = (before(0), before(width as isize).min(self.summed[1] as isize));
+        let (from, to) = (before(0), before(self.width as isize).min(self.summed[1] as isize));
         runs.clear();
         for line in lines {
             let (example, q) = (line / self.summed[0], line % self.summed[0]);
             let y = top + (q * step[0]) as isize;
-            if from < to && (0..height as isize).contains(&y) {
-                let row = example * height + y as usize;
+            if from < to && (0..self.height as isize).contains(&y) {
+                let row = example * self.height + y as usize;
                 let column = (left + from * apart) as usize;
                 runs.push(Run {
-                    a: (row * width + column) * channels,
-                    b: (line * self.summed[1] + from as usize) * outputs,
+                    a: (row * self.width + column) * self.channels,
+                    b: (line * self.summed[1] + from as usize) * self.outputs,
                     len: (to - from) as usize,
                 });
             }
@@ -163,38 +222,56 @@ impl<E: Elem> Lines<'_, E> {
     }
 }
 
-impl<E: Elem> Job for Lines<'_, E> {
+impl<E: Elem<Acc: Sum>> Job for Lines<'_, E> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<I: Isa>(self) {
-        let [_, _, channels, outputs] = self.sizes;
+        let outputs = self.outputs;
         let nr = 2 * <E::Acc as Acc>::V::<I>::L;
         let block = (BLOCK / self.summed[1]).max(1);
         let mut runs = vec![];
+        let mut edge: Edge<E::Acc> = [E::Acc::default(); MOST_MR * MOST_NR];
         for first in self.lines.clone().step_by(block) {
             let lines = first..self.lines.end.min(first + block);
+            let more = first > self.lines.start;
             for place in 0..self.places[0] * self.places[1] {
                 let at = [place / self.places[1], place % self.places[1]];
                 self.runs(at, lines.clone(), &mut runs);
                 let mut c = 0;
-                while c < channels {
-                    let height = exact_height(channels - c, I::MR);
+                while c < self.rows {
+                    let left = self.rows - c;
+                    let height =
+                        if self.exact { exact_height(left, I::MR) } else { height(left, I::MR) };
+                    let whole = height <= left;
                     for j in (0..outputs).step_by(nr) {
-                        let to = (place * channels + c) * outputs + j;
-                        // SAFETY: the caller's promise; channels and outputs are whole tiles.
+                        let width = nr.min(outputs - j);
+                        // SAFETY: the caller's promise; outputs are whole vectors, and what a tile has
+                        // more than there are rows is behind the images' last element or before it.
                         unsafe {
+                            let to = self.sums.add((place * self.rows + c) * outputs + j);
                             let tile = Tile {
                                 runs: &runs,
-                                step: self.op.kernel_dilation[1] * channels,
+                                step: self.op.kernel_dilation[1] * self.channels,
                                 next: outputs,
                                 a: self.images.add(c),
                                 b: self.cotangents.add(j),
-                                c: self.sums.add(to),
-                                ld: outputs,
-                                more: first > self.lines.start,
+                                c: if whole { to } else { edge.as_mut_ptr() },
+                                ld: if whole { outputs } else { width },
+                                more: more && whole,
                             };
-                            tile.of_height::<<E::Acc as Acc>::V<I>, false>(height, I::MR);
+                            let narrow = width < nr;
+                            tile.of_height::<<E::Acc as Acc>::V<I>, false>(height, I::MR, narrow);
+                            if !whole {
+                                for i in 0..left * width {
+                                    let to = to.add(i / width * outputs + i % width);
+                                    if more {
+                                        *to += edge[i];
+                                    } else {
+                                        *to = edge[i];
+                                    }
+                                }
+                            }
                         }
                     }
                     c += height;

@@ -172,17 +172,24 @@ fn cases() -> Vec<(Vec<usize>, Vec<usize>, Conv)> {
                 (c.low, c.high) = (sides(&[1, -1]), sides(&[2, 4]));
             }),
         ),
-        // The same where examples are channels, and places of the kernel are far apart.
+        // The same where examples are channels, many, odd, and where the places of the kernel are apart.
         (
-            vec![30, 12, 13, 5],
-            vec![32, 10, 9, 5],
+            vec![10, 9, 10, 7],
+            vec![16, 8, 9, 7],
             options(2, |c| {
                 (c.low, c.high) = (sides(&[2, 1]), sides(&[1, 3]));
             }),
         ),
         (
-            vec![16, 12, 28, 40],
-            vec![64, 5, 12, 40],
+            vec![3, 7, 17, 2],
+            vec![48, 5, 12, 2],
+            options(2, |c| {
+                (c.low, c.high, c.kernel_dilation) = (sides(&[1, 3]), sides(&[0, 6]), per(&[1, 2]));
+            }),
+        ),
+        (
+            vec![16, 9, 24, 2],
+            vec![32, 4, 9, 2],
             options(2, |c| {
                 (c.stride, c.kernel_dilation) = (per(&[1, 2]), per(&[2, 2]));
                 (c.low, c.high) = (sides(&[1, 0]), sides(&[-1, 1]));
