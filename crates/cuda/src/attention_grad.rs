@@ -9,7 +9,7 @@ use lazulite_core::{Dtype, Error, Result};
 use crate::allocator::DeviceMemory;
 use crate::args::Args;
 use crate::attention::{self, Shapes, at_example, unit};
-use crate::flash::{LENGTH, in_pieces, tile_map};
+use crate::flash::{LENGTH, in_pieces, map_at, tile_map};
 use crate::module::Rounding;
 use crate::print::storage;
 use crate::stream::Launch;
@@ -96,15 +96,16 @@ fn warpgroups(
     let kernel = |name| launch.gpu.modules.kernel(SOURCE_90, name, &defines, Rounding::Contracted);
     let map = |x: &Operand| tile_map(launch, x, TILE as u32);
     let maps = [map(&call.q)?, map(&call.k)?, map(&call.v)?, map(&ct)?];
+    let to = |x: &Operand| map_at(launch.write(x)?, x, TILE as u32);
     let [mask, sinks] = call.optional(launch)?;
     let part = (d.div_ceil(64) + e.div_ceil(64)) * PART;
     let mut args = Args::new();
     maps.iter().for_each(|m| {
         args.words(m);
     });
-    args.word(mask).word(sinks).word(launch.read(&ct)?).word(launch.read(&out)?);
-    args.word(launch.write(dq)?).word(logs_at).word(deltas_at).word(call.scale.to_bits());
-    args.words(&geometry);
+    args.words(&to(dq)?).word(mask).word(sinks);
+    args.word(launch.read(&ct)?).word(launch.read(&out)?).word(logs_at).word(deltas_at);
+    args.word(call.scale.to_bits()).words(&geometry);
     let shared = 2 * part + (3 * d.div_ceil(64) + 2 * e.div_ceil(64)) * PART;
     let grid = [t.div_ceil(2 * TILE) as u32, h as u32, b as u32];
     // SAFETY: the kernel has these parameters; the maps cover the operands, and there is a logarithm and
@@ -114,7 +115,7 @@ fn warpgroups(
     maps.iter().for_each(|m| {
         args.words(m);
     });
-    args.word(mask).word(logs_at).word(deltas_at).word(launch.write(dk)?).word(launch.write(dv)?);
+    args.words(&to(dk)?).words(&to(dv)?).word(mask).word(logs_at).word(deltas_at);
     args.word(call.scale.to_bits()).words(&geometry);
     let shared = 2 * part + 3 * (part + 1024);
     let grid = [s.div_ceil(2 * TILE) as u32, g as u32, b as u32];

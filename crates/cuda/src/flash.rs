@@ -132,7 +132,8 @@ pub(crate) fn tile_map(launch: &Launch<'_>, x: &Operand, rows: u32) -> Result<[u
     map_at(launch.read(x)?, x, rows)
 }
 
-fn map_at(at: CUdeviceptr, x: &Operand, rows: u32) -> Result<[u64; 16]> {
+/// As [`tile_map`], of an array at `at`.
+pub(crate) fn map_at(at: CUdeviceptr, x: &Operand, rows: u32) -> Result<[u64; 16]> {
     let (n, s) = (x.shape(), &x.layout.strides);
     // Axes of one element have any stride; the engine wants a multiple of 16 bytes.
     let stride = |a: usize| if n[a] == 1 { n[3] as u64 * 2 } else { s[a] as u64 * 2 };

@@ -81,9 +81,6 @@ __forceinline__ void rise(const float* x, float* base, float* keep, float scale)
     base[r] = high;
   }
 }
-__forceinline__ void store_4(u32 at, u32 a, u32 b, u32 c, u32 d) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" :: "r"(at), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
-}
 
 // Products read their weights from registers until the wait for them. The compiler (NVRTC 13.0) does not know that, and
 // would keep other numbers there before; a read behind the wait, which is never made (`never` is at least 0), holds them.
@@ -224,12 +221,10 @@ extern "C" __global__ void __launch_bounds__(384, 1) flash90(const __grid_consta
       for (int e = 0; e < 4; e++) pairs[e] = empty ? 0u : Unit<T>::pair(a[2 * e] * by[e % 2], a[2 * e + 1] * by[e % 2]);
       store_4(lines + j / 8 * 8192 + column * 16, pairs[0], pairs[1], pairs[2], pairs[3]);
     }
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    show_writes();
     meet(w);
     if (thread == 0) {
-      for (int c = 0; c < EC; c++)
-        asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%2, %3, %4, %5}], [%1];"
-                     :: "l"((u64)&outmap), "r"(own + c * 8192), "r"(c * 64), "r"(first + w * 64), "r"(h), "r"(b) : "memory");
+      for (int c = 0; c < EC; c++) send(&outmap, own + c * 8192, c * 64, first + w * 64, h, b);
       asm volatile("cp.async.bulk.commit_group;" ::: "memory");
     }
   };

@@ -44,20 +44,39 @@ __forceinline__ void round_pairs(const float* x, u32* p) {
   for (int j = 0; j < 16; j++) p[j] = Unit<T>::pair(x[2 * j], x[2 * j + 1]);
 }
 // The logit, in units of log2, of query i and key c, from their product; -inf where it is hidden.
-__forceinline__ float logit(float x, float scale, i64 i, i64 c, i64 at, const void* mask, const G& g) {
+__forceinline__ float logit(float x, float scale, int i, int c, i64 at, const void* mask, const G& g) {
+  const int t = (int)g.v[0], s = (int)g.v[1];
   x *= scale;
-  if (c >= g.v[1] || ((FLAGS & 1) && c > g.v[1] - g.v[0] + i)) return -INFINITY_F;
-  if (i >= g.v[0]) return x;
+  if (c >= s || ((FLAGS & 1) && c > s - t + i)) return -INFINITY_F;
+  if (i >= t) return x;
   if (FLAGS & 2) return ((const bool*)mask)[at + i * g.v[17] + c * g.v[18]] ? x : -INFINITY_F;
   if (FLAGS & 4) x += widen(((const T*)mask)[at + i * g.v[17] + c * g.v[18]]) * LOG2E;
   return x;
+}
+// Sends `by` times a warpgroup's 64 rows of C parts of columns, through the shared memory `at` that only it used.
+template <int C> __forceinline__ void leave(const float* acc, float by, u32 at, const Map* map, int row, int h, int b) {
+  const int thread = threadIdx.x % 128, lane = threadIdx.x & 31;
+  const u32 line = at + (thread / 32 * 16 + (lane & 15)) * 128;
+#pragma unroll
+  for (int j = 0; j < C * 8; j += 2) {
+    u32 pairs[4];
+#pragma unroll
+    for (int e = 0; e < 4; e++) pairs[e] = Unit<T>::pair(acc[j * 4 + 2 * e] * by, acc[j * 4 + 2 * e + 1] * by);
+    store_4(line + j / 8 * PART + ((j % 8 + (lane >> 4)) ^ (lane & 7)) * 16, pairs[0], pairs[1], pairs[2], pairs[3]);
+  }
+  show_writes();
+  asm volatile("bar.sync %0, 128;" :: "r"((int)threadIdx.x / 128) : "memory");
+  if (thread == 0) {
+    for (int c = 0; c < C; c++) send(map, at + c * PART, c * 64, row, h, b);
+    departed();
+  }
 }
 
 #define K_STAGES 3
 #define V_STAGES 2
 extern "C" __global__ void __launch_bounds__(384, 1) grad_q(const __grid_constant__ Map qmap, const __grid_constant__ Map kmap,
-    const __grid_constant__ Map vmap, const __grid_constant__ Map cmap, const void* mask, const T* sinks, const T* ct, const T* out,
-    T* dq, float* logs, float* deltas, double scale_, G g) {
+    const __grid_constant__ Map vmap, const __grid_constant__ Map cmap, const __grid_constant__ Map dqmap, const void* mask,
+    const T* sinks, const T* ct, const T* out, float* logs, float* deltas, double scale_, G g) {
   extern __shared__ __align__(1024) u8 memory[];
   __shared__ __align__(8) u64 barriers[1 + 2 * K_STAGES + 2 * V_STAGES];
   const u32 qs = shared_address(memory), cs = qs + 2 * DC * PART, ks = cs + 2 * EC * PART, vs = ks + K_STAGES * DC * PART;
@@ -102,7 +121,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) grad_q(const __grid_constan
     return;
   }
   asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
-  const int w = part - 1, thread = threadIdx.x % 128, lane = threadIdx.x & 31;
+  const int w = __shfl_sync(0xffffffffu, part, 0) - 1, thread = threadIdx.x % 128, lane = threadIdx.x & 31;
   const int row = first + w * 64 + thread / 32 * 16 + lane / 4;
   const float scale = (float)scale_ * LOG2E;
   const u64 qd = describe(qs + w * DC * PART, 16), cd = describe(cs + w * EC * PART, 16);
@@ -110,11 +129,13 @@ extern "C" __global__ void __launch_bounds__(384, 1) grad_q(const __grid_constan
   // Keys from here on are hidden from some query of the warpgroup.
   const int clear = FLAGS & 1 ? min(s - t + first + w * 64 + 1, s) : s;
   float x[32], y[32], acc[DC * 32], top[2] = {-INFINITY_F, -INFINITY_F}, sum[2] = {0.f, 0.f}, delta[2];
-#define LOGITS(i) { \
-    if ((i) * 64 + 64 > clear || (FLAGS & 6)) { \
+  // Hides what a query does not see; logits are `by` times the numbers then.
+#define LOGITS(i) \
+    const bool shaded = (i) * 64 + 64 > clear || (FLAGS & 6); \
+    if (shaded) \
       _Pragma("unroll") for (int j = 0; j < 32; j++) \
         x[j] = logit(x[j], scale, row + j / 2 % 2 * 8, (i) * 64 + j / 4 * 8 + lane % 4 * 2 + j % 2, at, mask, g); \
-    } else { _Pragma("unroll") for (int j = 0; j < 32; j++) x[j] *= scale; } }
+    const float by = shaded ? 1.f : scale;
   if (tiles > 0) barrier_wait(q_full, 0);
   for (int n = 0; n < before; n++) {
     const int k = n % K_STAGES;
@@ -129,15 +150,28 @@ extern "C" __global__ void __launch_bounds__(384, 1) grad_q(const __grid_constan
     for (int r = 0; r < 2; r++) {
       float high = top[r], part_sum = 0.f;
 #pragma unroll
-      for (int j = 0; j < 8; j++) high = fmaxf(high, fmaxf(x[j * 4 + 2 * r], x[j * 4 + 2 * r + 1]));
+      for (int j = 0; j < 8; j++) high = fmaxf(high, fmaxf(x[j * 4 + 2 * r] * by, x[j * 4 + 2 * r + 1] * by));
       high = quad_max(high);
       const float base = high == -INFINITY_F ? 0.f : high;
 #pragma unroll
-      for (int j = 0; j < 8; j++) part_sum += exp2_of(x[j * 4 + 2 * r] - base) + exp2_of(x[j * 4 + 2 * r + 1] - base);
+      for (int j = 0; j < 8; j++) part_sum += exp2_of(fmaf(x[j * 4 + 2 * r], by, -base)) + exp2_of(fmaf(x[j * 4 + 2 * r + 1], by, -base));
       sum[r] = sum[r] * exp2_of(top[r] - base) + part_sum;
       top[r] = high;
     }
   }
+#define READY(i) { \
+    const int k = (before + (i)) % K_STAGES, v = (i) % V_STAGES; \
+    barrier_wait(k_full + 8 * k, (before + (i)) / K_STAGES & 1); \
+    barrier_wait(v_full + 8 * v, (i) / V_STAGES & 1); }
+#define BOTH(i) { \
+    product_fence(); \
+    product_left<DC>(x, qd, describe(ks + (before + (i)) % K_STAGES * DC * PART, 16)); \
+    product_left<EC>(y, cd, describe(vs + (i) % V_STAGES * EC * PART, 16)); \
+    product_commit(); }
+  // Tiles from `upto` on are hidden from all of the warpgroup's queries. The first products run while deltas are summed.
+  const int last = FLAGS & 1 ? min(s, s - t + first + w * 64 + 64) : s, upto = last > 0 ? (last + 63) / 64 : 0;
+  if (upto > 0) READY(0)
+  BOTH(0)
 #pragma unroll
   for (int r = 0; r < 2; r++) {
     const int i = row + 8 * r;
@@ -162,7 +196,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) grad_q(const __grid_constan
     top[r] = i < g.v[27] ? logs[place] : INFINITY_F;
 #else
     // A row without keys weighs nothing: 2^(x - inf) is 0.
-    top[r] = total > 0.f && i < t ? base + log2f(total) : INFINITY_F;
+    top[r] = total == 0.f || i >= t ? INFINITY_F : base + log2f(total);
     if (lane % 4 == 0 && i < g.v[27]) logs[place] = top[r];
 #endif
     if (lane % 4 == 0 && i < g.v[27]) deltas[place] = delta[r];
@@ -170,27 +204,19 @@ extern "C" __global__ void __launch_bounds__(384, 1) grad_q(const __grid_constan
 #pragma unroll
   for (int j = 0; j < DC * 32; j++) acc[j] = 0.f;
   u32 p[16];
-#define BOTH(i) { \
-    const int k = (before + (i)) % K_STAGES, v = (i) % V_STAGES; \
-    barrier_wait(k_full + 8 * k, (before + (i)) / K_STAGES & 1); \
-    barrier_wait(v_full + 8 * v, (i) / V_STAGES & 1); \
-    product_fence(); \
-    product_left<DC>(x, qd, describe(ks + k * DC * PART, 16)); \
-    product_left<EC>(y, cd, describe(vs + v * EC * PART, 16)); \
-    product_commit(); }
 #define SLOPES(i) { \
     if (lane == 0) barrier_arrive(v_empty + 8 * ((i) % V_STAGES)); \
     LOGITS(i) \
-    _Pragma("unroll") for (int j = 0; j < 32; j++) x[j] = exp2_of(x[j] - top[j / 2 % 2]) * (y[j] - delta[j / 2 % 2]); }
+    _Pragma("unroll") for (int j = 0; j < 32; j++) x[j] = exp2_of(fmaf(x[j], by, -top[j / 2 % 2])) * (y[j] - delta[j / 2 % 2]); }
 #define SUM(i) { \
     product_right<DC>(acc, p, describe(ks + (before + (i)) % K_STAGES * DC * PART, PART)); \
     product_commit(); }
-  if (tiles > 0) {
-    BOTH(0)
-    product_wait<0>();
+  product_wait<0>();
+  if (upto > 0) {
     SLOPES(0)
     round_pairs(x, p);
-    for (int i = 1; i < tiles; i++) {
+    for (int i = 1; i < upto; i++) {
+      READY(i)
       BOTH(i)
       SUM(i - 1)
       product_wait<1>();
@@ -200,26 +226,17 @@ extern "C" __global__ void __launch_bounds__(384, 1) grad_q(const __grid_constan
       round_pairs(x, p);
     }
     product_fence();
-    SUM(tiles - 1)
+    SUM(upto - 1)
     product_wait<0>();
   }
-#pragma unroll
-  for (int r = 0; r < 2; r++) {
-    const int i = row + 8 * r;
-    if (i >= t) continue;
-    T* to = dq + (((i64)b * heads + h) * t + i) * D + lane % 4 * 2;
-    const float by = (float)scale_;
-#pragma unroll
-    for (int j = 0; j < DC * 8; j++)
-      if (j * 8 < D) *(u32*)(to + j * 8) = Unit<T>::pair(acc[j * 4 + 2 * r] * by, acc[j * 4 + 2 * r + 1] * by);
-  }
+  leave<DC>(acc, (float)scale_, qs + w * DC * PART, &dqmap, first + w * 64, h, b);
 }
 
 #define STAGES 3
 #define STAGE ((DC + EC) * PART + 1024)
 extern "C" __global__ void __launch_bounds__(384, 1) grad_kv(const __grid_constant__ Map qmap, const __grid_constant__ Map kmap,
-    const __grid_constant__ Map vmap, const __grid_constant__ Map cmap, const void* mask, const float* logs, const float* deltas, T* dk,
-    T* dv, double scale_, G g) {
+    const __grid_constant__ Map vmap, const __grid_constant__ Map cmap, const __grid_constant__ Map dkmap, const __grid_constant__ Map dvmap,
+    const void* mask, const float* logs, const float* deltas, double scale_, G g) {
   extern __shared__ __align__(1024) u8 memory[];
   __shared__ __align__(8) u64 barriers[1 + 2 * STAGES];
   // A stage: queries, cotangents, logarithms and deltas (64 each; the rest keeps the alignment).
@@ -258,7 +275,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) grad_kv(const __grid_consta
     return;
   }
   asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
-  const int w = part - 1, thread = threadIdx.x % 128, lane = threadIdx.x & 31;
+  const int w = __shfl_sync(0xffffffffu, part, 0) - 1, thread = threadIdx.x % 128, lane = threadIdx.x & 31;
   const int row = first + w * 64 + thread / 32 * 16 + lane / 4;
   const float scale = (float)scale_ * LOG2E;
   const u64 kd = describe(ks + w * DC * PART, 16), vd = describe(vs + w * EC * PART, 16);
@@ -270,10 +287,16 @@ extern "C" __global__ void __launch_bounds__(384, 1) grad_kv(const __grid_consta
   barrier_wait(kv_full, 0);
   u32 p[16], d[16];
   const int turns = count * per;
+  // One head's first tile is hidden from all keys of the second warpgroup, where the diagonal runs through it.
+  const int begin = (FLAGS & 1) && per == 1 && turns > 0 && first + w * 64 > s - t + from * 64 + 63 ? 1 : 0;
+  if (begin > 0) {
+    barrier_wait(full, 0);
+    barrier_arrive(empty);
+  }
+  int h = group * per, i0 = (from + begin) * 64;
   // The weights, in place of their logits.
   auto weigh = [&](int n) {
     const u32 to = stages + n % STAGES * STAGE + (DC + EC) * PART;
-    const int h = group * per + n / count, i0 = (from + n % count) * 64;
     const float* from_logs = (const float*)(memory + (to - ks));
     const bool shaded = (FLAGS & 6) || first + 128 > s || ((FLAGS & 1) && first + w * 64 + 63 > s - t + i0);
     if (shaded) {
@@ -281,16 +304,16 @@ extern "C" __global__ void __launch_bounds__(384, 1) grad_kv(const __grid_consta
 #pragma unroll
       for (int j = 0; j < 32; j++)
         x[j] = logit(x[j], scale, i0 + j / 4 * 8 + lane % 4 * 2 + j % 2, row + j / 2 % 2 * 8, at, mask, g);
-    } else {
-#pragma unroll
-      for (int j = 0; j < 32; j++) x[j] *= scale;
     }
+    const float by = shaded ? 1.f : scale;
 #pragma unroll
     for (int j = 0; j < 32; j += 4) {
       const float2 l = *(const float2*)(from_logs + j * 2 + lane % 4 * 2);
-      x[j] = exp2_of(x[j] - l.x); x[j + 1] = exp2_of(x[j + 1] - l.y);
-      x[j + 2] = exp2_of(x[j + 2] - l.x); x[j + 3] = exp2_of(x[j + 3] - l.y);
+#pragma unroll
+      for (int e = 0; e < 4; e++) x[j + e] = exp2_of(fmaf(x[j + e], by, e % 2 ? -l.y : -l.x));
     }
+    i0 += 64;
+    if (i0 >= t) { i0 = from * 64; h++; }
   };
   // Their slopes.
   auto slope = [&](int n) {
@@ -320,12 +343,12 @@ extern "C" __global__ void __launch_bounds__(384, 1) grad_kv(const __grid_consta
     product_right<EC>(v_sum, p, describe(qs + DC * PART, PART)); \
     product_right<DC>(k_sum, d, describe(qs, PART)); \
     product_commit(); }
-  if (turns > 0) {
-    LOGITS_OF(0)
+  if (turns > begin) {
+    LOGITS_OF(begin)
     product_wait<0>();
-    weigh(0);
-    SLOPES_OF(0)
-    for (int n = 1; n < turns; n++) {
+    weigh(begin);
+    SLOPES_OF(begin)
+    for (int n = begin + 1; n < turns; n++) {
       LOGITS_OF(n)
       SUMS_OF(n - 1)
       product_wait<1>();
@@ -339,17 +362,6 @@ extern "C" __global__ void __launch_bounds__(384, 1) grad_kv(const __grid_consta
     SUMS_OF(turns - 1)
     product_wait<0>();
   }
-#pragma unroll
-  for (int r = 0; r < 2; r++) {
-    const int c = row + 8 * r;
-    if (c >= s) continue;
-    const i64 place = ((i64)b * groups + group) * s + c;
-    const float by = (float)scale_;
-#pragma unroll
-    for (int j = 0; j < DC * 8; j++)
-      if (j * 8 < D) *(u32*)(dk + place * D + j * 8 + lane % 4 * 2) = Unit<T>::pair(k_sum[j * 4 + 2 * r] * by, k_sum[j * 4 + 2 * r + 1] * by);
-#pragma unroll
-    for (int j = 0; j < EC * 8; j++)
-      if (j * 8 < E) *(u32*)(dv + place * E + j * 8 + lane % 4 * 2) = Unit<T>::pair(v_sum[j * 4 + 2 * r], v_sum[j * 4 + 2 * r + 1]);
-  }
+  leave<DC>(k_sum, (float)scale_, ks + w * DC * PART, &dkmap, first + w * 64, group, b);
+  leave<EC>(v_sum, 1.f, vs + w * EC * PART, &dvmap, first + w * 64, group, b);
 }

@@ -21,6 +21,18 @@ __forceinline__ void bring(u32 to, const Map* map, u32 barrier, int c, int row, 
   asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];"
                :: "r"(to), "l"((u64)map), "r"(barrier), "r"(c), "r"(row), "r"(h), "r"(b) : "memory");
 }
+// Sends a tile of 64 columns back; `departed` waits until the engine has read all that the thread sent.
+__forceinline__ void send(const Map* map, u32 from, int c, int row, int h, int b) {
+  asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%2, %3, %4, %5}], [%1];"
+               :: "l"((u64)map), "r"(from), "r"(c), "r"(row), "r"(h), "r"(b) : "memory");
+}
+__forceinline__ void departed() { asm volatile("cp.async.bulk.commit_group;\ncp.async.bulk.wait_group.read 0;" ::: "memory"); }
+// Lets the copy engine and products see what the thread wrote to shared memory.
+__forceinline__ void show_writes() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// Four 8 x 8 matrices to the rows whose addresses the lanes give.
+__forceinline__ void store_4(u32 at, u32 a, u32 b, u32 c, u32 d) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" :: "r"(at), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
+}
 // A tile's description: address, distances of 64-column parts (V) and of 8 rows, in units of 16 bytes.
 __forceinline__ u64 describe(u32 at, u32 parts) {
   return (u64)((at & 0x3ffff) >> 4) | (u64)(parts >> 4) << 16 | (u64)(1024 >> 4) << 32 | 1ull << 62;
