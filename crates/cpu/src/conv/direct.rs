@@ -37,7 +37,7 @@ impl Part<'_> {
     /// What [`Self::direct`] needs; none if packing is better, as where tiles would be much higher
     /// than what is left of a row.
     fn bands(&self, mr: usize) -> Option<Bands> {
-        let ([vertical, horizontal], &[rows, columns]) = (self.phase, &self.places[..]) else {
+        let ([vertical, horizontal], &[_, columns]) = (self.phase, &self.places[..]) else {
             return None;
         };
         let (mut tiled, mut left) = (0, columns);
@@ -45,7 +45,7 @@ impl Part<'_> {
             let tile = height(left, mr);
             (tiled, left) = (tiled + tile, left.saturating_sub(tile));
         }
-        if !self.whole() || rows * columns == 0 || columns * 8 < tiled * 7 {
+        if !self.whole() || self.rows() * self.depth == 0 || columns * 8 < tiled * 7 {
             return None;
         }
         let (up, along) = (&vertical.taps, &horizontal.taps);

@@ -18,6 +18,7 @@ use crate::pool::parallel_for;
 use crate::strided::{Plain, SERIAL, Target, View, Walk, internal};
 use field::{Factor, Field, add_product};
 use spectral::{Factors, Wide};
+use triangular::Triangle;
 
 /// The elements of a matrix, their double-precision form, and back.
 trait Element: Plain + Field {
@@ -230,7 +231,8 @@ fn run<T: Element, R: Plain + Field>(
             let x = Target::<T>::new(&outputs[0])?;
             each(batch, cost, |b| {
                 let mut solution = right.get(b);
-                triangular::solve(&a.get(b), n, upper, unit, &mut solution, right.sizes[1]);
+                let triangle = Triangle { t: &a.get(b), upper, unit };
+                triangular::solve(&[triangle], n, &mut solution, right.sizes[1]);
                 // SAFETY: as above.
                 unsafe { part(&x, b, batch).copy_from_slice(&solution) };
                 Ok(())
@@ -377,15 +379,17 @@ fn lu_solve<T: Field + Plain>(
     if !adjoint {
         let mut x = Vec::with_capacity(n * r);
         places.for_each(|p| x.extend_from_slice(&b[p * r..(p + 1) * r]));
-        triangular::solve(lu, n, false, true, &mut x, r);
-        triangular::solve(lu, n, true, false, &mut x, r);
+        let lower = Triangle { t: lu, upper: false, unit: true };
+        let upper = Triangle { t: lu, upper: true, unit: false };
+        triangular::solve(&[lower, upper], n, &mut x, r);
         return Ok(x);
     }
     let mut turned = transposed(lu, n, n);
     turned.iter_mut().for_each(|x| *x = x.conj());
     let mut y = b.to_vec();
-    triangular::solve(&turned, n, false, false, &mut y, r);
-    triangular::solve(&turned, n, true, true, &mut y, r);
+    let lower = Triangle { t: &turned, upper: false, unit: false };
+    let upper = Triangle { t: &turned, upper: true, unit: true };
+    triangular::solve(&[lower, upper], n, &mut y, r);
     let mut x = vec![T::default(); n * r];
     for (i, p) in places.enumerate() {
         x[p * r..(p + 1) * r].copy_from_slice(&y[i * r..(i + 1) * r]);

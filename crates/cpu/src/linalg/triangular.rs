@@ -17,14 +17,6 @@ const BLOCK: usize = 64;
 /// Rows of the part of a symmetric update that is one product.
 const STRIP: usize = 192;
 
-fn negated<T: Field>(a: &[T], ld: usize, rows: usize, columns: usize) -> Vec<T> {
-    let mut out = Vec::with_capacity(rows * columns);
-    for row in a.chunks(ld).take(rows) {
-        out.extend(row[..columns].iter().map(|x| -*x));
-    }
-    out
-}
-
 /// Columns `from..to` of `rows` rows without gaps.
 fn gathered<T: Copy>(a: &[T], ld: usize, rows: usize, [from, to]: [usize; 2]) -> Vec<T> {
     let mut out = Vec::with_capacity(rows * (to - from));
@@ -87,7 +79,7 @@ crate::multiversion! {
         }
     }
 
-    /// `X` with `T X = B` in place of B, row by row: `lds` are the elements between rows of T and of B,
+    /// `-X` with `T X = B` in place of B, row by row: `lds` are the elements between rows of T and of B,
     /// `sizes` the rows of B and its columns, `kind` whether T is upper and has ones on its diagonal.
     fn solve_rows, solve_rows_for<const FMA: bool, T: Field>(
         t: &[T],
@@ -102,14 +94,17 @@ crate::multiversion! {
             let i = if upper { n - 1 - place } else { place };
             let solved = if upper { i + 1..n } else { 0..i };
             for p in solved {
-                let factor = -t[i * ldt + p];
+                let factor = t[i * ldt + p];
                 let (first, second) = two_rows(b, ldb, p.min(i), p.max(i));
                 let (row, known) = if p > i { (first, second) } else { (second, first) };
                 axpy(&mut row[..r], factor, &known[..r]);
             }
-            if !unit {
-                let diagonal = t[i * ldt + i];
-                b[i * ldb..i * ldb + r].iter_mut().for_each(|x| *x = *x / diagonal);
+            let row = b[i * ldb..i * ldb + r].iter_mut();
+            if unit {
+                row.for_each(|x| *x = -*x);
+            } else {
+                let diagonal = -t[i * ldt + i];
+                row.for_each(|x| *x = *x / diagonal);
             }
         }
     }
@@ -138,12 +133,12 @@ pub(crate) fn cholesky<T: Field + Plain>(a: &mut [T], n: usize) -> bool {
                 turned[p * below + i] = x.conj();
             }
         }
-        solve(&corner, width, false, false, &mut turned, below);
+        let lower = Triangle { t: &corner, upper: false, unit: false };
+        negative(&[lower], width, &mut turned, below);
         let mut panel = Vec::with_capacity(width * below);
         for i in 0..below {
-            panel.extend((0..width).map(|p| turned[p * below + i].conj()));
+            panel.extend((0..width).map(|p| -turned[p * below + i].conj()));
         }
-        turned.iter_mut().for_each(|x| *x = -*x);
         for (row, own) in a[j1 * n..].chunks_mut(n).zip(panel.chunks(width)) {
             row[j0..j1].copy_from_slice(own);
         }
@@ -231,13 +226,14 @@ impl<T: Field + Plain> Rows<'_, T> {
         let top = &self.a[from * ld..];
         let triangle = gathered(top, ld, width, [from, middle]);
         let mut right = gathered(top, ld, width, [middle, to]);
-        solve(&triangle, width, false, true, &mut right, columns);
+        let lower = Triangle { t: &triangle, upper: false, unit: true };
+        negative(&[lower], width, &mut right, columns);
         for (row, own) in self.a[from * ld..].chunks_mut(ld).zip(right.chunks(columns)) {
-            row[middle..to].copy_from_slice(own);
+            row[middle..to].iter_mut().zip(own).for_each(|(x, own)| *x = -*own);
         }
         if self.m > middle {
             let rows = self.m - middle;
-            let left = negated(&self.a[middle * ld + from..], ld, rows, width);
+            let left = gathered(&self.a[middle * ld..], ld, rows, [from, middle]);
             let (left, right) = (Factor::rows(&left, width), Factor::columns(&right, columns));
             let to = &mut self.a[middle * ld + middle..];
             add_product(to, ld, [rows, columns, width], left, right);
@@ -245,21 +241,33 @@ impl<T: Field + Plain> Rows<'_, T> {
     }
 }
 
-/// `X` with `T X = B` in place of B `(n, r)`, for a triangle of T `(n, n)`.
-pub(crate) fn solve<T: Field + Plain>(
-    t: &[T],
-    n: usize,
-    upper: bool,
-    unit: bool,
-    b: &mut [T],
-    r: usize,
-) {
+/// A triangle of a matrix `(n, n)`.
+#[derive(Clone, Copy)]
+pub(crate) struct Triangle<'a, T> {
+    pub t: &'a [T],
+    pub upper: bool,
+    /// True iff there are ones on the diagonal, whatever the matrix has there.
+    pub unit: bool,
+}
+
+/// `X` with `S T X = B` in place of B `(n, r)`, for triangles T and S, the last one first, or any number
+/// of them.
+pub(crate) fn solve<T: Field + Plain>(triangles: &[Triangle<T>], n: usize, b: &mut [T], r: usize) {
+    negative(triangles, n, b, r);
+    if !triangles.len().is_multiple_of(2) {
+        b.iter_mut().for_each(|x| *x = -*x);
+    }
+}
+
+/// As [`solve`], negated for each triangle: so what is solved is added to what is not, times the triangle
+/// as it lies.
+fn negative<T: Field + Plain>(triangles: &[Triangle<T>], n: usize, b: &mut [T], r: usize) {
     if n == 0 || r == 0 {
         return;
     }
-    let triangle = Triangle { t, ld: n, upper, unit };
+    let all = |b: &mut [T], r: usize| triangles.iter().for_each(|t| t.solve(n, [0, n], b, r));
     if r <= COLUMNS || n <= BASE {
-        return triangle.solve(0, n, b, r);
+        return all(b, r);
     }
     let parts = r.div_ceil(COLUMNS);
     let target = Target::of(b);
@@ -269,25 +277,18 @@ pub(crate) fn solve<T: Field + Plain>(
         let piece = |i: usize| unsafe { target.part(i * r + from..i * r + to) };
         let mut own = Vec::with_capacity(n * (to - from));
         (0..n).for_each(|i| own.extend_from_slice(piece(i)));
-        triangle.solve(0, n, &mut own, to - from);
+        all(&mut own, to - from);
         for (i, row) in own.chunks(to - from).enumerate() {
             piece(i).copy_from_slice(row);
         }
     });
 }
 
-/// A triangle of a matrix in rows of `ld`.
-struct Triangle<'a, T> {
-    t: &'a [T],
-    ld: usize,
-    upper: bool,
-    unit: bool,
-}
-
 impl<T: Field> Triangle<'_, T> {
-    /// Solves the `n` equations from `from` on for b `(n, r)`.
-    fn solve(&self, from: usize, n: usize, b: &mut [T], r: usize) {
-        let (t, ld) = (self.t, self.ld);
+    /// Solves the `n` equations from `from` on, of `ld`, for b `(n, r)`, which becomes the negative of
+    /// the solution.
+    fn solve(&self, ld: usize, [from, n]: [usize; 2], b: &mut [T], r: usize) {
+        let t = self.t;
         if n <= BASE {
             let own = &t[from * ld + from..];
             return solve_rows(own, b, [ld, r], [n, r], [self.upper, self.unit]);
@@ -295,18 +296,17 @@ impl<T: Field> Triangle<'_, T> {
         let half = (n / 2).next_multiple_of(BASE);
         let rest = n - half;
         let (top, bottom) = b.split_at_mut(half * r);
+        let (upper, lower) = ([from, half], [from + half, rest]);
         if self.upper {
-            self.solve(from + half, rest, bottom, r);
-            let left = negated(&t[from * ld + from + half..], ld, half, rest);
-            let (left, right) = (Factor::rows(&left, rest), Factor::columns(bottom, r));
-            add_product(top, r, [half, r, rest], left, right);
-            self.solve(from, half, top, r);
+            self.solve(ld, lower, bottom, r);
+            let left = Factor::rows(&t[from * ld + from + half..], ld);
+            add_product(top, r, [half, r, rest], left, Factor::columns(bottom, r));
+            self.solve(ld, upper, top, r);
         } else {
-            self.solve(from, half, top, r);
-            let left = negated(&t[(from + half) * ld + from..], ld, rest, half);
-            let (left, right) = (Factor::rows(&left, half), Factor::columns(top, r));
-            add_product(bottom, r, [rest, r, half], left, right);
-            self.solve(from + half, rest, bottom, r);
+            self.solve(ld, upper, top, r);
+            let left = Factor::rows(&t[(from + half) * ld + from..], ld);
+            add_product(bottom, r, [rest, r, half], left, Factor::columns(top, r));
+            self.solve(ld, lower, bottom, r);
         }
     }
 }

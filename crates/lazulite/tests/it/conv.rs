@@ -147,6 +147,8 @@ fn cases() -> Vec<(Vec<usize>, Vec<usize>, Conv)> {
             }),
         ),
         (vec![0, 9, 3], vec![4, 3, 3], Conv::new(1)),
+        (vec![0, 9, 8, 3], vec![4, 3, 3, 3], Conv::new(2)),
+        (vec![2, 9, 8, 0], vec![4, 3, 3, 0], Conv::new(2)),
         // So many sums that they are cut, where examples are channels.
         (
             vec![17, 12, 13, 40],
