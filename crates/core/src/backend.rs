@@ -14,6 +14,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// Memory on a device. Dropping the last handle gives it back to the device's allocator.
 pub trait Memory: Send + Sync + Any {
@@ -223,6 +224,9 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// Kind `Kernel` if the device failed.
     fn synchronize(&self, stream: Stream) -> Result<()>;
+    /// Waits, for `most` at most, until the threads of all streams are idle, if they may not outlive the
+    /// libraries of the backend.
+    fn finish(&self, _most: Duration) {}
     /// The allocator's counters.
     fn memory(&self, device: Device) -> MemoryStats;
     /// Sets the peak counter to the live bytes.
@@ -266,6 +270,12 @@ pub fn get(device: Device) -> Result<&'static Arc<dyn Backend>> {
             let message = format!("{device} is not available; available devices: {have}");
             Error::new(ErrorKind::BackendUnavailable, "device", message)
         })
+}
+
+/// Waits, for `most` at most, for what streams' own threads may not leave behind when the process ends.
+/// Programs in Rust need not call it.
+pub fn finish(most: Duration) {
+    registry().iter().for_each(|backend| backend.finish(most));
 }
 
 /// True iff the device is there.

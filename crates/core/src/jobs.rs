@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -67,6 +67,23 @@ impl Jobs {
         }
         state.jobs.push_back(job);
         queue.ensure_worker(state);
+    }
+
+    /// Waits until no stream has jobs, or for `most`: what a process does before it ends, where a backend's
+    /// libraries end with it. No job may call it.
+    pub fn finish(&self, most: Duration) {
+        let end = Instant::now() + most;
+        let queues: Vec<Arc<Queue>> = self.0.lock().values().cloned().collect();
+        for queue in queues {
+            let mut state = queue.state.lock();
+            state.waiting += 1;
+            while state.running || !state.jobs.is_empty() {
+                if queue.changed.wait_until(&mut state, end).timed_out() {
+                    break;
+                }
+            }
+            state.waiting -= 1;
+        }
     }
 
     /// Waits until every job of the stream has run.
@@ -226,6 +243,26 @@ mod tests {
         }
         jobs.synchronize(3).unwrap();
         assert_eq!(done.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn finish_waits_for_all_streams_and_no_longer_than_asked() {
+        let jobs = Jobs::default();
+        let done = Arc::new(AtomicUsize::new(0));
+        let (tx, rx) = std::sync::mpsc::channel::<()>();
+        for stream in 0..3 {
+            let done = done.clone();
+            let job = move || {
+                done.fetch_add(1, Ordering::SeqCst);
+            };
+            jobs.submit(stream, false, Box::new(job));
+        }
+        jobs.finish(Duration::from_secs(60));
+        assert_eq!(done.load(Ordering::SeqCst), 3);
+        jobs.submit(3, false, Box::new(move || assert!(rx.recv().is_err())));
+        jobs.finish(Duration::from_millis(1));
+        drop(tx);
+        jobs.synchronize(3).unwrap();
     }
 
     #[test]

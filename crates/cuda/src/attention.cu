@@ -2,6 +2,9 @@
 // element type; arithmetic is in float.
 struct G { i64 v[64]; };
 
+// What a logit counts for in a maximum: a NaN leaves its row's sum a NaN, whatever the maximum is.
+__forceinline__ float number(float x) { return x == x ? x : 0.f; }
+
 #ifdef ATTENTION
 // out = softmax(scale q k^T + mask) v with a running softmax (Dao et al., "FlashAttention", 2022).
 // q (b, h, t, D), k (b, g, s, D), v (b, g, s, E), contiguous along the last axis. A warp owns ROWS query
@@ -73,7 +76,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention(const T* q, const
             if ((flags & 1) && c > s - t + first + r) x = -INFINITY_F;
             if (flags & 2) x = ((const bool*)mask)[at] ? x : -INFINITY_F;
             if (flags & 4) x += widen(((const T*)mask)[at]);
-            float high = fmaxf(top[r], x);
+            float high = fmaxf(top[r], number(x));
             if (high > -INFINITY_F) {
               float keep = __expf(top[r] - high), weight = __expf(x - high);
               top[r] = high; sum[r] = sum[r] * keep + weight;
@@ -101,7 +104,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention(const T* q, const
       float sink = widen(sinks[h]); high = fmaxf(top[r], sink);
       keep = __expf(top[r] - high); total = total * keep + __expf(sink - high);
     }
-    float by = total > 0.f ? keep / total : 0.f;
+    float by = total == 0.f ? 0.f : keep / total;
 #pragma unroll
     for (int j = 0; j < LANE_E; j++) if (lane + 32 * j < E) out[row * E + lane + 32 * j] = convert<T>(acc[r][j] * by);
   }
@@ -138,7 +141,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) attention(const T* q, const
     }
 #pragma unroll
     for (int j = 0; j < LANE_E; j++)
-      if (lane + 32 * j < E) out[row * E + lane + 32 * j] = convert<T>(total > 0.f ? joined[j] / total : 0.f);
+      if (lane + 32 * j < E) out[row * E + lane + 32 * j] = convert<T>(total == 0.f ? 0.f : joined[j] / total);
   }
 }
 #endif
@@ -294,6 +297,12 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) one_query(const T* q, c
 #pragma unroll
         for (int j = 0; j < E / 8; j++) acc[j] = fmaf(weight, widen(value[u][j / 4].v[j % 4]), acc[j]);
       }
+    } else {
+      // No key was seen yet, unless its logit is a NaN.
+      float any = logit[0] + logit[1] + logit[2] + logit[3];
+      any += __shfl_xor_sync(0xffffffffu, any, 8);
+      any += __shfl_xor_sync(0xffffffffu, any, 16);
+      if (any != any) { top = 0.f; sum = any; }
     }
     if (first + 16 * WARPS < end) { bring(first + 16 * WARPS); look(first + 16 * WARPS); }
   }
@@ -350,7 +359,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) one_query(const T* q, c
     const float sink = widen(sinks[h]), over = fmaxf(high, sink);
     keep = __expf(high - over); total = total * keep + __expf(sink - over);
   }
-  out[bh * E + e] = convert<T>(total > 0.f ? joined * keep / total : 0.f);
+  out[bh * E + e] = convert<T>(total == 0.f ? 0.f : joined * keep / total);
 }
 #endif
 
@@ -369,19 +378,19 @@ extern "C" __global__ void __launch_bounds__(256) weights(const float* scores, c
     float x = mine[c] * scale;
     if (flags & 2) x = ((const bool*)mask)[at + c * g.v[9]] ? x : -INFINITY_F;
     if (flags & 4) x += widen(((const T*)mask)[at + c * g.v[9]]);
-    float high = fmaxf(top, x);
+    float high = fmaxf(top, number(x));
     if (high > -INFINITY_F) { sum = sum * __expf(top - high) + __expf(x - high); top = high; }
   }
   float high = block_join<Max<float>>(top);
   if (flags & 8) high = fmaxf(high, widen(sinks[h]));
   sum = block_join<Sum<float>>(top > -INFINITY_F ? sum * __expf(top - high) : 0.f);
   if (flags & 8) sum += __expf(widen(sinks[h]) - high);
-  float by = sum > 0.f ? 1.f / sum : 0.f;
+  float by = sum == 0.f ? 0.f : 1.f / sum;
   for (i64 c = threadIdx.x; c < s; c += 256) {
     float x = c < end ? mine[c] * scale : -INFINITY_F;
     if (c < end && (flags & 2)) x = ((const bool*)mask)[at + c * g.v[9]] ? x : -INFINITY_F;
     if (c < end && (flags & 4)) x += widen(((const T*)mask)[at + c * g.v[9]]);
-    out[row * s + c] = convert<T>(x > -INFINITY_F ? __expf(x - high) * by : 0.f);
+    out[row * s + c] = convert<T>(x == -INFINITY_F ? 0.f : __expf(x - high) * by);
   }
 }
 #endif

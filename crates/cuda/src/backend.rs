@@ -1,6 +1,7 @@
 //! CUDA devices: each step goes to the file of its family.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
+use std::time::Duration;
 
 use lazulite_core::backend::{
     BACKENDS, Backend, Buffer, Call, Job, Limit, MemoryStats, Operand, Recorded, Recording,
@@ -43,6 +44,19 @@ fn instance() -> Option<Arc<Cuda>> {
         Some(Arc::new(Cuda { facts, gpus }))
     };
     INSTANCE.get_or_init(make).clone()
+}
+
+/// Lets the process end only after what streams' threads do, since the driver ends with it.
+fn finish_at_exit() {
+    /// Longer than any job takes that does not wait for something that no longer runs.
+    const MOST: Duration = Duration::from_secs(5);
+    extern "C" fn finish() {
+        if let Some(cuda) = instance() {
+            cuda.finish(MOST);
+        }
+    }
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| driver::at_exit(finish));
 }
 
 /// How many steps ran on the host for lack of a kernel, over all devices.
@@ -165,12 +179,20 @@ impl Backend for Cuda {
         match there {
             Ok((_, queue)) if record::active() => queue.job(job),
             Ok((gpu, queue)) => {
+                if !inline {
+                    finish_at_exit();
+                }
                 let job = move || queue.job(job);
                 gpu.jobs.submit(stream.index, inline, Box::new(job));
             }
             // The job itself meets and reports the missing device.
             Err(_) => job(),
         }
+    }
+
+    fn finish(&self, most: Duration) {
+        let made = self.gpus.iter().filter_map(|gpu| gpu.get()?.as_ref().ok());
+        made.for_each(|gpu| gpu.jobs.finish(most));
     }
 
     fn record(

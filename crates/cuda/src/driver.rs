@@ -277,6 +277,15 @@ impl Context {
     }
 }
 
+/// Calls `f` when the process ends, before the driver's own end if the driver was opened before.
+pub(crate) fn at_exit(f: extern "C" fn()) {
+    unsafe extern "C" {
+        safe fn atexit(f: extern "C" fn()) -> c_int;
+    }
+    // Without room for another function, the process ends as it did before.
+    let _ = atexit(f);
+}
+
 /// Plain device memory. The context must be current, as for all that follow.
 pub(crate) fn allocate(bytes: usize) -> Result<CUdeviceptr> {
     let mut at = 0;

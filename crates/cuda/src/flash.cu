@@ -156,7 +156,7 @@ extern "C" __global__ void __launch_bounds__(128) flash(const T* q, const T* k, 
       float sink = widen(sinks[h]) * LOG2E, high = fmaxf(top[r], sink);
       by = exp2_of(top[r] - high); total = total * by + exp2_of(sink - high);
     }
-    by = total > 0.f ? by / total : 0.f;
+    by = total == 0.f ? 0.f : by / total;
     if (i >= t) continue;
     T* to = out + ((b * g.v[2] + h) * t + i) * E + lane % 4 * 2;
 #pragma unroll
@@ -313,7 +313,7 @@ extern "C" __global__ void __launch_bounds__(128) flash_decode(const T* q, const
       float sink = flags & 8 ? widen(sinks[h]) * LOG2E : -INFINITY_F, peak = fmaxf(high, sink);
       over = high == -INFINITY_F ? 0.f : exp2_of(high - peak);
       total = total * over + (sink == -INFINITY_F ? 0.f : exp2_of(sink - peak));
-      over = total > 0.f ? over / total : 0.f;
+      over = total == 0.f ? 0.f : over / total;
     } else if (lane == 0) { part[0] = high; part[1] = total; }
     for (int c = lane; c < E; c += 32) {
       float x = 0.f;
@@ -357,7 +357,7 @@ extern "C" __global__ void __launch_bounds__(128) flash_decode(const T* q, const
     }
 #pragma unroll
     for (int j = 0; j < (E + 31) / 32; j++)
-      if (lane + 32 * j < E) out[at * E + lane + 32 * j] = convert<T>(total > 0.f ? joined[j] / total : 0.f);
+      if (lane + 32 * j < E) out[at * E + lane + 32 * j] = convert<T>(total == 0.f ? 0.f : joined[j] / total);
   }
 }
 

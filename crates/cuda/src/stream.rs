@@ -133,27 +133,30 @@ impl Queue {
         record::stream(self.index).unwrap_or(self.raw)
     }
 
-    /// What waits: the calling thread's own, if it records. What `f` launches keeps its place before
-    /// what other threads launch.
-    fn with_waiting<R>(&self, f: impl FnOnce(&mut Option<Held>) -> R) -> R {
-        match record::active() {
-            true => record::with_waiting(f),
-            false => f(&mut self.waiting.lock()),
+    /// Changes what waits (the calling thread's own, if it records), and queues what `change` returns.
+    fn with_waiting(&self, change: impl FnOnce(&mut Option<Held>) -> Option<Held>) {
+        if record::active() {
+            let held = record::with_waiting(change);
+            return self.hand_over(held);
         }
+        // Under the lock, so that it keeps its place before what other threads launch.
+        let mut waiting = self.waiting.lock();
+        let held = change(&mut waiting);
+        self.hand_over(held);
     }
 
     /// Lets work wait for what it may join. The job under way ends with a [`Queue::flush`].
     pub fn hold(&self, work: Held) {
-        self.with_waiting(|waiting| {
-            let Some(held) = waiting.take() else {
-                *waiting = Some(work);
-                return;
-            };
-            match held.join(work) {
-                (joined, None) => *waiting = Some(joined),
-                (held, rest) => {
-                    *waiting = rest;
-                    self.hand_over(Some(held));
+        self.with_waiting(|waiting| match waiting.take() {
+            None => waiting.replace(work),
+            Some(held) => {
+                let (held, rest) = held.join(work);
+                match rest {
+                    None => waiting.replace(held),
+                    Some(rest) => {
+                        *waiting = Some(rest);
+                        Some(held)
+                    }
                 }
             }
         });
@@ -161,7 +164,7 @@ impl Queue {
 
     /// Queues what waits.
     pub fn flush(&self) {
-        self.with_waiting(|waiting| self.hand_over(waiting.take()));
+        self.with_waiting(Option::take);
     }
 
     fn hand_over(&self, held: Option<Held>) {

@@ -7,6 +7,7 @@ use lazulite::{Device, DeviceKind, Stream, with_stream};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::time::Duration;
 
 /// A kind of device.
 #[pyclass(name = "DeviceType", module = "lazulite.core", frozen, eq, hash, from_py_object)]
@@ -366,7 +367,15 @@ pub fn device_info<'py>(py: Python<'py>, d: Option<DeviceLike>) -> Answer<Bound<
     Ok(facts)
 }
 
+/// Waits for what streams' threads queue on devices; they may need the interpreter for it.
+#[pyfunction]
+fn finish(py: Python<'_>) {
+    const MOST: Duration = Duration::from_secs(3600);
+    py.detach(|| backend::finish(MOST));
+}
+
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.py().import("atexit")?.call_method1("register", (wrap_pyfunction!(finish, m)?,))?;
     m.add_class::<PyDeviceType>()?;
     m.add_class::<PyDevice>()?;
     m.add_class::<PyStream>()?;
