@@ -31,6 +31,8 @@ mod grouped;
 mod heads;
 mod held;
 mod host;
+#[cfg(test)]
+mod host_tests;
 mod indexing;
 mod kernel;
 mod landing;
