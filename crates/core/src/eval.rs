@@ -13,7 +13,7 @@ pub use event::{Event, interruptible};
 pub(crate) use run::copy_contiguous;
 
 use crate::array::{Array, Progress};
-use crate::backend::{self, Limit};
+use crate::backend::{self, Job, Limit};
 use crate::device::Stream;
 use crate::error::Result;
 use crate::observe::{self, Clock, Planned, What};
@@ -115,19 +115,18 @@ fn schedule(arrays: &[Array], inline: bool) -> Result<Scheduled> {
         let run = Run { graph, plan, claimed, slots, remaining, failure, finished, observed };
         let run = Arc::new(run);
         if segments.is_empty() {
-            run.segment_done(Ok(()));
+            Finish::new(Arc::clone(&run)).with(|_| Ok(()));
         }
         let alone = segments.len() == 1;
         for segment in segments {
             let run = Arc::clone(&run);
             let backend = backend::get(segment.stream.device);
             let stream = segment.stream;
-            let job = Box::new(move || {
+            let job: Job = Box::new(move || {
                 if alone {
                     run.finished.begin();
                 }
-                let finish = Finish(Some(&run));
-                finish.with(run.segment(&segment, alone));
+                Finish::new(run).with(|run| run.segment(&segment, alone));
             });
             match backend {
                 Ok(backend) => backend.submit(stream, inline && alone, job),

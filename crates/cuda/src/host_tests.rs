@@ -21,8 +21,8 @@ fn make_libraries(folder: &Path) {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/host_tests.c");
     let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
     let first = folder.join("libcuda.so.1");
-    let made =
-        Command::new(compiler).args(["-w", "-shared", "-fPIC", "-o"]).arg(&first).arg(source);
+    let mut made = Command::new(compiler);
+    made.args(["-w", "-shared", "-fPIC", "-o"]).arg(&first).arg(source);
     assert!(made.status().unwrap().success());
     for name in ["libnvrtc.so.13", "libcublasLt.so.13"] {
         std::fs::copy(&first, folder.join(name)).unwrap();
@@ -40,8 +40,9 @@ fn work_is_queued_recorded_and_left_behind_without_a_fault() {
     for what in ["record", "alternate", "leave"] {
         let mut child = Command::new(std::env::current_exe().unwrap());
         child.args(["--exact", "host_tests::child", "--ignored", "--nocapture"]).env(CHILD, what);
-        let folders = ["LD_LIBRARY_PATH", "LAZULITE_CUDA_LIBS", "XDG_CACHE_HOME"];
-        folders.into_iter().for_each(|name| drop(child.env(name, &folder)));
+        for name in ["LD_LIBRARY_PATH", "LAZULITE_CUDA_LIBS", "XDG_CACHE_HOME"] {
+            child.env(name, &folder);
+        }
         let output = child.output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (out, err) = (text(&output.stdout), text(&output.stderr));

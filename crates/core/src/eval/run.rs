@@ -43,21 +43,33 @@ pub(super) struct Run {
 }
 
 /// Ends a segment even if it panics, so that nobody waits for ever.
-pub(super) struct Finish<'a>(pub(super) Option<&'a Run>);
+pub(super) struct Finish(Option<Arc<Run>>);
 
-impl Finish<'_> {
-    pub(super) fn with(mut self, result: Result<()>) {
-        if let Some(run) = self.0.take() {
-            run.segment_done(result);
-        }
+impl Finish {
+    pub(super) fn new(run: Arc<Run>) -> Finish {
+        Finish(Some(run))
+    }
+
+    pub(super) fn with(mut self, segment: impl FnOnce(&Run) -> Result<()>) {
+        let Some(run) = &self.0 else { return };
+        let result = segment(run);
+        self.end(result);
+    }
+
+    /// Ends the segment. Whoever waits finds the evaluation's own handles gone: what nobody else holds may be
+    /// overwritten by the next one.
+    fn end(&mut self, result: Result<()>) {
+        let Some(run) = self.0.take() else { return };
+        let Some(outcome) = run.segment_done(result) else { return };
+        let finished = Arc::clone(&run.finished);
+        drop(run);
+        finished.signal(outcome);
     }
 }
 
-impl Drop for Finish<'_> {
+impl Drop for Finish {
     fn drop(&mut self) {
-        if let Some(run) = self.0 {
-            run.segment_done(Err(Error::new(ErrorKind::Kernel, "eval", "a kernel panicked")));
-        }
+        self.end(Err(Error::new(ErrorKind::Kernel, "eval", "a kernel panicked")));
     }
 }
 
@@ -137,13 +149,13 @@ impl Run {
         segment.after.iter().try_for_each(|earlier| earlier.wait())
     }
 
-    /// Called once for each segment; the last one publishes the results.
-    pub(super) fn segment_done(&self, result: Result<()>) {
+    /// Called once for each segment; the last one publishes the results, and has the outcome of all.
+    fn segment_done(&self, result: Result<()>) -> Option<Result<()>> {
         if let Err(error) = result {
             self.failure.lock().get_or_insert(error);
         }
         if self.remaining.fetch_sub(1, Ordering::AcqRel) > 1 {
-            return;
+            return None;
         }
         let mut slots = std::mem::take(&mut *self.slots.lock());
         let failure = self.failure.lock().take();
@@ -154,8 +166,7 @@ impl Run {
         if outcome.is_err() {
             release(&self.graph, &self.claimed);
         }
-        drop(slots);
-        self.finished.signal(outcome);
+        Some(outcome)
     }
 
     fn publish(&self, slots: &mut Slots) -> Result<()> {
