@@ -6,8 +6,12 @@
 #include <unistd.h>
 
 typedef unsigned long long u64;
-static int ended;
-static void end(void) { ended = 1; }
+static volatile int ended;
+static void end(void) {
+  ended = 1;
+  // Time for who does not know it.
+  usleep(50000);
+}
 static int done(void) {
   if (ended) abort();
   return 0;

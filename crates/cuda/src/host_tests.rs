@@ -11,6 +11,8 @@ use lazulite_core::transform::Repeated;
 use lazulite_core::{Array, Device, Result, eval};
 
 use crate::backend;
+// Reading values needs the processor; linking it is what registers it.
+use lazulite_cpu as _;
 
 /// What a child is to do.
 const CHILD: &str = "LAZULITE_HOST_TEST";
