@@ -254,8 +254,11 @@ pub(crate) struct Triangle<'a, T> {
 /// of them.
 pub(crate) fn solve<T: Field + Plain>(triangles: &[Triangle<T>], n: usize, b: &mut [T], r: usize) {
     negative(triangles, n, b, r);
-    if !triangles.len().is_multiple_of(2) {
-        b.iter_mut().for_each(|x| *x = -*x);
+    // What is zero has no sign then.
+    let zero = T::default();
+    match triangles.len().is_multiple_of(2) {
+        true => b.iter_mut().for_each(|x| *x = *x + zero),
+        false => b.iter_mut().for_each(|x| *x = zero - *x),
     }
 }
 

@@ -1428,6 +1428,9 @@ def eval(*args: Any) -> None:
     Errors in the data (an index out of range, a singular matrix, too little memory) are raised
     here: IndexError, RuntimeError, MemoryError.
    
+    On a GPU it returns once the work is queued there: call `mx.synchronize()` before reading a clock.
+    Errors in the data then come with the values.
+   
     >>> mx.eval(mx.ones(3) + 1)"""
 
 def exp(a: array, /, *, stream: StreamOrDevice = None) -> array:
