@@ -257,7 +257,7 @@ pub(crate) fn solve<T: Field + Plain>(triangles: &[Triangle<T>], n: usize, b: &m
     // What is zero has no sign then.
     let zero = T::default();
     match triangles.len().is_multiple_of(2) {
-        true => b.iter_mut().for_each(|x| *x = *x + zero),
+        true => b.iter_mut().for_each(|x| *x += zero),
         false => b.iter_mut().for_each(|x| *x = zero - *x),
     }
 }
