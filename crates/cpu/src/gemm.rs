@@ -457,7 +457,8 @@ impl<T: Acc> Tile<T> {
     /// As `run`, for `h` rows, at most `mr`.
     #[inline(always)]
     unsafe fn of_height<V: Lanes<T = T>>(self, h: usize) {
-        // Heights above mr do not happen, and their code is left out. SAFETY: the caller's promise.
+        // Heights above mr do not happen, and their code is left out.
+        // SAFETY: the caller's promise.
         unsafe {
             match h {
                 2 => self.run::<V, 2>(),

@@ -6,7 +6,7 @@ use lazulite_core::shape::Layout;
 use lazulite_core::{Dtype, Result};
 
 use crate::args::Args;
-use crate::fast::padded;
+use crate::fast::{Geometry, padded};
 use crate::heads::{Query, Rows};
 use crate::held::{Held, range};
 use crate::module::Rounding;
@@ -101,7 +101,7 @@ pub(crate) struct Shapes {
 
 impl Shapes {
     /// The words that the kernels of all files share; `span` is the length of a span of keys.
-    pub fn geometry(&self, span: usize, spans: usize) -> Vec<u64> {
+    pub fn geometry(&self, span: usize, spans: usize) -> Geometry {
         let (q, k) = (self.q.shape(), self.k.shape());
         let mut g: Vec<i64> = [q[2], k[2], q[1], k[1], span, spans].map(|n| n as i64).into();
         for x in [&self.q, &self.k, &self.v] {
@@ -112,7 +112,7 @@ impl Shapes {
             None => g.extend([0; 4]),
         }
         g.extend([i64::from(self.flags), q[0] as i64]);
-        padded(&g).to_vec()
+        padded(&g)
     }
 
     /// The addresses of mask and sinks, 0 where there are none.
@@ -162,7 +162,7 @@ fn one_query(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<bool> 
         rows: [q, k, v],
         others,
         scale: call.scale,
-        geometry: call.geometry(span, spans).into(),
+        geometry: call.geometry(span, spans),
         spans,
         reads: read(&call.mask, mask_at).into_iter().chain(read(&call.sinks, sinks_at)).collect(),
         writes: parts.into_iter().chain([range(out, out_at)]).collect(),

@@ -86,7 +86,7 @@ fn warpgroups(
     };
     let logs_at = if fresh { launch.write(&logs)? } else { launch.read(&logs)? };
     let deltas_at = launch.write(&deltas)?;
-    let mut geometry = call.geometry(s, 1);
+    let mut geometry = call.geometry(s, 1).into_vec();
     let strides = [&ct, &out].map(|x| x.layout.strides.clone());
     let more = strides.iter().flat_map(|s| s[..3].iter().map(|&s| s as u64));
     geometry.splice(21..LENGTH + 1, more.chain([length as u64]));

@@ -279,6 +279,7 @@ impl Context {
 
 /// Calls `f` when the process ends, before the driver's own end if the driver was opened before.
 pub(crate) fn at_exit(f: extern "C" fn()) {
+    // SAFETY: the function has this signature in every C library, and takes any function of its type.
     unsafe extern "C" {
         safe fn atexit(f: extern "C" fn()) -> c_int;
     }

@@ -15,10 +15,12 @@ use crate::stream::Launch;
 
 pub(crate) const SOURCE: &str = concat!(include_str!("rotary.cuh"), include_str!("fast.cu"));
 const GEOMETRY: usize = 64;
-
 /// The words of a struct that kernels take.
-pub(crate) fn padded(words: &[i64]) -> SmallVec<[u64; GEOMETRY]> {
-    let mut out: SmallVec<_> = words.iter().map(|&w| w as u64).collect();
+pub(crate) type Geometry = SmallVec<[u64; GEOMETRY]>;
+
+/// Words and zeros behind them.
+pub(crate) fn padded(words: &[i64]) -> Geometry {
+    let mut out: Geometry = words.iter().map(|&w| w as u64).collect();
     out.resize(GEOMETRY, 0);
     out
 }

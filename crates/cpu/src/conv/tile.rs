@@ -85,7 +85,8 @@ impl<T: Copy + Default> Tile<'_, T> {
         height: usize,
         mr: usize,
     ) {
-        // Heights above mr do not happen, and their code is left out. SAFETY: the caller's promise.
+        // Heights above mr do not happen, and their code is left out.
+        // SAFETY: the caller's promise.
         unsafe {
             match height {
                 2 => self.run::<V, OUTER, N, 2>(),
