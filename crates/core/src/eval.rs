@@ -226,6 +226,13 @@ fn segments(graph: &Graph, plan: &Plan) -> SmallVec<[Segment; 1]> {
             _ => out.push(Segment { stream, steps: i..i + 1, after: smallvec![], done: None }),
         }
     }
+    if let (true, false, Some(&output)) =
+        (out.is_empty(), graph.pending.is_empty(), graph.outputs.first())
+    {
+        // Nothing is to be computed, but what another evaluation computes is to be waited for.
+        let stream = graph.of(output).node.stream;
+        out.push(Segment { stream, steps: 0..0, after: smallvec![], done: None });
+    }
     if out.len() < 2 {
         return out;
     }

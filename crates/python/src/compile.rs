@@ -100,6 +100,7 @@ fn describe(
     form: &mut Vec<Part>,
     arrays: &mut Vec<Array>,
 ) -> Answer<()> {
+    let _level = trees::Level::enter()?;
     if let Ok(array) = tree.cast::<PyArray>() {
         let array = array.get().array();
         form.push(match shapeless {

@@ -5,6 +5,7 @@ use crate::buffer::{self, HostArray};
 use crate::dlpack;
 use crate::dtype::integer_range;
 use crate::errors::{Answer, Fault, type_error, value_error};
+use crate::trees::Level;
 use half::{bf16, f16};
 use lazulite::{Array, Category, Complex32, Dtype, Element, Literal, with_element};
 use pyo3::exceptions::PyOverflowError;
@@ -71,16 +72,20 @@ impl Scalar {
         }
     }
 
-    /// The number beside an array of `other`.
-    pub fn beside(self, other: Dtype) -> Answer<Array> {
-        let dtype = other.promote_weak(self.category());
+    /// The number as a literal of `dtype`; a ValueError if it is an integer that `dtype` does not have.
+    pub fn fit(self, dtype: Dtype) -> Answer<Literal> {
         if let (Scalar::Int(x), Some((min, max))) = (self, integer_range(dtype))
             && !(min..=max).contains(&i128::from(x))
         {
             let message = format!("Converting {x} to {dtype} would result in overflow.");
             return Err(value_error(message));
         }
-        Ok(Array::literal(self.literal(dtype)))
+        Ok(self.literal(dtype))
+    }
+
+    /// The number beside an array of `other`.
+    pub fn beside(self, other: Dtype) -> Answer<Array> {
+        Ok(Array::literal(self.fit(other.promote_weak(self.category()))?))
     }
 }
 
@@ -251,6 +256,7 @@ struct Flat<'py> {
 
 impl<'py> Flat<'py> {
     fn walk(&mut self, obj: &Bound<'py, PyAny>, depth: usize) -> Answer<()> {
+        let _level = Level::enter()?;
         if let Ok(list) = obj.cast::<PyList>() {
             self.enter(list.len(), depth)?;
             return list.iter().try_for_each(|item| self.walk(&item, depth + 1));

@@ -38,7 +38,7 @@ fn update_value(array: &Array, value: &Bound<'_, PyAny>) -> Answer<Array> {
     }
     Ok(match Operand::of(value)? {
         Operand::Array(values) | Operand::Foreign(values) => values,
-        Operand::Scalar(scalar) => Array::literal(scalar.literal(array.dtype())),
+        Operand::Scalar(scalar) => Array::literal(scalar.fit(array.dtype())?),
     })
 }
 

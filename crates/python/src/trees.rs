@@ -5,9 +5,11 @@ use crate::errors::{Answer, value_error};
 use crate::random::RandomState;
 use lazulite::Array;
 use lazulite::op::random;
+use pyo3::exceptions::PyRecursionError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
+use std::cell::Cell;
 
 /// The dictionary as it is now. Without Python's lock other threads may add and remove keys while it is
 /// walked, which ends the walk in a panic: then it is a copy.
@@ -15,11 +17,42 @@ pub fn settled<'py>(dict: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
     if cfg!(Py_GIL_DISABLED) { dict.copy() } else { Ok(dict.clone()) }
 }
 
+/// A level of a tree, for as long as a walk is in it: a tree that holds itself would have no end of them,
+/// and walks take room on the thread's stack.
+pub struct Level(());
+
+impl Level {
+    /// As many as Python's own calls may have.
+    const MOST: usize = 1000;
+
+    /// A `RecursionError` where the tree is too deep.
+    pub fn enter() -> Answer<Level> {
+        if DEPTH.get() == Level::MOST {
+            let message = format!("a tree has more than {} levels, or holds itself", Level::MOST);
+            return Err(PyRecursionError::new_err(message).into());
+        }
+        DEPTH.set(DEPTH.get() + 1);
+        Ok(Level(()))
+    }
+}
+
+impl Drop for Level {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+    }
+}
+
+thread_local! {
+    /// How many levels the walks of this thread are in.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
 /// Calls `f` with every leaf, in order.
 pub fn visit<'py>(
     tree: &Bound<'py, PyAny>,
     f: &mut dyn FnMut(&Bound<'py, PyAny>) -> Answer<()>,
 ) -> Answer<()> {
+    let _level = Level::enter()?;
     if let Ok(list) = tree.cast::<PyList>() {
         list.iter().try_for_each(|item| visit(&item, f))
     } else if let Ok(tuple) = tree.cast::<PyTuple>() {
@@ -63,6 +96,7 @@ pub fn map<'py>(
     tree: &Bound<'py, PyAny>,
     f: &mut dyn FnMut(&Bound<'py, PyAny>) -> Answer<Bound<'py, PyAny>>,
 ) -> Answer<Bound<'py, PyAny>> {
+    let _level = Level::enter()?;
     let py = tree.py();
     if let Ok(list) = tree.cast::<PyList>() {
         let items = list.iter().map(|item| map(&item, f)).collect::<Answer<Vec<_>>>()?;
@@ -107,6 +141,7 @@ pub fn fill<'py>(
     tree: &Bound<'py, PyAny>,
     next: &mut dyn FnMut(&Bound<'py, PyArray>) -> Option<Bound<'py, PyAny>>,
 ) -> Answer<()> {
+    let _level = Level::enter()?;
     if let Ok(list) = tree.cast::<PyList>() {
         for i in 0..list.len() {
             if let Some(item) = refill(&list.get_item(i)?, next)? {

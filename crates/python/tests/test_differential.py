@@ -89,6 +89,7 @@ mx.array([1, 2**40]) | mx.array(2**31) | mx.array([x, y]) | mx.array([s, 2]) | m
 mx.array("abc") | mx.array({1: 2}) | mx.array([1, "a"]) | mx.array(np.arange(3)) | mx.array(np.arange(3.0))
 mx.array(np.float16(2)) | mx.array(np.array([1 + 2j])) | mx.array(np.array(True)) | mx.array(x, mx.int32)
 mx.array(1, mx.float16) | mx.array([1, 2], mx.uint8) | mx.array(np.arange(6).reshape(2, 3).T) | mx.array(None)
+mx.full((2,), -1, mx.uint8) | mx.full_like(k, 256) | pow(i, 2, 5) | mx.pad(x, -1) | mx.tensordot(x, y, -1)
 k + 300 | k + (-1) | i + 2**40 | k + 1.5 | h * 2 | h * i | g + h | b + b | -b | ~b | ~i | ~x | i ** -1 | i / 2
 x + [1, 2] | x + "a" | x + None | x + mx.zeros((2,)) | 2 - x | 2 / i | 7 % j | 2 ** v | 5 // j | 1 + c | 3 & j
 """
@@ -101,6 +102,7 @@ x[1:1] | x[5:] | x[-100:2] | x[2:0:-1] | s[None] | s[...] | e[:, 0] | x[np.array
 a = mx.array(x); a[0] = 5; result = a | a = mx.array(x); a[:, 1] = v[:3]; result = a
 a = mx.array(x); a[p[:3]] = 7.5; result = a | a = mx.array(x); a[b] = 0; result = a
 a = mx.array(x); a[1:, ::2] = y[1:, ::2]; result = a | a = mx.array(x); a[..., -1] += 1; result = a
+a = mx.array(k); a[0] = -1; result = a | a = mx.array(i); a[0, 0] = 2**31; result = a | k.at[0].add(256)
 a = mx.array(i); a[0] = 2.9; result = a | a = mx.array(x); a[0] = mx.zeros((1, 4)); result = a
 a = mx.array(x); a[0] = mx.zeros((3,)); result = a | a = mx.array(w); a[:, p[:2], 0] = 1; result = a
 a = mx.array(x); a[None, 0] = 3; result = a | a = mx.array(x); a[x > 0] = x[x < 100] if False else 1; result = a
@@ -110,7 +112,8 @@ x.at[0, 1:3].add(v[:2]) | v.at[1:].divide(2) | i.at[0].add(1) | x.at.add(1)
 
 TRANSFORMS = """
 mx.grad(lambda a: (a * a).sum())(x) | mx.value_and_grad(lambda a: mx.sin(a).sum())(x)
-mx.grad(lambda a: a)(v) | mx.grad(lambda a: 1.0)(s) | mx.grad(lambda a: a.sum())(1.0)
+mx.grad(lambda a: a * a, argnums=[0])(s) | mx.value_and_grad(lambda a, c: a * c, argnums=(1,), argnames=["a"])(s, s)
+mx.value_and_grad(lambda a, c: a * c, (0,), ["c"])(s, c=s) | mx.grad(lambda a: a)(v) | mx.grad(lambda a: 1.0)(s) | mx.grad(lambda a: a.sum())(1.0)
 mx.value_and_grad(lambda a: (a.sum(), 2))(v) | mx.grad(lambda a, c: a.sum() * c, argnums=(0, 1))(v, s)
 mx.grad(lambda a, c: a.sum() * c, argnames="c")(v, c=s) | mx.grad(lambda a: a, argnums=3)(s)
 mx.value_and_grad(lambda a, c: a.sum() * c, argnums=0, argnames="c")(v, c=s)

@@ -2,6 +2,7 @@
 
 from collections import namedtuple
 
+import lazulite.core as mx
 import pytest
 from lazulite.utils import (
     tree_flatten,
@@ -12,6 +13,8 @@ from lazulite.utils import (
     tree_unflatten,
 )
 
+LOOP = []
+LOOP.append(LOOP)
 Pair = namedtuple("Pair", "a b")
 TREE = {"a": [1, (2, 3)], "b": {"c": 4}, "d": []}
 FLAT = [("a.0", 1), ("a.1.0", 2), ("a.1.1", 3), ("b.c", 4)]
@@ -111,3 +114,24 @@ def test_reduce():
     assert tree_reduce(add, []) is None
     assert tree_reduce(add, [], 5) == 5
     assert tree_reduce(add, [(1,), (2,)], (), is_leaf=is_tuple) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "walk",
+    [
+        mx.array,
+        mx.eval,
+        mx.compile(lambda tree: 1),
+        lambda tree: mx.compile(lambda: 1, inputs=tree)(),
+        mx.grad(lambda tree: mx.array(1.0)),
+        mx.vmap(lambda tree: tree),
+        lambda tree: mx.ones((2,))[tree],
+    ],
+)
+def test_a_tree_that_holds_itself_has_too_many_levels(walk):
+    deep = [mx.array(1.0)]
+    for _ in range(100_000):
+        deep = [deep]
+    for tree in (LOOP, deep):
+        with pytest.raises(RecursionError):
+            walk(tree)

@@ -175,6 +175,21 @@ fn streams_exchange_results_in_order() -> Result<()> {
 }
 
 #[test]
+fn what_takes_no_step_waits_for_what_it_stands_for() -> Result<()> {
+    for waits in [true, false].repeat(10) {
+        let x = ramp(&[100_000]).sin()?.sum(None, false)?;
+        eval::async_eval(std::slice::from_ref(&x))?;
+        let marked = x.stop_gradient()?;
+        match waits {
+            true => eval::eval(std::slice::from_ref(&marked))?,
+            false => eval::async_eval(std::slice::from_ref(&marked))?,
+        }
+        assert_eq!(marked.item::<f32>()?, x.item::<f32>()?);
+    }
+    Ok(())
+}
+
+#[test]
 fn threads_may_evaluate_the_same_array() -> Result<()> {
     let x = ramp(&[10_000]);
     for _ in 0..50 {

@@ -166,8 +166,10 @@ impl PyArray {
         other: &Bound<'_, PyAny>,
         modulo: Option<&Bound<'_, PyAny>>,
     ) -> Answer<Py<PyAny>> {
-        let _ = modulo;
-        self.operator(other, "power", Array::power, Side::Left)
+        match modulo {
+            None => self.operator(other, "power", Array::power, Side::Left),
+            Some(_) => Ok(other.py().NotImplemented()),
+        }
     }
 
     fn __rpow__(
@@ -175,8 +177,10 @@ impl PyArray {
         other: &Bound<'_, PyAny>,
         modulo: Option<&Bound<'_, PyAny>>,
     ) -> Answer<Py<PyAny>> {
-        let _ = modulo;
-        self.operator(other, "power", Array::power, Side::Right)
+        match modulo {
+            None => self.operator(other, "power", Array::power, Side::Right),
+            Some(_) => Ok(other.py().NotImplemented()),
+        }
     }
 
     fn __ipow__(&self, other: &Bound<'_, PyAny>, modulo: Option<&Bound<'_, PyAny>>) -> Answer<()> {

@@ -108,12 +108,10 @@ fn empty_like(a: Arr, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
     zeros_like(a, dtype, stream)
 }
 
-fn values(vals: Operand, dtype: Option<Dtype>) -> lazulite::Result<Array> {
+fn values(vals: Operand, dtype: Option<Dtype>) -> Answer<Array> {
     match (vals, dtype) {
-        (Operand::Scalar(s), _) => {
-            Ok(Array::literal(s.literal(dtype.unwrap_or_else(|| s.dtype()))))
-        }
-        (Operand::Array(a) | Operand::Foreign(a), Some(dtype)) => a.astype(dtype),
+        (Operand::Scalar(s), _) => Ok(Array::literal(s.fit(dtype.unwrap_or_else(|| s.dtype()))?)),
+        (Operand::Array(a) | Operand::Foreign(a), Some(dtype)) => Ok(a.astype(dtype)?),
         (Operand::Array(a) | Operand::Foreign(a), None) => Ok(a),
     }
 }

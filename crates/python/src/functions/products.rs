@@ -116,6 +116,9 @@ fn tensordot(a: Arr, b: Arr, axes: Option<&Bound<'_, PyAny>>, stream: On) -> Ans
         Some(axes) => axes.extract::<i64>().ok(),
     };
     let (left, right): (Vec<i64>, Vec<i64>) = match (count, axes) {
+        (Some(n), _) if n < 0 => {
+            return Err(value_error("[tensordot] the number of axes must not be negative"));
+        }
         (Some(n), _) => ((-n..0).collect(), (0..n).collect()),
         (None, Some(axes)) => {
             let pair = sequence(axes)?;

@@ -454,6 +454,9 @@ fn pad_widths(widths: &Bound<'_, PyAny>) -> Answer<Vec<(usize, usize)>> {
     if let Ok(n) = widths.extract::<usize>() {
         return Ok(vec![(n, n)]);
     }
+    if widths.extract::<i64>().is_ok() {
+        return Err(refuse());
+    }
     let items = sequence(widths)?;
     if let Ok(flat) = widths.extract::<Vec<usize>>() {
         return match flat[..] {

@@ -173,7 +173,10 @@ fn differentiated(
         None if argnames.is_empty() => (vec![0], true),
         None => (Vec::new(), false),
         Some(Numbers::One(n)) => (vec![n], true),
-        Some(Numbers::Many(n)) => (n, false),
+        Some(Numbers::Many(n)) => {
+            let single = n.len() == 1;
+            (n, single)
+        }
     };
     if argnums.iter().any(|&n| n < 0) {
         let message = "[grad] Can't compute the gradient of negative argument index";

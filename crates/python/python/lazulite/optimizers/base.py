@@ -228,8 +228,8 @@ def clip_grad_norm(grads, max_norm):
     """Scale a tree of gradients to a norm of at most ``max_norm``.
 
     Shapes: those of the gradients; the norm is one number.
-    Dtypes: those of the gradients.
-    A gradient that is no array is an AttributeError.
+    Dtypes: those of the gradients; squares of ``float16`` are summed in ``float32``.
+    A gradient that is no array is an AttributeError, a negative ``max_norm`` a ValueError.
 
     The norm is that of all gradients together, and the factor
     ``min(max_norm / (norm + 1e-6), 1)``.
@@ -244,7 +244,17 @@ def clip_grad_norm(grads, max_norm):
         >>> norm.item(), grads["w"].tolist()
         (5.0, [3.0, 4.0])
     """
-    square = tree_reduce(lambda total, g: total + g.square().sum(), grads, 0.0)
-    norm = mx.sqrt(square)
+    if max_norm < 0:
+        raise ValueError(f"clip_grad_norm: max_norm must not be negative, got {max_norm}")
+
+    def square(g):
+        g = g.astype(mx.float32) if g.dtype == mx.float16 else g
+        return g.square().sum()
+
+    def scaled(g):
+        product = g * factor
+        return product.astype(g.dtype) if mx.issubdtype(g.dtype, mx.floating) else product
+
+    norm = mx.sqrt(tree_reduce(lambda total, g: total + square(g), grads, 0.0))
     factor = mx.minimum(max_norm / (norm + 1e-6), 1.0)
-    return tree_map(lambda g: g * factor, grads), norm
+    return tree_map(scaled, grads), norm

@@ -11,12 +11,15 @@ from lazulite.nn.layers.base import Module
 def _per_axis(value, axes, layer, argument):
     """``value`` as a list of one whole number for each spatial axis."""
     if isinstance(value, int):
-        return [value] * axes
+        value = [value] * axes
     if (
         isinstance(value, (tuple, list))
         and len(value) == axes
         and all(isinstance(v, int) for v in value)
     ):
+        least = 0 if argument == "padding" else 1
+        if min(value) < least:
+            raise ValueError(f"[{layer}] '{argument}' must be at least {least}, got {value}")
         return list(value)
     raise ValueError(
         f"[{layer}] '{argument}' must be an integer or a tuple containing {axes} integers"
