@@ -6,7 +6,7 @@ use lazulite::device::{current_stream, set_current_stream};
 use lazulite::{Device, DeviceKind, Stream, with_stream};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyType};
 use std::time::Duration;
 
 /// A kind of device.
@@ -37,7 +37,16 @@ impl PyDeviceType {
             PyDeviceType::gpu => "DeviceType.gpu",
         }
     }
+
+    /// For `pickle` and `copy`: the class's attribute.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> Answer<Attribute<'py>> {
+        let name = if *self == PyDeviceType::cpu { "cpu" } else { "gpu" };
+        Ok((py.import("builtins")?.getattr("getattr")?, (py.get_type::<PyDeviceType>(), name)))
+    }
 }
+
+/// `getattr`, a class and the name of its attribute.
+type Attribute<'py> = (Bound<'py, PyAny>, (Bound<'py, PyType>, &'static str));
 
 /// A device: its type and number.
 #[pyclass(name = "Device", module = "lazulite.core", frozen, from_py_object)]

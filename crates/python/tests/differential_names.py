@@ -28,10 +28,10 @@ iadd iand ifloordiv ilshift imod imul ior ipow irshift isub itruediv ixor""".spl
 ALONE = """x.__abs__() | x.__neg__() | i.__invert__() | x.__bool__() | s.__bool__() | s.__float__() | s.__int__()
 s.__complex__() | z.__index__() | s.__index__() | x.__len__() | s.__len__() | list(x.__iter__()) | x.__getitem__(0)
 x.__copy__() | x.__deepcopy__({}) | x.__repr__() | h.__repr__() | c.__repr__() | e.__repr__() | n.__repr__() | b.__repr__() | w.__repr__()
-s.__format__(".3f") | x.__format__("") | x.__array__() | i.__array__().dtype | z.__pos__() | x.__dlpack_device__()[0] == x.__dlpack_device__()[0]
+s.__format__(".3f") | f"{s} {z}" | mx.array(0.1).__format__("") | b[0, 0].__format__("") | c[0, 0].__format__("") | x.__format__("") | x.__array__() | i.__array__().dtype | z.__pos__() | x.__dlpack_device__()[0] == x.__dlpack_device__()[0]
 len(i.__bytes__()) | type(x.__array_namespace__()).__name__ | np.array(mx.from_dlpack(np.ones((2, 3), np.float32))) | np.from_dlpack(x)
 a = mx.array(x); a.__setitem__(0, 5); result = a | a = mx.array(m); result = a.__imatmul__(m)
-import pickle; result = pickle.loads(pickle.dumps(x))
+import pickle; result = pickle.loads(pickle.dumps(x)) | import copy; result = copy.deepcopy([mx.cpu, mx.gpu]) == [mx.cpu, mx.gpu]
 """
 
 CONVOLUTIONS = """

@@ -91,7 +91,7 @@ impl PyArray {
 
     fn __format__(&self, py: Python<'_>, spec: &str) -> Answer<String> {
         let array = self.array();
-        if spec.is_empty() {
+        if array.ndim() > 0 && spec.is_empty() {
             return print::show(py, &array);
         }
         if array.ndim() > 0 {
