@@ -315,12 +315,17 @@ impl CompiledFunction {
 wrapper!(CompiledFunction);
 
 /// A compiled version of `fun`: traced once for each form, shape and dtype of its arguments, and
-/// replayed afterwards. `inputs` and `outputs` are trees whose arrays the function reads and
-/// replaces; with `shapeless`, one trace serves all sizes.
+/// replayed afterwards.
+///
+/// `fun` takes and returns trees of arrays; its other arguments are constants, for each of which it
+/// is traced. While it is traced its arrays have no values, so `item()` and `print` do not work
+/// inside, and side effects happen only then. `inputs` and `outputs` are trees (lists, dicts, a
+/// module's `state`) whose arrays the function reads and replaces. With `shapeless` one trace
+/// serves arguments of all sizes.
 ///
 /// Shapes: those of `fun`; each form of arguments is traced once.
 /// Dtypes: those of `fun`.
-/// An argument that is neither a tree of arrays nor a constant is a ValueError.
+/// An argument that is neither a tree of arrays nor a constant raises ValueError.
 ///
 /// >>> mx.compile(lambda x: x * mx.sigmoid(x))(mx.array([0.0, 2.0]))
 /// array([0, 1.76159], dtype=float32)

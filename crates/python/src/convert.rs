@@ -290,13 +290,18 @@ impl<'py> Flat<'py> {
                 self.settled |= len == 0;
                 Ok(())
             }
-            _ => Err(ragged()),
+            Some(n) => {
+                Err(value_error(format!("{RAGGED}: {n} and {len} elements along axis {depth}.")))
+            }
+            None => Err(ragged()),
         }
     }
 }
 
+const RAGGED: &str = "Initialization encountered non-uniform length";
+
 fn ragged() -> Fault {
-    value_error("Initialization encountered non-uniform length.")
+    value_error(format!("{RAGGED}."))
 }
 
 fn nested(value: &Bound<'_, PyAny>, dtype: Option<Dtype>) -> Answer<Array> {
@@ -444,8 +449,10 @@ impl ToPython for Complex32 {
 /// The only element as a Python number.
 pub fn item(py: Python<'_>, array: &Array) -> Answer<Py<PyAny>> {
     if array.len() != 1 {
-        let message = "[convert] Only length-1 arrays can be converted to Python scalars.";
-        return Err(value_error(message));
+        let shape = lazulite::shape::show(array.shape());
+        return Err(value_error(format!(
+            "[convert] Only length-1 arrays can be converted to Python scalars, got shape {shape}."
+        )));
     }
     evaluate(py, std::slice::from_ref(array))?;
     with_element!(array.dtype(), T => Ok(array.item::<T>()?.to_python(py)))
@@ -522,10 +529,33 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Axes {
         if let Ok(axis) = obj.extract::<i64>() {
             return Ok(Axes(SmallVec::from_slice(&[axis])));
         }
-        let items = sequence(&obj)?;
+        let items = sequence(&obj).map_err(|_| {
+            let message = "expected an integer or a sequence of integers";
+            type_error(format!("{message}, got {}", type_name(&obj)))
+        })?;
         Ok(Axes(items.iter().map(|x| x.extract()).collect::<PyResult<_>>()?))
     }
 }
+
+/// `FromPyObject` for an enum of one field a variant. The variants are tried in order; the error
+/// says what was expected in the words that are given.
+macro_rules! extract_one_of {
+    ($Type:ident $(<$py:lifetime>)?, $expected:literal: $($Variant:ident),+) => {
+        impl<'a, 'py> pyo3::FromPyObject<'a, 'py> for $Type $(<$py>)? {
+            type Error = pyo3::PyErr;
+
+            fn extract(obj: pyo3::Borrowed<'a, 'py, pyo3::PyAny>) -> pyo3::PyResult<Self> {
+                $(if let Ok(value) = obj.extract() {
+                    return Ok($Type::$Variant(value));
+                })+
+                let got = $crate::convert::type_name(&obj);
+                let message = format!(concat!("expected ", $expected, ", got {}"), got);
+                Err($crate::errors::type_error(message).into())
+            }
+        }
+    };
+}
+pub(crate) use extract_one_of;
 
 /// The items of a list or tuple; a `TypeError` for anything else.
 pub fn sequence<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
@@ -553,8 +583,10 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Sizes {
 impl Sizes {
     /// The sizes; an error if one is negative.
     pub fn shape(&self, op: &str) -> Answer<SmallVec<[usize; 4]>> {
-        let size = |&n: &i64| usize::try_from(n).ok();
-        let shape: Option<SmallVec<[usize; 4]>> = self.0.iter().map(size).collect();
-        shape.ok_or_else(|| value_error(format!("[{op}] Negative dimensions not allowed.")))
+        let size = |&n: &i64| {
+            let negative = |_| format!("[{op}] Negative dimensions not allowed, got {n}.");
+            usize::try_from(n).map_err(|e| value_error(negative(e)))
+        };
+        self.0.iter().map(size).collect()
     }
 }

@@ -1,5 +1,6 @@
 //! Devices and streams.
 
+use crate::convert::extract_one_of;
 use crate::errors::Answer;
 use lazulite::backend;
 use lazulite::device::{current_stream, set_current_stream};
@@ -126,11 +127,12 @@ impl PyThreadLocalStream {
 }
 
 /// A device, or a type of which the first device is meant.
-#[derive(FromPyObject, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub enum DeviceLike {
     Device(PyDevice),
     Type(PyDeviceType),
 }
+extract_one_of!(DeviceLike, "a device such as mx.cpu or mx.Device(mx.gpu, 1)": Device, Type);
 
 impl DeviceLike {
     pub fn device(self) -> Device {
@@ -142,12 +144,13 @@ impl DeviceLike {
 }
 
 /// A `stream` argument: a stream, or a device whose default stream is meant.
-#[derive(FromPyObject, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub enum StreamLike {
     Stream(PyStream),
     Device(DeviceLike),
     ThreadLocal(PyThreadLocalStream),
 }
+extract_one_of!(StreamLike, "a stream, or a device such as mx.cpu": Stream, Device, ThreadLocal);
 
 impl StreamLike {
     pub fn stream(self) -> Answer<Stream> {
@@ -195,7 +198,7 @@ fn default_device() -> PyDevice {
 
 /// Makes a device the one on which new work is placed.
 ///
-/// What is no device is a TypeError, a device that is not here a ValueError.
+/// An argument that is not a device raises TypeError; an unavailable device raises ValueError.
 ///
 /// >>> mx.set_default_device(mx.cpu)
 #[pyfunction]
@@ -212,7 +215,7 @@ fn set_default_device(device: DeviceLike) -> Answer<()> {
 
 /// The stream on which the device's new work is placed.
 ///
-/// What is no device is a TypeError.
+/// An argument that is not a device raises TypeError.
 ///
 /// >>> mx.default_stream(mx.cpu)
 /// Stream(Device(cpu, 0), 0)
@@ -225,7 +228,7 @@ fn default_stream(device: DeviceLike) -> Answer<PyStream> {
 
 /// Makes a stream the default of its device.
 ///
-/// What is no stream is a TypeError.
+/// An argument that is not a stream raises TypeError.
 ///
 /// >>> mx.set_default_stream(mx.default_stream(mx.cpu))
 #[pyfunction]
@@ -240,7 +243,7 @@ fn set_default_stream(stream: PyStream) {
 
 /// A new stream on a device.
 ///
-/// What is no device is a TypeError, a device that is not here a RuntimeError.
+/// An argument that is not a device raises TypeError; an unavailable device raises RuntimeError.
 ///
 /// >>> mx.new_stream(mx.cpu).device
 /// Device(cpu, 0)
@@ -251,7 +254,7 @@ fn new_stream(device: DeviceLike) -> Answer<PyStream> {
 
 /// A new stream on a device; here all streams may be used from every thread.
 ///
-/// What is no device is a TypeError, a device that is not here a RuntimeError.
+/// An argument that is not a device raises TypeError; an unavailable device raises RuntimeError.
 ///
 /// >>> mx.new_thread_unsafe_stream(mx.cpu).device
 /// Device(cpu, 0)
@@ -263,7 +266,7 @@ fn new_thread_stream(device: DeviceLike) -> Answer<PyStream> {
 
 /// A new stream for use from many threads.
 ///
-/// What is no device is a TypeError, a device that is not here a RuntimeError.
+/// An argument that is not a device raises TypeError; an unavailable device raises RuntimeError.
 ///
 /// >>> mx.new_thread_local_stream(mx.cpu).device
 /// Device(cpu, 0)
@@ -282,7 +285,7 @@ fn clear_streams() {
 
 /// Waits until all work of a stream, or of the current one, has run.
 ///
-/// What is no stream is a TypeError.
+/// An argument that is not a stream raises TypeError.
 ///
 /// >>> mx.synchronize()
 #[pyfunction]
@@ -323,7 +326,7 @@ impl StreamContext {
 
 /// A context in which work is placed on a stream or device.
 ///
-/// What is no device is a TypeError, a device that is not here a RuntimeError.
+/// An argument that is not a device raises TypeError; an unavailable device raises RuntimeError.
 ///
 /// >>> with mx.stream(mx.cpu):
 /// ...     print(mx.ones(2).sum())
@@ -335,7 +338,7 @@ fn stream(s: StreamLike) -> Answer<StreamContext> {
 
 /// True if the device is there.
 ///
-/// What is no device is a TypeError.
+/// An argument that is not a device raises TypeError.
 ///
 /// >>> mx.is_available(mx.cpu)
 /// True
@@ -346,7 +349,7 @@ fn is_available(device: DeviceLike) -> bool {
 
 /// How many devices of a type there are.
 ///
-/// What is no type of device is a TypeError.
+/// An argument that is not a device type raises TypeError.
 ///
 /// >>> mx.device_count(mx.cpu)
 /// 1
@@ -358,7 +361,7 @@ fn device_count(device_type: PyDeviceType) -> u32 {
 
 /// Facts about a device.
 ///
-/// What is no device is a TypeError.
+/// An argument that is not a device raises TypeError.
 ///
 /// >>> sorted(mx.device_info(mx.cpu))[:1] != []
 /// True

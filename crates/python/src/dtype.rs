@@ -1,6 +1,7 @@
 //! `Dtype`, its categories, `finfo` and `iinfo`, and promotion.
 
 use crate::array::PyArray;
+use crate::convert::extract_one_of;
 use crate::errors::{Answer, type_error, value_error};
 use lazulite::{Category, Dtype};
 use pyo3::prelude::*;
@@ -109,15 +110,15 @@ impl PyCategory {
     }
 }
 
-#[derive(FromPyObject)]
 enum Kind {
     Dtype(PyDtype),
     Category(PyCategory),
 }
+extract_one_of!(Kind, "a dtype or a category of dtypes": Dtype, Category);
 
 /// True if the first dtype or category is the second one or lies within it.
 ///
-/// What is neither a dtype nor a category is a TypeError.
+/// An argument that is neither a dtype nor a category raises TypeError.
 ///
 /// >>> mx.issubdtype(mx.float16, mx.floating)
 /// True
@@ -134,7 +135,7 @@ fn issubdtype(arg1: Kind, arg2: Kind) -> bool {
 /// True if the dtype is of the given kind: a dtype, one of the names 'bool', 'signed integer',
 /// 'unsigned integer', 'integral', 'real floating', 'complex floating', 'numeric', or a tuple.
 ///
-/// What is no dtype is a TypeError, a kind that is not known a ValueError.
+/// An argument that is not a dtype raises TypeError; an unknown kind raises ValueError.
 ///
 /// >>> mx.isdtype(mx.float16, "real floating")
 /// True
@@ -165,11 +166,11 @@ pub fn isdtype(dtype: PyDtype, kind: &Bound<'_, PyAny>) -> Answer<bool> {
     }
 }
 
-#[derive(FromPyObject)]
 enum ArrayOrDtype<'py> {
     Array(Bound<'py, PyArray>),
     Dtype(PyDtype),
 }
+extract_one_of!(ArrayOrDtype<'py>, "an array or a dtype": Array, Dtype);
 
 impl ArrayOrDtype<'_> {
     fn dtype(&self) -> Dtype {
@@ -182,7 +183,7 @@ impl ArrayOrDtype<'_> {
 
 /// The dtype to which arrays and dtypes are promoted together.
 ///
-/// What is neither an array nor a dtype is a TypeError.
+/// An argument that is neither an array nor a dtype raises TypeError.
 ///
 /// >>> mx.result_type(mx.array([1]), mx.float16)
 /// mlx.core.float16
@@ -196,7 +197,7 @@ fn result_type(arrays_and_dtypes: Vec<ArrayOrDtype<'_>>) -> Answer<PyDtype> {
 
 /// True if promotion never loses the values of the first dtype in the second.
 ///
-/// What is neither an array nor a dtype is a TypeError.
+/// An argument that is neither an array nor a dtype raises TypeError.
 ///
 /// >>> mx.can_cast(mx.int16, mx.float32)
 /// True

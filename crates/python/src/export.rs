@@ -130,7 +130,8 @@ fn closed() -> Fault {
 ///
 /// Shapes: those of the arrays with which it is recorded; any sizes if `shapeless`.
 /// Dtypes: those of the arrays with which it is recorded.
-/// What cannot be recorded is a ValueError, a file that cannot be written a RuntimeError.
+/// A function that cannot be recorded raises ValueError; a file that cannot be written raises
+/// RuntimeError.
 ///
 /// >>> mx.export_function("f.lazulite", lambda x, y: mx.exp(x) + y, mx.zeros(3), y=mx.ones(3))
 /// >>> mx.import_function("f.lazulite")(mx.zeros(3), y=mx.zeros(3))
@@ -310,7 +311,8 @@ impl FunctionExporter {
 ///
 /// Shapes: those of the arrays with which it is recorded; any sizes if `shapeless`.
 /// Dtypes: those of the arrays with which it is recorded.
-/// What cannot be recorded is a ValueError, a file that cannot be written a RuntimeError.
+/// A function that cannot be recorded raises ValueError; a file that cannot be written raises
+/// RuntimeError.
 ///
 /// >>> with mx.exporter("f.lazulite", lambda *xs: sum(xs)) as exporter:
 /// ...     exporter(mx.array(1))
@@ -359,7 +361,7 @@ impl ImportedFunction {
 ///
 /// Shapes: those that were recorded.
 /// Dtypes: those that were recorded.
-/// A file that is missing or damaged is a RuntimeError, a call that was not recorded a
+/// A file that is missing or damaged raises RuntimeError; a call that was not recorded raises
 /// ValueError.
 ///
 /// >>> mx.export_function("f.lazulite", mx.sin, mx.zeros(2), shapeless=True, metadata="a sine")

@@ -13,9 +13,9 @@ use pyo3::types::{PyDict, PyTuple};
 
 /// `x / sqrt(mean(x^2) + eps) * weight` along the last axis, computed in float32 at least.
 ///
-/// Shapes: `x (..., n)`, which the result has; parameters `(n)`.
+/// Shapes: `x (..., n)`, which the result has; `weight (n)` or None for ones.
 /// Dtypes: floats; others raise ValueError.
-/// Other parameters are a ValueError.
+/// Parameters of another shape raise ValueError.
 ///
 /// >>> mx.fast.rms_norm(mx.array([3.0, 4.0]), None, 1e-5)
 /// array([0.848528, 1.13137], dtype=float32)
@@ -28,9 +28,9 @@ fn rms_norm(x: Arr, weight: Option<Arr>, eps: f64, stream: On) -> Answer<PyArray
 
 /// `(x - mean(x)) / sqrt(var(x) + eps) * weight + bias` along the last axis.
 ///
-/// Shapes: `x (..., n)`, which the result has; parameters `(n)`.
+/// Shapes: `x (..., n)`, which the result has; `weight` and `bias (n)`, or None for ones and zeros.
 /// Dtypes: floats; others raise ValueError.
-/// Other parameters are a ValueError.
+/// Parameters of another shape raise ValueError.
 ///
 /// >>> mx.fast.layer_norm(mx.array([1.0, 3.0]), None, None, 1e-5)
 /// array([-0.999995, 0.999995], dtype=float32)
@@ -47,9 +47,15 @@ fn layer_norm(
     on(stream, || wrap(fast::layer_norm(&x.0, weight.as_ref(), bias.as_ref(), eps)))
 }
 
-/// Rotary position embedding of the first `dims` elements of the last axis.
+/// Rotary position embedding of the first `dims` elements of the last axis (Su et al., "RoFormer",
+/// 2021).
 ///
-/// Shapes: `x (..., t, d)`; `dims` leading elements of the last axis are turned; others raise
+/// Pair i at position p is rotated by the angle `scale * (p + offset) * base^(-2 i / dims)`, or
+/// `scale * (p + offset) / freqs[i]` where `freqs` is given in place of `base`. Pairs are neighbours
+/// if `traditional`, else the elements i and `i + dims / 2`. `offset` is a number or an array with
+/// one for each example.
+///
+/// Shapes: `a (..., t, d)`, which the result has; `dims` is even and at most d; others raise
 /// ValueError.
 /// Dtypes: floats; others raise ValueError.
 ///
@@ -88,6 +94,10 @@ fn rope(
 
 /// `softmax(scale * q k^T + mask) v`, computed in float32 at least.
 ///
+/// `mask` is None, `"causal"` (a query sees the keys up to its own place, counted from the end), or
+/// an array that broadcasts to `(b, h, t, s)`: bool hides where it is false, numbers are added.
+/// `sinks (h)` are logits that take part in each softmax and have no value.
+///
 /// Shapes: `q (b, h, t, d)`, `k (b, g, s, d)`, `v (b, g, s, e)` with `h` a multiple of `g`, the
 /// result `(b, h, t, e)`; others raise ValueError.
 /// Dtypes: floats; others raise ValueError.
@@ -118,7 +128,10 @@ fn scaled_dot_product_attention(
             Ok("causal") => Mask::Causal,
             Ok("") => Mask::None,
             Ok(other) => {
-                let message = format!("[scaled_dot_product_attention] no mask is called {other:?}");
+                let message = format!(
+                    "[scaled_dot_product_attention] mask is {other:?}, expected \"causal\", an \
+                     array or None"
+                );
                 return Err(value_error(message));
             }
             Err(_) => {
@@ -138,7 +151,7 @@ fn scaled_dot_product_attention(
 ///
 /// Shapes: `logits (..., n)`, `targets (...) -> (...)`.
 /// Dtypes: all.
-/// Other shapes and targets that are no integers are a ValueError.
+/// Other shapes and targets that are not integers raise ValueError.
 ///
 /// >>> mx.fast.cross_entropy(mx.zeros((1, 4)), mx.array([2]))
 /// array([1.38629], dtype=float32)
@@ -154,7 +167,7 @@ fn cross_entropy(logits: Arr, targets: Arr, stream: On) -> Answer<PyArray> {
 /// Shapes: `q, k (b, t, h, d)`, `v (b, t, g, e)`, `gamma (b, t, g)` or `(b, t, g, d)`, `beta (b,
 /// t, g)`, the state `(b, g, e, d)`.
 /// Dtypes: floats; others raise ValueError.
-/// Other shapes are a ValueError.
+/// Other shapes raise ValueError.
 ///
 /// >>> [a.shape for a in mx.fast.gated_delta_update(*[mx.ones((1, 3, 2, 4))] * 3, mx.ones((1, 3,
 /// ...     2)), mx.ones((1, 3, 2)))]

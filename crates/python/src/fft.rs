@@ -3,7 +3,7 @@
 use crate::array::{PyArray, wrap};
 use crate::convert::{Arr, Axes, Sizes};
 use crate::device::{On, on};
-use crate::errors::{Answer, value_error};
+use crate::errors::Answer;
 use crate::functions::add_functions;
 use lazulite::op::fft::{self as engine, Norm};
 use lazulite::op::join::PadMode;
@@ -27,8 +27,8 @@ along_an_axis! {
     ///
     /// Shapes: that of `a`, with `n` elements along the axis.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
-    /// No elements and a norm that is not known are a ValueError.
+    /// An axis out of range raises IndexError.
+    /// A length of 0 and an unknown `norm` raise ValueError.
     ///
     /// >>> mx.fft.fft(mx.array([1.0, 0.0, 0.0, 0.0]))
     /// array([1+0j, 1+0j, 1+0j, 1+0j], dtype=complex64)
@@ -37,8 +37,8 @@ along_an_axis! {
     ///
     /// Shapes: that of `a`, with `n` elements along the axis.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
-    /// No elements and a norm that is not known are a ValueError.
+    /// An axis out of range raises IndexError.
+    /// A length of 0 and an unknown `norm` raise ValueError.
     ///
     /// >>> mx.fft.ifft(mx.ones(2))
     /// array([1+0j, 0+0j], dtype=complex64)
@@ -47,8 +47,8 @@ along_an_axis! {
     ///
     /// Shapes: that of `a`, with `n / 2 + 1` elements along the axis.
     /// Dtypes: bool, integers, floats; others raise ValueError.
-    /// An axis out of range is an IndexError.
-    /// No elements and a norm that is not known are a ValueError.
+    /// An axis out of range raises IndexError.
+    /// A length of 0 and an unknown `norm` raise ValueError.
     ///
     /// >>> mx.fft.rfft(mx.ones(4)).shape
     /// (3,)
@@ -57,8 +57,8 @@ along_an_axis! {
     ///
     /// Shapes: that of `a`, with `n` elements along the axis, `2 (m - 1)` for m unless given.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
-    /// No elements and a norm that is not known are a ValueError.
+    /// An axis out of range raises IndexError.
+    /// A length of 0 and an unknown `norm` raise ValueError.
     ///
     /// >>> mx.fft.irfft(mx.ones(3))
     /// array([1, 0, 0, 0], dtype=float32)
@@ -87,8 +87,8 @@ over_axes! {
     ///
     /// Shapes: that of `a`, with the sizes `s` on the axes.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
-    /// Other numbers of lengths than of axes are a ValueError.
+    /// An axis out of range raises IndexError.
+    /// `s` and `axes` of different lengths raise ValueError.
     ///
     /// >>> mx.fft.fftn(mx.ones((2, 2)))
     /// array([[4+0j, 0+0j],
@@ -98,8 +98,8 @@ over_axes! {
     ///
     /// Shapes: that of `a`, with the sizes `s` on the axes.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
-    /// Other numbers of lengths than of axes are a ValueError.
+    /// An axis out of range raises IndexError.
+    /// `s` and `axes` of different lengths raise ValueError.
     ///
     /// >>> mx.fft.ifftn(mx.ones((2, 2)))
     /// array([[1+0j, 0+0j],
@@ -110,8 +110,8 @@ over_axes! {
     /// Shapes: that of `a`, with the sizes `s` on the axes, of which the last one becomes `s / 2 +
     /// 1`.
     /// Dtypes: bool, integers, floats; others raise ValueError.
-    /// An axis out of range is an IndexError.
-    /// Other numbers of lengths than of axes are a ValueError.
+    /// An axis out of range raises IndexError.
+    /// `s` and `axes` of different lengths raise ValueError.
     ///
     /// >>> mx.fft.rfftn(mx.ones((2, 4))).shape
     /// (2, 3)
@@ -121,8 +121,8 @@ over_axes! {
     /// Shapes: that of `a`, with the sizes `s` on the axes, `2 (m - 1)` for m on the last one unless
     /// given.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
-    /// Other numbers of lengths than of axes are a ValueError.
+    /// An axis out of range raises IndexError.
+    /// `s` and `axes` of different lengths raise ValueError.
     ///
     /// >>> mx.fft.irfftn(mx.ones((2, 3))).shape
     /// (2, 4)
@@ -156,8 +156,8 @@ over_two_axes! {
     ///
     /// Shapes: that of `a`, with the sizes `s` on the axes.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
-    /// Other numbers of lengths than of axes are a ValueError.
+    /// An axis out of range raises IndexError.
+    /// `s` and `axes` of different lengths raise ValueError.
     ///
     /// >>> mx.fft.fft2(mx.ones((2, 2)))
     /// array([[4+0j, 0+0j],
@@ -167,8 +167,8 @@ over_two_axes! {
     ///
     /// Shapes: that of `a`, with the sizes `s` on the axes.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
-    /// Other numbers of lengths than of axes are a ValueError.
+    /// An axis out of range raises IndexError.
+    /// `s` and `axes` of different lengths raise ValueError.
     ///
     /// >>> mx.fft.ifft2(mx.ones((2, 2)))
     /// array([[1+0j, 0+0j],
@@ -179,8 +179,8 @@ over_two_axes! {
     /// Shapes: that of `a`, with the sizes `s` on the axes, of which the last one becomes `s / 2 +
     /// 1`.
     /// Dtypes: bool, integers, floats; others raise ValueError.
-    /// An axis out of range is an IndexError.
-    /// Other numbers of lengths than of axes are a ValueError.
+    /// An axis out of range raises IndexError.
+    /// `s` and `axes` of different lengths raise ValueError.
     ///
     /// >>> mx.fft.rfft2(mx.ones((2, 4))).shape
     /// (2, 3)
@@ -190,8 +190,8 @@ over_two_axes! {
     /// Shapes: that of `a`, with the sizes `s` on the axes, `2 (m - 1)` for m on the last one unless
     /// given.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
-    /// Other numbers of lengths than of axes are a ValueError.
+    /// An axis out of range raises IndexError.
+    /// `s` and `axes` of different lengths raise ValueError.
     ///
     /// >>> mx.fft.irfft2(mx.ones((2, 3))).shape
     /// (2, 4)
@@ -206,7 +206,7 @@ fn lengths(op: &str, s: Option<Sizes>) -> Answer<Option<Vec<usize>>> {
 ///
 /// Shapes: `(n)`.
 /// Dtypes: float32.
-/// A negative number is an OverflowError.
+/// A negative number raises OverflowError.
 ///
 /// >>> mx.fft.fftfreq(4)
 /// array([0, 0.25, -0.5, -0.25], dtype=float32)
@@ -220,7 +220,7 @@ fn fftfreq(n: usize, d: f64, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: `(n / 2 + 1)`.
 /// Dtypes: float32.
-/// A negative number is an OverflowError.
+/// A negative number raises OverflowError.
 ///
 /// >>> mx.fft.rfftfreq(4)
 /// array([0, 0.25, 0.5], dtype=float32)
@@ -232,9 +232,9 @@ fn rfftfreq(n: usize, d: f64, stream: On) -> Answer<PyArray> {
 
 /// The array rolled so that the frequency 0 is in the middle of axes, all by default.
 ///
-/// Shapes: any; the result has that of `a`.
+/// Shapes: any; the result has the shape of `a`.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
+/// An axis out of range raises IndexError.
 ///
 /// >>> mx.fft.fftshift(mx.arange(4))
 /// array([2, 3, 0, 1], dtype=int32)
@@ -246,9 +246,9 @@ fn fftshift(a: Arr, axes: Option<Axes>, stream: On) -> Answer<PyArray> {
 
 /// The inverse of `fftshift`.
 ///
-/// Shapes: any; the result has that of `a`.
+/// Shapes: any; the result has the shape of `a`.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
+/// An axis out of range raises IndexError.
 ///
 /// >>> mx.fft.ifftshift(mx.arange(5))
 /// array([2, 3, 4, 0, 1], dtype=int32)
@@ -262,7 +262,7 @@ fn ifftshift(a: Arr, axes: Option<Axes>, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: `(..., n) -> (..., n_fft / 2 + 1, frames)`, `n_fft` frequencies for complex signals.
 /// Dtypes: all.
-/// A signal too short to be padded and a window of another length are a ValueError.
+/// A signal too short to be padded, and a window of another length, raise ValueError.
 ///
 /// >>> mx.fft.stft(mx.ones(32), n_fft=16).shape
 /// (9, 9)
@@ -289,7 +289,7 @@ fn stft(
         "edge" => PadMode::Edge,
         "reflect" => PadMode::Reflect,
         "symmetric" => PadMode::Symmetric,
-        other => return Err(value_error(format!("[stft] no mode is called {other:?}"))),
+        other => return Err(crate::functions::shaping::unknown_mode("stft", other)),
     };
     let window = window.map(|w| w.0);
     let norm = Norm::from_name(norm)?;
@@ -310,7 +310,7 @@ fn stft(
 ///
 /// Shapes: `(..., f, frames) -> (..., length)`.
 /// Dtypes: all.
-/// Other numbers of frequencies are a ValueError.
+/// Other numbers of frequencies raise ValueError.
 ///
 /// >>> mx.fft.istft(mx.fft.stft(mx.ones(32), n_fft=16), length=32).shape
 /// (32,)

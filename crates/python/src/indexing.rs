@@ -1,7 +1,7 @@
 //! Python's indices as the engine's, and the updates of `array.at`.
 
 use crate::array::PyArray;
-use crate::convert::{Operand, array_from};
+use crate::convert::{Operand, array_from, type_name};
 use crate::errors::{Answer, Fault, value_error};
 use lazulite::op::index::Index;
 use lazulite::op::scatter::UpdateMode;
@@ -57,7 +57,8 @@ fn entries(array: &Array, index: &Bound<'_, PyAny>) -> Answer<Vec<Index>> {
     };
     let taken: usize = entries.iter().map(consumed).sum();
     if taken > array.ndim() {
-        let message = format!("Too many indices for array with {} dimensions.", array.ndim());
+        let ndim = array.ndim();
+        let message = format!("Too many indices for array with {ndim} dimensions, got {taken}.");
         return Err(value_error(message));
     }
     Ok(entries)
@@ -84,7 +85,7 @@ fn entry(obj: &Bound<'_, PyAny>) -> Answer<Index> {
             if value.is_none() {
                 return Ok(None);
             }
-            Ok(Some(value.extract::<i64>().map_err(|_| unusable())?))
+            Ok(Some(value.extract::<i64>().map_err(|_| unusable(&type_name(&value)))?))
         };
         let py = obj.py();
         let (start, stop) = (bound(intern!(py, "start"))?, bound(intern!(py, "stop"))?);
@@ -112,7 +113,7 @@ fn entry(obj: &Bound<'_, PyAny>) -> Answer<Index> {
     }
     match Operand::of(obj) {
         Ok(Operand::Array(array) | Operand::Foreign(array)) => array_entry(array),
-        _ => Err(unusable()),
+        _ => Err(unusable(&type_name(obj))),
     }
 }
 
@@ -120,12 +121,15 @@ fn array_entry(array: Array) -> Answer<Index> {
     match array.dtype() {
         Dtype::Bool => Ok(Index::Mask(array)),
         dtype if dtype.is_integer() => Ok(Index::Array(array)),
-        _ => Err(unusable()),
+        dtype => Err(unusable(&format!("an array of {dtype}"))),
     }
 }
 
-fn unusable() -> Fault {
-    value_error("Cannot index mlx array using the given type.")
+fn unusable(got: &str) -> Fault {
+    value_error(format!(
+        "Cannot index mlx array using the given type: got {got}, expected integers, slices, None, \
+         ... or arrays of integers or bool."
+    ))
 }
 
 /// Updates of an array at an index, each of which returns another array.

@@ -8,6 +8,7 @@ use crate::functions::add_functions;
 use lazulite::io::gguf::{Items, Value};
 use lazulite::io::{Contents, Input, Saved, gguf, npy, npz, safetensors};
 use lazulite::{Array, Element, Result as EngineResult};
+use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
@@ -31,9 +32,13 @@ fn input(file: &Bound<'_, PyAny>) -> Answer<Input> {
 
 /// The array or the arrays of a file, read when they are first needed.
 ///
-/// The format (npy, npz, safetensors or GGUF) is told from the file. What cannot be read, or is none of
-/// these, is a RuntimeError. Of GGUF's quantised types, Q4_0, Q4_1 and Q8_0 stay quantised and others
-/// become float16; with `keep_quantized`, a parameter that MLX lacks, Q5_0, Q5_1 and Q2_K to Q6_K stay, too.
+/// The format (npy, npz, safetensors or GGUF) is told from the contents of the file. npy gives one
+/// array, the others a dict of arrays; with `return_metadata`, safetensors and GGUF give a pair of
+/// that dict and one of metadata. A file that cannot be read, or has another format, raises
+/// RuntimeError.
+///
+/// Of GGUF's quantised types, Q4_0, Q4_1 and Q8_0 stay quantised and others become float16; with
+/// `keep_quantized`, a parameter that MLX lacks, Q5_0, Q5_1 and Q2_K to Q6_K stay, too.
 ///
 /// Shapes: those of the file.
 /// Dtypes: those of the file.
@@ -181,7 +186,8 @@ fn save_to(
 ///
 /// Shapes: any.
 /// Dtypes: all.
-/// A file that cannot be written is a RuntimeError, what is no array a TypeError.
+/// A file that cannot be written raises RuntimeError; a value that is not an array raises
+/// TypeError.
 ///
 /// >>> mx.save("x.npy", mx.ones(2))
 #[pyfunction]
@@ -196,7 +202,15 @@ fn named(arrays: &[(String, Array)]) -> Vec<(&str, &dyn Saved)> {
 fn dictionary(arrays: &Bound<'_, PyDict>) -> Answer<Vec<(String, Array)>> {
     let mut list = Vec::with_capacity(arrays.len());
     for (name, array) in arrays {
-        list.push((name.extract()?, Arr::of(&array)?.0));
+        let name: String = name.extract()?;
+        let array = Arr::of(&array).map_err(|fault| match PyErr::from(fault) {
+            error if error.is_instance_of::<PyTypeError>(arrays.py()) => {
+                let got = type_name(&array);
+                type_error(format!("{name:?} must be an array, got {got}"))
+            }
+            error => error.into(),
+        })?;
+        list.push((name, array.0));
     }
     Ok(list)
 }
@@ -218,7 +232,8 @@ fn archive(
 ///
 /// Shapes: any.
 /// Dtypes: all.
-/// A file that cannot be written is a RuntimeError, what is no array a TypeError.
+/// A file that cannot be written raises RuntimeError; a value that is not an array raises
+/// TypeError.
 ///
 /// >>> mx.savez("x.npz", a=mx.ones(2))
 #[pyfunction]
@@ -235,7 +250,8 @@ fn savez(
 ///
 /// Shapes: any.
 /// Dtypes: all.
-/// A file that cannot be written is a RuntimeError, what is no array a TypeError.
+/// A file that cannot be written raises RuntimeError; a value that is not an array raises
+/// TypeError.
 ///
 /// >>> mx.savez_compressed("x.npz", a=mx.ones(2))
 #[pyfunction]
@@ -252,7 +268,8 @@ fn savez_compressed(
 ///
 /// Shapes: any.
 /// Dtypes: all.
-/// A file that cannot be written is a RuntimeError, what is no array a TypeError.
+/// A file that cannot be written raises RuntimeError; a value that is not an array raises
+/// TypeError.
 ///
 /// >>> mx.save_safetensors("x.safetensors", {"a": mx.ones(2)})
 #[pyfunction]
@@ -271,7 +288,8 @@ fn save_safetensors(
 ///
 /// Shapes: any.
 /// Dtypes: float32, float16, bfloat16, int8, int16, int32; others raise ValueError.
-/// A file that cannot be written is a RuntimeError, what is no array a TypeError.
+/// A file that cannot be written raises RuntimeError; a value that is not an array raises
+/// TypeError.
 ///
 /// >>> mx.save_gguf("x.gguf", {"a": mx.ones(2)})
 #[pyfunction]

@@ -1,7 +1,7 @@
 //! `lazulite.core.linalg`: factorisations, solutions, eigenvalues, norms.
 
 use crate::array::{PyArray, wrap};
-use crate::convert::{Arr, Axes};
+use crate::convert::{Arr, Axes, extract_one_of};
 use crate::device::{On, on};
 use crate::errors::Answer;
 use crate::functions::add_functions;
@@ -9,11 +9,11 @@ use lazulite::op::linalg as engine;
 use pyo3::prelude::*;
 
 /// The order of a norm: a number or a name.
-#[derive(FromPyObject)]
 pub enum Order {
     Number(f64),
     Name(String),
 }
+extract_one_of!(Order, "a number, \"fro\" or \"nuc\"": Number, Name);
 
 impl Order {
     fn engine(self) -> Answer<engine::Order> {
@@ -28,7 +28,7 @@ impl Order {
 ///
 /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
+/// An axis out of range raises IndexError.
 ///
 /// >>> mx.linalg.norm(mx.array([3.0, 4.0]))
 /// array(5, dtype=float32)
@@ -47,9 +47,9 @@ pub fn norm(
 
 /// The cross product of vectors of three elements (or two, of which the third is 0).
 ///
-/// Shapes broadcast; where they cannot, that is a ValueError.
+/// Shapes: the operands broadcast; shapes that cannot raise ValueError.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
+/// An axis out of range raises IndexError.
 ///
 /// >>> mx.linalg.cross(mx.array([1.0, 0.0, 0.0]), mx.array([0.0, 1.0, 0.0]))
 /// array([0, 0, 1], dtype=float32)
@@ -74,7 +74,7 @@ of_a_matrix! {
     ///
     /// Shapes: `(..., n, n) -> (...)`.
     /// Dtypes: all.
-    /// Others than square matrices are a ValueError.
+    /// Matrices that are not square raise ValueError.
     ///
     /// >>> mx.linalg.det(mx.array([[2.0, 0.0], [0.0, 4.0]]))
     /// array(8, dtype=float32)
@@ -83,7 +83,7 @@ of_a_matrix! {
     ///
     /// Shapes: `(..., n, n) -> (..., n)`.
     /// Dtypes: all.
-    /// Others than square matrices are a ValueError.
+    /// Matrices that are not square raise ValueError.
     ///
     /// >>> mx.linalg.eigvals(mx.array([[2.0, 0.0], [0.0, 1.0]])).shape
     /// (2,)
@@ -92,8 +92,8 @@ of_a_matrix! {
     ///
     /// Shapes: `(..., n, n) -> (..., n, n)`.
     /// Dtypes: all.
-    /// Others than square matrices are a ValueError. A singular matrix is a RuntimeError when it is
-    /// evaluated.
+    /// Matrices that are not square raise ValueError. A singular matrix raises RuntimeError when it
+    /// is evaluated.
     ///
     /// >>> mx.linalg.inv(mx.array([[2.0, 0.0], [0.0, 4.0]]))
     /// array([[0.5, 0],
@@ -103,7 +103,7 @@ of_a_matrix! {
     ///
     /// Shapes: `(..., m, n) -> (..., n, m)`.
     /// Dtypes: all.
-    /// Fewer than two axes are a ValueError.
+    /// Fewer than two axes raise ValueError.
     ///
     /// >>> mx.linalg.pinv(mx.array([[2.0, 0.0]]))
     /// array([[0.5],
@@ -126,7 +126,7 @@ of_a_triangle! {
     ///
     /// Shapes: `(..., n, n) -> (..., n, n)`.
     /// Dtypes: all.
-    /// Others than square matrices are a ValueError. A matrix that is not positive definite is a
+    /// Matrices that are not square raise ValueError. A matrix that is not positive definite is a
     /// RuntimeError when it is evaluated.
     ///
     /// >>> mx.linalg.cholesky(mx.array([[4.0, 0.0], [0.0, 9.0]]))
@@ -137,7 +137,7 @@ of_a_triangle! {
     ///
     /// Shapes: `(..., n, n) -> (..., n, n)`.
     /// Dtypes: all.
-    /// Others than square matrices are a ValueError.
+    /// Matrices that are not square raise ValueError.
     ///
     /// >>> mx.linalg.cholesky_inv(mx.array([[2.0, 0.0], [0.0, 1.0]]))
     /// array([[0.25, 0],
@@ -147,7 +147,7 @@ of_a_triangle! {
     ///
     /// Shapes: `(..., n, n) -> (..., n, n)`.
     /// Dtypes: all.
-    /// Others than square matrices are a ValueError.
+    /// Matrices that are not square raise ValueError.
     ///
     /// >>> mx.linalg.tri_inv(mx.array([[2.0, 0.0], [0.0, 4.0]]))
     /// array([[0.5, 0],
@@ -173,7 +173,7 @@ in_two_parts! {
     ///
     /// Shapes: `(..., n, n) -> (..., n), (..., n, n)`.
     /// Dtypes: all.
-    /// Others than square matrices are a ValueError.
+    /// Matrices that are not square raise ValueError.
     ///
     /// >>> mx.linalg.eig(mx.array([[2.0, 0.0], [0.0, 1.0]]))[0].dtype
     /// mlx.core.complex64
@@ -182,7 +182,7 @@ in_two_parts! {
     ///
     /// Shapes: `(..., m, n) -> (..., m, n), (..., k)` with k = min(m, n).
     /// Dtypes: all.
-    /// Fewer than two axes are a ValueError.
+    /// Fewer than two axes raise ValueError.
     ///
     /// >>> [a.shape for a in mx.linalg.lu_factor(mx.eye(3))]
     /// [(3, 3), (3,)]
@@ -191,7 +191,7 @@ in_two_parts! {
     ///
     /// Shapes: `(..., m, n) -> (..., m, k), (..., k, n)` with k = min(m, n).
     /// Dtypes: all.
-    /// Fewer than two axes are a ValueError.
+    /// Fewer than two axes raise ValueError.
     ///
     /// >>> [a.shape for a in mx.linalg.qr(mx.ones((3, 2)))]
     /// [(3, 2), (2, 2)]
@@ -200,7 +200,7 @@ in_two_parts! {
     ///
     /// Shapes: `(..., n, n) -> (...)`.
     /// Dtypes: all.
-    /// Others than square matrices are a ValueError.
+    /// Matrices that are not square raise ValueError.
     ///
     /// >>> mx.linalg.slogdet(mx.array([[2.0, 0.0], [0.0, -4.0]]))
     /// (array(-1, dtype=float32), array(2.07944, dtype=float32))
@@ -211,7 +211,7 @@ in_two_parts! {
 ///
 /// Shapes: `(..., m, n) -> (..., m), (..., m, k), (..., k, n)` with k = min(m, n).
 /// Dtypes: all.
-/// Fewer than two axes are a ValueError.
+/// Fewer than two axes raise ValueError.
 ///
 /// >>> [a.shape for a in mx.linalg.lu(mx.eye(3))]
 /// [(3,), (3, 3), (3, 3)]
@@ -228,7 +228,7 @@ fn lu(a: Arr, stream: On) -> Answer<(PyArray, PyArray, PyArray)> {
 ///
 /// Shapes: `(..., m, n) -> (..., m, m), (..., k), (..., n, n)` with k = min(m, n).
 /// Dtypes: all.
-/// Fewer than two axes are a ValueError.
+/// Fewer than two axes raise ValueError.
 ///
 /// >>> mx.linalg.svd(mx.array([[3.0, 0.0], [0.0, 2.0]]), compute_uv=False)
 /// array([3, 2], dtype=float32)
@@ -249,7 +249,7 @@ fn svd(py: Python<'_>, a: Arr, compute_uv: bool, stream: On) -> Answer<Py<PyAny>
 ///
 /// Shapes: `(..., n, n) -> (..., n), (..., n, n)`.
 /// Dtypes: all.
-/// Others than square matrices are a ValueError.
+/// Matrices that are not square raise ValueError.
 ///
 /// >>> mx.linalg.eigh(mx.array([[2.0, 0.0], [0.0, 1.0]]))[0]
 /// array([1, 2], dtype=float32)
@@ -267,7 +267,7 @@ fn eigh(a: Arr, UPLO: &str, stream: On) -> Answer<(PyArray, PyArray)> {
 ///
 /// Shapes: `(..., n, n) -> (..., n)`.
 /// Dtypes: all.
-/// Others than square matrices are a ValueError.
+/// Matrices that are not square raise ValueError.
 ///
 /// >>> mx.linalg.eigvalsh(mx.array([[2.0, 0.0], [0.0, 1.0]]))
 /// array([1, 2], dtype=float32)
@@ -280,7 +280,7 @@ fn eigvalsh(a: Arr, UPLO: &str, stream: On) -> Answer<PyArray> {
 
 /// X with `a X = b`.
 ///
-/// Shapes broadcast; where they cannot, that is a ValueError.
+/// Shapes: the operands broadcast; shapes that cannot raise ValueError.
 /// Dtypes: all.
 ///
 /// >>> mx.linalg.solve(mx.array([[2.0, 0.0], [0.0, 4.0]]), mx.array([2.0, 2.0]))
@@ -293,7 +293,7 @@ fn solve(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
 
 /// X with `a X = b`, where only the lower (or upper) triangle of `a` is read.
 ///
-/// Shapes broadcast; where they cannot, that is a ValueError.
+/// Shapes: the operands broadcast; shapes that cannot raise ValueError.
 /// Dtypes: all.
 ///
 /// >>> mx.linalg.solve_triangular(mx.array([[2.0, 0.0], [1.0, 1.0]]), mx.array([2.0, 3.0]))

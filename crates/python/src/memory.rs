@@ -78,7 +78,7 @@ fn get_memory_limit() -> Answer<usize> {
 
 /// Sets the live bytes above which an allocation is refused; returns the former limit.
 ///
-/// A negative number is an OverflowError.
+/// A negative number raises OverflowError.
 ///
 /// >>> mx.set_memory_limit(mx.get_memory_limit()) > 0
 /// True
@@ -89,7 +89,7 @@ fn set_memory_limit(limit: usize) -> Answer<usize> {
 
 /// Sets the bytes above which freed buffers are not kept; returns the former limit.
 ///
-/// A negative number is an OverflowError.
+/// A negative number raises OverflowError.
 ///
 /// >>> mx.set_cache_limit(2**30) >= 0
 /// True
@@ -101,7 +101,7 @@ fn set_cache_limit(limit: usize) -> Answer<usize> {
 /// Sets the bytes that may be kept resident, where the system knows such a limit; returns the
 /// former one.
 ///
-/// A negative number is an OverflowError.
+/// A negative number raises OverflowError.
 ///
 /// >>> mx.set_wired_limit(0) >= 0
 /// True
@@ -110,8 +110,8 @@ fn set_wired_limit(limit: usize) -> Answer<usize> {
     set_limit(Limit::Wired, limit)
 }
 
-/// The bytes of the buffers behind evaluated arrays, each counted once. An array that is not evaluated
-/// is a ValueError.
+/// The bytes of the buffers behind evaluated arrays, each counted once. An array that is not
+/// evaluated raises ValueError.
 ///
 /// >>> x = mx.arange(4)
 /// >>> mx.eval(x)

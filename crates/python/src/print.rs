@@ -169,7 +169,7 @@ fn get_printoptions() -> PrintOptions {
 
 /// Sets the print options: digits behind the point, or -1 for six significant digits.
 ///
-/// A precision that is no integer is a TypeError.
+/// A precision that is not an integer raises TypeError.
 ///
 /// >>> mx.set_printoptions(precision=2)
 /// >>> mx.array(3.14159)
@@ -183,7 +183,7 @@ fn set_printoptions(precision: i32) {
 
 /// A context with other print options.
 ///
-/// A precision that is no integer is a TypeError.
+/// A precision that is not an integer raises TypeError.
 ///
 /// >>> with mx.printoptions(precision=2):
 /// ...     print(mx.array(3.14159))

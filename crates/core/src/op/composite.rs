@@ -6,7 +6,7 @@ use super::{UnaryOp, like};
 use crate::array::Array;
 use crate::dtype::{Category, Dtype, Literal};
 use crate::error::{Error, Result};
-use crate::shape::{Axes, normalize_axis};
+use crate::shape::{Axes, broadcast_shapes, normalize_axis};
 
 fn signed(axes: &[usize]) -> Vec<i64> {
     axes.iter().map(|&a| a as i64).collect()
@@ -205,6 +205,7 @@ impl Array {
     /// # Errors
     /// Kind `Shape` if the shapes cannot be broadcast.
     pub fn isclose(&self, other: &Array, rtol: f64, atol: f64, equal_nan: bool) -> Result<Array> {
+        broadcast_shapes("isclose", self.shape(), other.shape())?;
         let dtype = self.dtype().promote(other.dtype()).to_inexact();
         let (x, y) = (self.astype(dtype)?, other.astype(dtype)?);
         let size = |x: &Array| if dtype.is_complex() { x.modulus() } else { x.abs() };

@@ -170,7 +170,10 @@ impl Rules for Conv {
             || !outputs.is_multiple_of(g)
             || channels / g != own
         {
-            let why = format!("{channels} channels in {g} groups for {outputs} outputs of {own}");
+            let why = format!(
+                "with {g} groups, {} input channels and a multiple of {g} outputs are needed",
+                own.saturating_mul(g)
+            );
             return Err(self.refuse(x, w, &why));
         }
         let spatial = self.sizes(&x.shape()[1..=axes], &w.shape()[1..=axes]);

@@ -86,7 +86,7 @@ impl Rules for Rope {
         let (x, offset) = (inputs[0].shape(), &inputs[1]);
         if x.len() < 2 || !self.dims.is_multiple_of(2) || self.dims > x[x.len() - 1] {
             let message = format!(
-                "{} elements of the last axis of {} cannot be turned in pairs",
+                "dims is {} for x of {}; x (..., t, d) and an even dims of at most d are needed",
                 self.dims,
                 show(x)
             );
@@ -498,7 +498,11 @@ fn norm(
     };
     for p in params.iter().flatten() {
         if p.shape() != [d] {
-            let message = format!("parameters of {} for a last axis of {d}", show(p.shape()));
+            let message = format!(
+                "a weight or bias of shape {} for x of {}; ({d},) is needed",
+                show(p.shape()),
+                show(x.shape())
+            );
             return Err(Error::shape(op, &[p.shape(), x.shape()], message));
         }
     }

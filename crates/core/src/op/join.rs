@@ -117,6 +117,9 @@ impl Array {
     /// Kind `Argument` if there are no arrays, `Axis` if the place is out of range, `Shape` if the
     /// shapes differ.
     pub fn stack(arrays: &[Array], axis: i64) -> Result<Array> {
+        if arrays.is_empty() {
+            return Err(Error::argument("stack", "no arrays to join, at least one is needed"));
+        }
         if let Some(other) = arrays.iter().find(|x| x.shape() != arrays[0].shape()) {
             let (a, b) = (arrays[0].shape(), other.shape());
             let message = format!("shapes {} and {} differ, all must be equal", show(a), show(b));

@@ -178,7 +178,7 @@ impl Array {
         if self.ndim() == 0 || other.ndim() == 0 {
             return self.multiply(other);
         }
-        self.tensordot(other, &[-1], &[-1])
+        contract("inner", self, other, &[-1], &[-1])
     }
 
     /// All products of an element of each flattened array, `(m, n)`.
@@ -196,36 +196,7 @@ impl Array {
     /// Kind `Axis` if an axis is out of range; `Argument` if the numbers differ or an axis is
     /// named twice; `Shape` if the sizes of a pair differ.
     pub fn tensordot(&self, other: &Array, axes: &[i64], other_axes: &[i64]) -> Result<Array> {
-        const OP: &str = "tensordot";
-        if axes.len() != other_axes.len() {
-            let message = format!("{} axes paired with {}", axes.len(), other_axes.len());
-            return Err(Error::argument(OP, message));
-        }
-        let sum_a = super::gather::distinct_axes(OP, axes, self.ndim())?;
-        let sum_b = super::gather::distinct_axes(OP, other_axes, other.ndim())?;
-        let sizes =
-            |x: &Array, axes: &[usize]| -> Shape { axes.iter().map(|&a| x.shape()[a]).collect() };
-        if sizes(self, &sum_a) != sizes(other, &sum_b) {
-            let message = format!(
-                "axes {axes:?} of {} and {other_axes:?} of {} have different sizes",
-                show(self.shape()),
-                show(other.shape())
-            );
-            return Err(Error::shape(OP, &[self.shape(), other.shape()], message));
-        }
-        let rest = |x: &Array, sum: &[usize]| -> Axes {
-            (0..x.ndim()).filter(|a| !sum.contains(a)).collect()
-        };
-        let (keep_a, keep_b) = (rest(self, &sum_a), rest(other, &sum_b));
-        let matrix = |x: &Array, left: &[usize], right: &[usize]| -> Result<Array> {
-            let order: Vec<i64> = left.iter().chain(right).map(|&a| a as i64).collect();
-            let count = |axes: &[usize]| axes.iter().map(|&a| x.shape()[a]).product();
-            x.transpose(Some(&order))?.reshape(&[count(left), count(right)])
-        };
-        let product = matrix(self, &keep_a, &sum_a)?.matmul(&matrix(other, &sum_b, &keep_b)?)?;
-        let mut shape = sizes(self, &keep_a);
-        shape.extend(sizes(other, &keep_b));
-        product.reshape(&shape)
+        contract("tensordot", self, other, axes, other_axes)
     }
 
     /// The sum of products along `axis`, the left operand conjugated; the other axes broadcast.
@@ -263,4 +234,45 @@ impl Array {
         let whole: Shape = m.iter().zip(&n).map(|(a, b)| a * b).collect();
         self.reshape(&left)?.multiply(&other.reshape(&right)?)?.reshape(&whole)
     }
+}
+
+/// [`Array::tensordot`] in the name of `op`, which its errors name.
+fn contract(
+    op: &'static str,
+    a: &Array,
+    b: &Array,
+    axes: &[i64],
+    other_axes: &[i64],
+) -> Result<Array> {
+    if axes.len() != other_axes.len() {
+        let message = format!(
+            "axes {axes:?} and {other_axes:?} differ in number; each axis needs a partner",
+        );
+        return Err(Error::argument(op, message));
+    }
+    let sum_a = super::gather::distinct_axes(op, axes, a.ndim())?;
+    let sum_b = super::gather::distinct_axes(op, other_axes, b.ndim())?;
+    let sizes =
+        |x: &Array, axes: &[usize]| -> Shape { axes.iter().map(|&a| x.shape()[a]).collect() };
+    if sizes(a, &sum_a) != sizes(b, &sum_b) {
+        let message = format!(
+            "axes {axes:?} of {} and {other_axes:?} of {} have different sizes",
+            show(a.shape()),
+            show(b.shape())
+        );
+        return Err(Error::shape(op, &[a.shape(), b.shape()], message));
+    }
+    let rest = |x: &Array, sum: &[usize]| -> Axes {
+        (0..x.ndim()).filter(|axis| !sum.contains(axis)).collect()
+    };
+    let (keep_a, keep_b) = (rest(a, &sum_a), rest(b, &sum_b));
+    let matrix = |x: &Array, left: &[usize], right: &[usize]| -> Result<Array> {
+        let order: Vec<i64> = left.iter().chain(right).map(|&axis| axis as i64).collect();
+        let count = |axes: &[usize]| axes.iter().map(|&axis| x.shape()[axis]).product();
+        x.transpose(Some(&order))?.reshape(&[count(left), count(right)])
+    };
+    let product = matrix(a, &keep_a, &sum_a)?.matmul(&matrix(b, &sum_b, &keep_b)?)?;
+    let mut shape = sizes(a, &keep_a);
+    shape.extend(sizes(b, &keep_b));
+    product.reshape(&shape)
 }

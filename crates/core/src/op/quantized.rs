@@ -80,8 +80,8 @@ impl QuantFormat {
             return Ok(QuantFormat { group, bits, mode });
         }
         let message = format!(
-            "{} with groups of {group} and {bits} bits; groups of {groups:?} and {widths:?} bits \
-             are supported",
+            "mode {} has no group_size {group} with {bits} bits; group_size can be one of \
+             {groups:?}, bits one of {widths:?}",
             mode.name()
         );
         Err(Error::argument("quantize", message))

@@ -373,7 +373,8 @@ pub fn permutation(n: usize, key: Option<&Array>) -> Result<Array> {
 /// # Errors
 /// Kind `Axis` if the axis is out of range.
 pub fn shuffle(x: &Array, axis: i64, key: Option<&Array>) -> Result<Array> {
-    let order = permutation(x.size(axis)?, key)?;
+    let size = x.shape()[normalize_axis("permutation", axis, x.ndim())?];
+    let order = permutation(size, key)?;
     x.take(&order, Some(axis))
 }
 

@@ -76,7 +76,8 @@ def tree_map_with_path(
 
     Shapes: any; the arrays are not looked at.
     Dtypes: any.
-    What is no function is a TypeError, trees that do not fit are a KeyError or IndexError.
+    A `fn` that is not a function raises TypeError; trees that do not fit raise KeyError or
+    IndexError.
 
     Args:
         fn: Called with the path, the leaf, and what stands there in each of ``rest``.
@@ -174,7 +175,7 @@ def tree_unflatten(tree: Union[List[Tuple[str, Any]], Dict[str, Any]]) -> Any:
 
     Shapes: any; the arrays are not looked at.
     Dtypes: any.
-    What is no list of pairs is a TypeError.
+    An argument that is not a list of pairs raises TypeError.
 
     A level whose keys are all whole numbers becomes a list, in which a missing index holds an
     empty dict; any other level becomes a dict. An empty listing gives an empty list.
@@ -215,7 +216,8 @@ def tree_reduce(fn, tree, initializer=None, is_leaf=None):
 
     Shapes: any; the arrays are not looked at.
     Dtypes: any.
-    What is no function is a TypeError, trees that do not fit are a KeyError or IndexError.
+    A `fn` that is not a function raises TypeError; trees that do not fit raise KeyError or
+    IndexError.
 
     Args:
         fn: Called with the value so far and the next leaf.

@@ -27,6 +27,14 @@ use std::ffi::c_int;
 /// Made from a number, nested lists or tuples, or anything that holds array data. Without a dtype,
 /// Python's floats become float32, its integers int32 (int64 if one does not fit), and NumPy's
 /// float64 becomes float32.
+///
+/// Operations return at once and compute nothing; `mx.eval`, or reading a value (`item`, `tolist`,
+/// `print`, NumPy), computes what is missing. Assigning (`a[i] = b`, `a += b`) changes the object,
+/// never arrays made from it before.
+///
+/// >>> a = mx.array([[1, 2], [3, 4]])
+/// >>> a.shape, a.dtype, a[0].tolist()
+/// ((2, 2), mlx.core.int32, [1, 2])
 #[pyclass(name = "array", module = "lazulite.core", frozen, weakref)]
 pub struct PyArray {
     handle: Mutex<Array>,
@@ -75,12 +83,12 @@ impl PyArray {
         Ok(array_from(val, dtype.map(|d| d.0))?.into())
     }
 
-    /// The only element as a Python number.
+    /// The only element as a Python number; evaluates the array. Other sizes raise ValueError.
     pub fn item(&self, py: Python<'_>) -> Answer<Py<PyAny>> {
         item(py, &self.array())
     }
 
-    /// The elements as nested lists; a number for a 0-d array.
+    /// The elements as nested lists, or a number for a 0-d array; evaluates the array.
     fn tolist(&self, py: Python<'_>) -> Answer<Py<PyAny>> {
         to_list(py, &self.array())
     }

@@ -2,18 +2,19 @@
 
 use super::add_functions;
 use crate::array::{PyArray, wrap};
-use crate::convert::Arr;
+use crate::convert::{Arr, extract_one_of};
 use crate::device::{On, on};
 use crate::errors::{Answer, value_error};
 use lazulite::conv::{self, Conv, ConvolveMode, Spatial};
 use pyo3::prelude::*;
 
 /// One number for all spatial axes, or one for each.
-#[derive(FromPyObject, Clone)]
+#[derive(Clone)]
 enum PerAxis {
     All(i64),
     Each(Vec<i64>),
 }
+extract_one_of!(PerAxis, "an integer or a sequence of integers": All, Each);
 
 impl PerAxis {
     fn resolve(self, op: &str, axes: usize) -> Answer<Vec<i64>> {
@@ -22,19 +23,20 @@ impl PerAxis {
             PerAxis::Each(n) if n.len() == 1 => Ok(vec![n[0]; axes]),
             PerAxis::Each(n) if n.len() == axes => Ok(n),
             PerAxis::Each(n) => {
-                let got = n.len();
-                Err(value_error(format!("[{op}] {got} numbers for {axes} spatial axes")))
+                let message = format!("[{op}] got {n:?}, expected 1 or {axes} numbers");
+                Err(value_error(format!("{message}, one for each spatial axis")))
             }
         }
     }
 }
 
 /// Padding: equal on both sides, or one list for the low sides and one for the high ones.
-#[derive(FromPyObject, Clone)]
+#[derive(Clone)]
 enum Padding {
     Both(PerAxis),
-    Sides(Vec<i64>, Vec<i64>),
+    Sides((Vec<i64>, Vec<i64>)),
 }
+extract_one_of!(Padding, "an integer, a sequence of integers or a pair of sequences": Both, Sides);
 
 /// The numbers as those of the engine, none negative.
 fn counts(op: &str, numbers: Vec<i64>) -> Answer<Vec<usize>> {
@@ -83,7 +85,11 @@ macro_rules! convolutions {
     )*};
 }
 convolutions! {
-    /// Convolution along one axis: `(n, s, c)` with `(o, k, c / groups)`.
+    /// Convolution (without flipping, a cross-correlation) along one axis.
+    ///
+    /// `stride` is the step of the window, `padding` the number of zeros at each end, `dilation`
+    /// the distance between the weight's elements. With `groups`, each group of output channels
+    /// reads its own part of the input channels.
     ///
     /// Shapes: `input (n, l, c)`, `weight (o, k, c / groups)`, the result `(n, l', o)`; others raise
     /// ValueError.
@@ -92,7 +98,8 @@ convolutions! {
     /// >>> mx.conv1d(mx.arange(4.0).reshape(1, 4, 1), mx.ones((1, 2, 1))).reshape(-1)
     /// array([1, 3, 5], dtype=float32)
     conv1d: 1;
-    /// Convolution along two axes: `(n, h, w, c)` with `(o, kh, kw, c / groups)`.
+    /// Convolution along two axes; the arguments are those of `conv1d`, each one number for both
+    /// axes or a pair.
     ///
     /// Shapes: `input (n, h, w, c)`, `weight (o, kh, kw, c / groups)`, the result `(n, h', w', o)`;
     /// others raise ValueError.
@@ -101,9 +108,11 @@ convolutions! {
     /// >>> mx.conv2d(mx.ones((1, 4, 4, 1)), mx.ones((2, 3, 3, 1))).shape
     /// (1, 2, 2, 2)
     conv2d: 2;
-    /// Convolution along three axes: `(n, d, h, w, c)` with `(o, kd, kh, kw, c / groups)`.
+    /// Convolution along three axes; the arguments are those of `conv1d`, each one number for all
+    /// axes or three.
     ///
-    /// Shapes: `input (n, d, h, w, c)`, `weight (o, kd, kh, kw, c / groups)`; others raise ValueError.
+    /// Shapes: `input (n, d, h, w, c)`, `weight (o, kd, kh, kw, c / groups)`, the result `(n, d',
+    /// h', w', o)`; others raise ValueError.
     /// Dtypes: bool, integers, floats; others raise ValueError.
     ///
     /// >>> mx.conv3d(mx.ones((1, 4, 4, 4, 1)), mx.ones((2, 3, 3, 3, 1))).shape
@@ -148,25 +157,34 @@ macro_rules! transposed_convolutions {
     )*};
 }
 transposed_convolutions! {
-    /// Transposed convolution along one axis.
+    /// Transposed convolution along one axis: each input element adds a multiple of the weight to
+    /// the output, `stride` apart.
     ///
-    /// Shapes: `input (n, l, c)`, `weight (o, k, c / groups)`; others raise ValueError.
+    /// `padding` elements are cut off each end of the output, and `output_padding` are added at its
+    /// far end. The other arguments are those of `conv1d`.
+    ///
+    /// Shapes: `input (n, l, c)`, `weight (o, k, c / groups)`, the result `(n, l', o)`; others raise
+    /// ValueError.
     /// Dtypes: bool, integers, floats; others raise ValueError.
     ///
     /// >>> mx.conv_transpose1d(mx.ones((1, 2, 1)), mx.ones((1, 2, 1)), stride=2).reshape(-1)
     /// array([1, 1, 1, 1], dtype=float32)
     conv_transpose1d: 1;
-    /// Transposed convolution along two axes.
+    /// Transposed convolution along two axes; the arguments are those of `conv_transpose1d`, each one
+    /// number for both axes or a pair.
     ///
-    /// Shapes: `input (n, h, w, c)`, `weight (o, kh, kw, c / groups)`; others raise ValueError.
+    /// Shapes: `input (n, h, w, c)`, `weight (o, kh, kw, c / groups)`, the result `(n, h', w', o)`;
+    /// others raise ValueError.
     /// Dtypes: bool, integers, floats; others raise ValueError.
     ///
     /// >>> mx.conv_transpose2d(mx.ones((1, 2, 2, 1)), mx.ones((1, 2, 2, 1)), stride=2).shape
     /// (1, 4, 4, 1)
     conv_transpose2d: 2;
-    /// Transposed convolution along three axes.
+    /// Transposed convolution along three axes; the arguments are those of `conv_transpose1d`, each
+    /// one number for all axes or three.
     ///
-    /// Shapes: `input (n, d, h, w, c)`, `weight (o, kd, kh, kw, c / groups)`; others raise ValueError.
+    /// Shapes: `input (n, d, h, w, c)`, `weight (o, kd, kh, kw, c / groups)`, the result `(n, d',
+    /// h', w', o)`; others raise ValueError.
     /// Dtypes: bool, integers, floats; others raise ValueError.
     ///
     /// >>> mx.conv_transpose3d(mx.ones((1, 2, 2, 2, 1)), mx.ones((1, 2, 2, 2, 1)), stride=2).shape
@@ -176,7 +194,13 @@ transposed_convolutions! {
 
 /// Convolution along any number of axes, with every option.
 ///
-/// Shapes: `input (n, ..., c)`, `weight (o, ..., c / groups) -> (n, ..., o)`.
+/// `padding` may also be a pair of sequences, for the low and the high ends of the axes.
+/// `kernel_dilation` and `input_dilation` are the distances between the elements of the weight and
+/// of the input; `flip` reverses the weight along its spatial axes. Each option is one number for
+/// all axes or one for each.
+///
+/// Shapes: `input (n, ..., c)`, `weight (o, ..., c / groups) -> (n, ..., o)`; others raise
+/// ValueError.
 /// Dtypes: bool, integers, floats; others raise ValueError.
 ///
 /// >>> mx.conv_general(mx.ones((1, 5, 1)), mx.ones((1, 3, 1)), stride=2, padding=1).reshape(-1)
@@ -210,7 +234,7 @@ fn conv_general(
             let both = padding.resolve(op, spatial)?;
             (both.clone(), both)
         }
-        Padding::Sides(low, high) => {
+        Padding::Sides((low, high)) => {
             (PerAxis::Each(low).resolve(op, spatial)?, PerAxis::Each(high).resolve(op, spatial)?)
         }
     };
@@ -231,7 +255,7 @@ fn conv_general(
 /// Shapes: `(n), (m) -> (n + m - 1)`, with `mode` `"same"` of the longer one's size, with
 /// `"valid"` of n - m + 1.
 /// Dtypes: bool, integers, floats; others raise ValueError.
-/// Others than vectors with elements are a ValueError.
+/// Arguments other than non-empty vectors raise ValueError.
 ///
 /// >>> mx.convolve(mx.array([1.0, 2.0, 3.0]), mx.array([1.0, 1.0]))
 /// array([1, 3, 5, 3], dtype=float32)

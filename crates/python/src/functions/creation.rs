@@ -18,7 +18,7 @@ fn or_float(dtype: Option<PyDtype>) -> Dtype {
 ///
 /// Shapes: the one that is asked for.
 /// Dtypes: any, float32 unless one is asked for.
-/// A negative size is a ValueError, what is no dtype a TypeError.
+/// A negative size raises ValueError; a `dtype` that is not a dtype raises TypeError.
 ///
 /// >>> mx.zeros((2, 2))
 /// array([[0, 0],
@@ -34,7 +34,7 @@ fn zeros(shape: Sizes, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: the one that is asked for.
 /// Dtypes: any, float32 unless one is asked for.
-/// A negative size is a ValueError, what is no dtype a TypeError.
+/// A negative size raises ValueError; a `dtype` that is not a dtype raises TypeError.
 ///
 /// >>> mx.ones((2, 2), mx.int32)
 /// array([[1, 1],
@@ -50,7 +50,7 @@ fn ones(shape: Sizes, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: the one that is asked for.
 /// Dtypes: any, float32 unless one is asked for.
-/// A negative size is a ValueError, what is no dtype a TypeError.
+/// A negative size raises ValueError; a `dtype` that is not a dtype raises TypeError.
 ///
 /// >>> mx.empty((2, 3)).shape
 /// (2, 3)
@@ -68,9 +68,9 @@ fn constant_like(a: &Array, value: f64, dtype: Option<PyDtype>) -> lazulite::Res
 
 /// Zeros of an array's shape, and of its dtype unless another is given.
 ///
-/// Shapes: any; the result has that of `a`.
+/// Shapes: any; the result has the shape of `a`.
 /// Dtypes: all.
-/// What is not an array is a TypeError.
+/// An argument that is not an array raises TypeError.
 ///
 /// >>> mx.zeros_like(mx.array([3, 4]))
 /// array([0, 0], dtype=int32)
@@ -82,9 +82,9 @@ fn zeros_like(a: Arr, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
 
 /// Ones of an array's shape, and of its dtype unless another is given.
 ///
-/// Shapes: any; the result has that of `a`.
+/// Shapes: any; the result has the shape of `a`.
 /// Dtypes: all.
-/// What is not an array is a TypeError.
+/// An argument that is not an array raises TypeError.
 ///
 /// >>> mx.ones_like(mx.array([3.0]))
 /// array([1], dtype=float32)
@@ -96,9 +96,9 @@ fn ones_like(a: Arr, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
 
 /// An array of an array's shape whose values do not matter; here, zeros.
 ///
-/// Shapes: any; the result has that of `a`.
+/// Shapes: any; the result has the shape of `a`.
 /// Dtypes: all.
-/// What is not an array is a TypeError.
+/// An argument that is not an array raises TypeError.
 ///
 /// >>> mx.empty_like(mx.ones((2, 3))).dtype
 /// mlx.core.float32
@@ -120,7 +120,7 @@ fn values(vals: Operand, dtype: Option<Dtype>) -> Answer<Array> {
 ///
 /// Shapes: the one that is asked for.
 /// Dtypes: all.
-/// A negative size and values that do not broadcast to the shape are a ValueError.
+/// A negative size, and values that do not broadcast to the shape, raise ValueError.
 ///
 /// >>> mx.full((2, 2), 3.0)
 /// array([[3, 3],
@@ -134,9 +134,9 @@ fn full(shape: Sizes, vals: Operand, dtype: Option<PyDtype>, stream: On) -> Answ
 
 /// A value at every place of an array's shape, of its dtype unless another is given.
 ///
-/// Shapes: any; the result has that of `a`.
+/// Shapes: any; the result has the shape of `a`.
 /// Dtypes: all.
-/// Values that do not broadcast to it are a ValueError.
+/// Values that do not broadcast to it raise ValueError.
 ///
 /// >>> mx.full_like(mx.array([1, 2]), 7)
 /// array([7, 7], dtype=int32)
@@ -151,7 +151,7 @@ fn full_like(a: Arr, vals: Operand, dtype: Option<PyDtype>, stream: On) -> Answe
 ///
 /// Shapes: `(n, m)`, m being n unless given.
 /// Dtypes: any, float32 unless one is asked for.
-/// A negative size is an OverflowError.
+/// A negative size raises OverflowError.
 ///
 /// >>> mx.eye(2)
 /// array([[1, 0],
@@ -166,7 +166,7 @@ fn eye(n: usize, m: Option<usize>, k: i64, dtype: Option<PyDtype>, stream: On) -
 ///
 /// Shapes: `(n, n)`.
 /// Dtypes: any, float32 unless one is asked for.
-/// A negative size is an OverflowError.
+/// A negative size raises OverflowError.
 ///
 /// >>> mx.identity(2)
 /// array([[1, 0],
@@ -181,7 +181,7 @@ fn identity(n: usize, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: `(n, m)`, m being n unless given.
 /// Dtypes: any, float32 unless one is asked for.
-/// A negative size is an OverflowError.
+/// A negative size raises OverflowError.
 ///
 /// >>> mx.tri(2)
 /// array([[1, 0],
@@ -196,7 +196,7 @@ fn tri(n: usize, m: Option<usize>, k: i64, dtype: Option<PyDtype>, stream: On) -
 ///
 /// Shapes: `(..., m, n)`, which the result has.
 /// Dtypes: all.
-/// Fewer than two axes are a ValueError.
+/// Fewer than two axes raise ValueError.
 ///
 /// >>> mx.tril(mx.ones((2, 2)))
 /// array([[1, 0],
@@ -211,7 +211,7 @@ fn tril(x: Arr, k: i64, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: `(..., m, n)`, which the result has.
 /// Dtypes: all.
-/// Fewer than two axes are a ValueError.
+/// Fewer than two axes raise ValueError.
 ///
 /// >>> mx.triu(mx.ones((2, 2)))
 /// array([[1, 1],
@@ -226,7 +226,7 @@ fn triu(x: Arr, k: i64, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: `(n) -> (n + |k|, n + |k|)`, `(m, n) -> (l)` with the length l of the diagonal.
 /// Dtypes: all.
-/// Other numbers of axes are a ValueError.
+/// Other numbers of axes raise ValueError.
 ///
 /// >>> mx.diag(mx.array([1, 2]))
 /// array([[1, 0],
@@ -241,7 +241,7 @@ fn diag(a: Arr, k: i64, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: the two axes are left out, and the length of the diagonal is the last axis.
 /// Dtypes: all.
-/// An axis out of range is an IndexError; twice the same axis is a ValueError.
+/// An axis out of range raises IndexError; the same axis twice raises ValueError.
 ///
 /// >>> mx.diagonal(mx.arange(4).reshape(2, 2))
 /// array([0, 3], dtype=int32)
@@ -266,7 +266,7 @@ fn bound(py: Python<'_>, value: Operand) -> Answer<Scalar> {
 ///
 /// Shapes: `(n)`, the number of steps before `stop`.
 /// Dtypes: that of the bounds (int32 or float32 for Python's numbers), unless one is asked for.
-/// Bounds that are not finite and a step of 0 are a ValueError.
+/// Bounds that are not finite and a step of 0 raise ValueError.
 ///
 /// >>> mx.arange(1, 7, 2)
 /// array([1, 3, 5], dtype=int32)
@@ -313,7 +313,7 @@ fn arange(
 ///
 /// Shapes: `(num)`.
 /// Dtypes: any, float32 unless one is asked for.
-/// A negative number is a ValueError.
+/// A negative number raises ValueError.
 ///
 /// >>> mx.linspace(0, 1, 3)
 /// array([0, 0.5, 1], dtype=float32)
@@ -342,7 +342,7 @@ fn linspace(
 ///
 /// Shapes: that of the nested sequence or the array.
 /// Dtypes: all.
-/// Ragged sequences and what holds no numbers are a ValueError.
+/// Ragged sequences and values that are not numbers raise ValueError.
 ///
 /// >>> mx.asarray([1, 2])
 /// array([1, 2], dtype=int32)
@@ -359,8 +359,8 @@ fn asarray(a: &Bound<'_, PyAny>, dtype: Option<PyDtype>, copy: Option<bool>) -> 
 ///
 /// Shapes: that of the other array.
 /// Dtypes: all.
-/// What has no `__dlpack__` is an AttributeError, memory of another device a BufferError or
-/// ValueError.
+/// An object without `__dlpack__` raises AttributeError; memory on another device raises
+/// BufferError or ValueError.
 ///
 /// >>> mx.from_dlpack(mx.ones(2))
 /// array([1, 1], dtype=float32)
@@ -385,7 +385,7 @@ fn window(m: i64, stream: On, w: impl Fn(f64) -> f64) -> Answer<PyArray> {
 ///
 /// Shapes: `(M)`.
 /// Dtypes: float32.
-/// What is no integer is a TypeError.
+/// A value that is not an integer raises TypeError.
 ///
 /// >>> mx.bartlett(3)
 /// array([0, 1, 0], dtype=float32)
@@ -400,7 +400,7 @@ fn bartlett(M: i64, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: `(M)`.
 /// Dtypes: float32.
-/// What is no integer is a TypeError.
+/// A value that is not an integer raises TypeError.
 ///
 /// >>> mx.blackman(3)
 /// array([-1.38778e-17, 1, -1.38778e-17], dtype=float32)
@@ -415,7 +415,7 @@ fn blackman(M: i64, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: `(M)`.
 /// Dtypes: float32.
-/// What is no integer is a TypeError.
+/// A value that is not an integer raises TypeError.
 ///
 /// >>> mx.hamming(3)
 /// array([0.08, 1, 0.08], dtype=float32)
@@ -430,7 +430,7 @@ fn hamming(M: i64, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: `(M)`.
 /// Dtypes: float32.
-/// What is no integer is a TypeError.
+/// A value that is not an integer raises TypeError.
 ///
 /// >>> mx.hanning(3)
 /// array([0, 1, 0], dtype=float32)

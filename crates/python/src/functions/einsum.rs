@@ -14,7 +14,7 @@ use pyo3::types::PyTuple;
 ///
 /// Shapes: a letter of an operand names an axis; those of the result are kept, others summed over.
 /// Dtypes: all.
-/// Sizes under one letter that differ, and letters that do not fit the operands, are a ValueError.
+/// One letter with two sizes, and letters that do not fit the operands, raise ValueError.
 ///
 /// >>> mx.einsum("ij,j->i", mx.ones((2, 3)), mx.arange(3.0))
 /// array([3, 3], dtype=float32)
@@ -29,7 +29,7 @@ fn contract(subscripts: &str, operands: Vec<Arr>, stream: On) -> Answer<PyArray>
 ///
 /// Shapes: as in `einsum`.
 /// Dtypes: all.
-/// Subscripts that do not fit the operands are a ValueError.
+/// Subscripts that do not fit the operands raise ValueError.
 ///
 /// >>> mx.einsum_path("ij,jk->ik", mx.ones((2, 3)), mx.ones((3, 4)))[0]
 /// [(0, 1)]

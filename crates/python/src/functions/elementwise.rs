@@ -25,8 +25,8 @@ macro_rules! unary_functions {
             $(
                 $(#[$doc])*
                 #[doc = concat!(
-                    "\nShapes: any; the result has that of `a`.\n",
-                    "What is neither an array nor a number is a ValueError.",
+                    "\nShapes: any; the result has the shape of `a`.\n",
+                    "An argument that is neither an array nor a number raises ValueError.",
                 )]
                 #[doc = example!($name)]
                 #[pyfunction]
@@ -104,9 +104,9 @@ for_each_binary!(binary_functions);
 
 /// Complex conjugate.
 ///
-/// Shapes: any; the result has that of `a`.
+/// Shapes: any; the result has the shape of `a`.
 /// Dtypes: all.
-/// What is neither an array nor a number is a ValueError.
+/// An argument that is neither an array nor a number raises ValueError.
 ///
 /// >>> mx.conjugate(mx.array([1 + 2j]))
 /// array([1-2j], dtype=complex64)
@@ -118,7 +118,7 @@ fn conjugate(a: Operand, stream: On) -> Answer<PyArray> {
 
 /// Every bit inverted; for bool, the opposite.
 ///
-/// Shapes: any; the result has that of `a`.
+/// Shapes: any; the result has the shape of `a`.
 /// Dtypes: bool, integers; others raise ValueError.
 ///
 /// >>> mx.bitwise_invert(mx.array([0, 1]))
@@ -146,45 +146,45 @@ macro_rules! tests_of_floats {
 tests_of_floats! {
     /// True where neither infinite nor NaN.
     ///
-    /// Shapes: any; the result has that of `a`.
+    /// Shapes: any; the result has the shape of `a`.
     /// Dtypes: all.
-    /// What is neither an array nor a number is a ValueError.
+    /// An argument that is neither an array nor a number raises ValueError.
     ///
     /// >>> mx.isfinite(mx.array([1.0, mx.inf, mx.nan]))
     /// array([True, False, False], dtype=bool)
     isfinite
     /// True where infinite.
     ///
-    /// Shapes: any; the result has that of `a`.
+    /// Shapes: any; the result has the shape of `a`.
     /// Dtypes: all.
-    /// What is neither an array nor a number is a ValueError.
+    /// An argument that is neither an array nor a number raises ValueError.
     ///
     /// >>> mx.isinf(mx.array([1.0, -mx.inf]))
     /// array([False, True], dtype=bool)
     isinf
     /// True where NaN.
     ///
-    /// Shapes: any; the result has that of `a`.
+    /// Shapes: any; the result has the shape of `a`.
     /// Dtypes: all.
-    /// What is neither an array nor a number is a ValueError.
+    /// An argument that is neither an array nor a number raises ValueError.
     ///
     /// >>> mx.isnan(mx.array([1.0, mx.nan]))
     /// array([False, True], dtype=bool)
     isnan
     /// True where negative infinity.
     ///
-    /// Shapes: any; the result has that of `a`.
+    /// Shapes: any; the result has the shape of `a`.
     /// Dtypes: all.
-    /// What is neither an array nor a number is a ValueError.
+    /// An argument that is neither an array nor a number raises ValueError.
     ///
     /// >>> mx.isneginf(mx.array([mx.inf, -mx.inf]))
     /// array([False, True], dtype=bool)
     isneginf
     /// True where positive infinity.
     ///
-    /// Shapes: any; the result has that of `a`.
+    /// Shapes: any; the result has the shape of `a`.
     /// Dtypes: all.
-    /// What is neither an array nor a number is a ValueError.
+    /// An argument that is neither an array nor a number raises ValueError.
     ///
     /// >>> mx.isposinf(mx.array([mx.inf, -mx.inf]))
     /// array([True, False], dtype=bool)
@@ -207,34 +207,34 @@ macro_rules! conversions {
 conversions! {
     /// Radians to degrees.
     ///
-    /// Shapes: any; the result has that of `a`.
+    /// Shapes: any; the result has the shape of `a`.
     /// Dtypes: all.
-    /// What is neither an array nor a number is a ValueError.
+    /// An argument that is neither an array nor a number raises ValueError.
     ///
     /// >>> mx.degrees(mx.array([mx.pi]))
     /// array([180], dtype=float32)
     degrees: |a| a.degrees();
     /// Degrees to radians.
     ///
-    /// Shapes: any; the result has that of `a`.
+    /// Shapes: any; the result has the shape of `a`.
     /// Dtypes: all.
-    /// What is neither an array nor a number is a ValueError.
+    /// An argument that is neither an array nor a number raises ValueError.
     ///
     /// >>> mx.radians(mx.array([180.0]))
     /// array([3.14159], dtype=float32)
     radians: |a| a.radians();
     /// The array itself.
     ///
-    /// Shapes: any; the result has that of `a`.
+    /// Shapes: any; the result has the shape of `a`.
     /// Dtypes: all.
-    /// What is neither an array nor a number is a ValueError.
+    /// An argument that is neither an array nor a number raises ValueError.
     ///
     /// >>> mx.positive(mx.array([-1]))
     /// array([-1], dtype=int32)
     positive: |a| Ok(a);
     /// Rounded towards zero.
     ///
-    /// Shapes: any; the result has that of `a`.
+    /// Shapes: any; the result has the shape of `a`.
     /// Dtypes: bool, integers, floats; others raise ValueError.
     ///
     /// >>> mx.trunc(mx.array([1.7, -1.7]))
@@ -251,9 +251,9 @@ conversions! {
 
 /// Rounded to a number of decimals, halves to even.
 ///
-/// Shapes: any; the result has that of `a`.
+/// Shapes: any; the result has the shape of `a`.
 /// Dtypes: all.
-/// What is neither an array nor a number is a ValueError.
+/// An argument that is neither an array nor a number raises ValueError.
 ///
 /// >>> mx.round(mx.array([0.5, 1.5, 2.37]), 1)
 /// array([0.5, 1.5, 2.4], dtype=float32)
@@ -265,9 +265,9 @@ fn round(a: Operand, decimals: i32, stream: On) -> Answer<PyArray> {
 
 /// NaN and infinities replaced by numbers; infinities by the greatest finite ones if not given.
 ///
-/// Shapes: any; the result has that of `a`.
+/// Shapes: any; the result has the shape of `a`.
 /// Dtypes: bool, integers, floats; others raise ValueError.
-/// What is neither an array nor a number is a ValueError.
+/// An argument that is neither an array nor a number raises ValueError.
 ///
 /// >>> mx.nan_to_num(mx.array([mx.nan, 1.0]))
 /// array([0, 1], dtype=float32)
@@ -285,7 +285,7 @@ fn nan_to_num(
 
 /// Quotient rounded down, and remainder.
 ///
-/// Shapes broadcast; where they cannot, that is a ValueError.
+/// Shapes: the operands broadcast; shapes that cannot raise ValueError.
 /// Dtypes: bool, integers, floats; others raise ValueError.
 ///
 /// >>> mx.divmod(mx.array([7, -7]), 3)
@@ -302,7 +302,7 @@ fn divmod(a: Operand, b: Operand, stream: On) -> Answer<[PyArray; 2]> {
 
 /// True where exactly one is non-zero.
 ///
-/// Shapes broadcast; where they cannot, that is a ValueError.
+/// Shapes: the operands broadcast; shapes that cannot raise ValueError.
 /// Dtypes: all.
 ///
 /// >>> mx.logical_xor(mx.array([True, False]), mx.array([True, True]))
@@ -320,7 +320,7 @@ fn logical_xor(a: Operand, b: Operand, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: those of the three operands broadcast together.
 /// Dtypes: all.
-/// Shapes that do not broadcast are a ValueError.
+/// Shapes that do not broadcast raise ValueError.
 ///
 /// >>> mx.where(mx.array([True, False]), 1, mx.array([5, 6]))
 /// array([1, 6], dtype=int32)
@@ -337,7 +337,7 @@ fn where_(condition: Operand, x: Operand, y: Operand, stream: On) -> Answer<PyAr
 ///
 /// Shapes: those of `a` and of both limits broadcast together.
 /// Dtypes: all.
-/// Two missing limits and shapes that do not broadcast are a ValueError.
+/// Two missing limits, and shapes that do not broadcast, raise ValueError.
 ///
 /// >>> mx.clip(mx.array([-2, 0, 5]), -1, 3)
 /// array([-1, 0, 3], dtype=int32)
@@ -357,7 +357,7 @@ fn clip(a: Operand, a_min: Option<Operand>, a_max: Option<Operand>, stream: On) 
 
 /// True iff shapes and all elements are equal.
 ///
-/// Shapes broadcast; where they cannot, that is a ValueError.
+/// Shapes: the operands broadcast; shapes that cannot raise ValueError.
 /// Dtypes: all.
 ///
 /// >>> mx.array_equal(mx.array([1, 2]), mx.array([1, 2]))
@@ -373,7 +373,7 @@ fn array_equal(a: Operand, b: Operand, equal_nan: bool, stream: On) -> Answer<Py
 
 /// True where `|a - b| <= atol + rtol * |b|`.
 ///
-/// Shapes broadcast; where they cannot, that is a ValueError.
+/// Shapes: the operands broadcast; shapes that cannot raise ValueError.
 /// Dtypes: all.
 ///
 /// >>> mx.isclose(mx.array([1.0, 2.0]), mx.array([1.000001, 2.1]))
@@ -396,7 +396,7 @@ fn isclose(
 
 /// True iff `|a - b| <= atol + rtol * |b|` everywhere.
 ///
-/// Shapes broadcast; where they cannot, that is a ValueError.
+/// Shapes: the operands broadcast; shapes that cannot raise ValueError.
 /// Dtypes: all.
 ///
 /// >>> mx.allclose(mx.array([1.0]), mx.array([1.000001]))
@@ -419,9 +419,9 @@ fn allclose(
 
 /// The array converted to another dtype.
 ///
-/// Shapes: any; the result has that of `a`.
+/// Shapes: any; the result has the shape of `a`.
 /// Dtypes: all.
-/// What is not an array or not a dtype is a TypeError.
+/// An argument of another type raises TypeError.
 ///
 /// >>> mx.astype(mx.array([1.7, -1.7]), mx.int32)
 /// array([1, -1], dtype=int32)
@@ -433,9 +433,9 @@ fn astype(a: Arr, dtype: crate::dtype::PyDtype, stream: On) -> Answer<PyArray> {
 
 /// The array, through which no derivative passes.
 ///
-/// Shapes: any; the result has that of `a`.
+/// Shapes: any; the result has the shape of `a`.
 /// Dtypes: all.
-/// What is not an array is a TypeError.
+/// An argument that is not an array raises TypeError.
 ///
 /// >>> mx.grad(lambda x: (mx.stop_gradient(x) * x).sum())(mx.array([3.0]))
 /// array([3], dtype=float32)

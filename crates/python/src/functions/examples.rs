@@ -13,7 +13,7 @@ macro_rules! example {
     };
     (add) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: all.\n\
          \n\
          >>> mx.add(mx.array([1, 2]), 3)\n\
@@ -62,7 +62,7 @@ macro_rules! example {
     };
     (arctan2) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: bool, integers, floats; others raise ValueError.\n\
          \n\
          >>> mx.arctan2(mx.array([1.0]), mx.array([-1.0]))\n\
@@ -79,7 +79,7 @@ macro_rules! example {
     };
     (bitwise_and) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: bool, integers; others raise ValueError.\n\
          \n\
          >>> mx.bitwise_and(mx.array([6]), mx.array([3]))\n\
@@ -88,7 +88,7 @@ macro_rules! example {
     };
     (bitwise_or) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: bool, integers; others raise ValueError.\n\
          \n\
          >>> mx.bitwise_or(mx.array([6]), mx.array([3]))\n\
@@ -97,7 +97,7 @@ macro_rules! example {
     };
     (bitwise_xor) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: bool, integers; others raise ValueError.\n\
          \n\
          >>> mx.bitwise_xor(mx.array([6]), mx.array([3]))\n\
@@ -130,7 +130,7 @@ macro_rules! example {
     };
     (divide) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: all.\n\
          \n\
          >>> mx.divide(mx.array([1, 2]), 4)\n\
@@ -139,7 +139,7 @@ macro_rules! example {
     };
     (equal) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: all.\n\
          \n\
          >>> mx.equal(mx.array([1, 2]), mx.array([1, 3]))\n\
@@ -188,7 +188,7 @@ macro_rules! example {
     };
     (floor_divide) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: bool, integers, floats; others raise ValueError.\n\
          \n\
          >>> mx.floor_divide(mx.array([7, -7]), 2)\n\
@@ -197,7 +197,7 @@ macro_rules! example {
     };
     (greater) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: all.\n\
          \n\
          >>> mx.greater(mx.array([1, 3]), 2)\n\
@@ -206,7 +206,7 @@ macro_rules! example {
     };
     (greater_equal) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: all.\n\
          \n\
          >>> mx.greater_equal(mx.array([1, 2]), 2)\n\
@@ -223,7 +223,7 @@ macro_rules! example {
     };
     (left_shift) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: bool, integers; others raise ValueError.\n\
          \n\
          >>> mx.left_shift(mx.array([1, 2]), 3)\n\
@@ -232,7 +232,7 @@ macro_rules! example {
     };
     (less) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: all.\n\
          \n\
          >>> mx.less(mx.array([1, 3]), 2)\n\
@@ -241,7 +241,7 @@ macro_rules! example {
     };
     (less_equal) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: all.\n\
          \n\
          >>> mx.less_equal(mx.array([2, 3]), 2)\n\
@@ -282,7 +282,7 @@ macro_rules! example {
     };
     (logaddexp) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: all.\n\
          \n\
          >>> mx.logaddexp(mx.array([0.0]), mx.array([0.0]))\n\
@@ -291,7 +291,7 @@ macro_rules! example {
     };
     (logical_and) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: all.\n\
          \n\
          >>> mx.logical_and(mx.array([True, False]), mx.array([True, True]))\n\
@@ -308,7 +308,7 @@ macro_rules! example {
     };
     (logical_or) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: all.\n\
          \n\
          >>> mx.logical_or(mx.array([True, False]), mx.array([False, False]))\n\
@@ -317,7 +317,7 @@ macro_rules! example {
     };
     (maximum) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: all.\n\
          \n\
          >>> mx.maximum(mx.array([1, 5]), 3)\n\
@@ -326,7 +326,7 @@ macro_rules! example {
     };
     (minimum) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: all.\n\
          \n\
          >>> mx.minimum(mx.array([1, 5]), 3)\n\
@@ -335,7 +335,7 @@ macro_rules! example {
     };
     (multiply) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: all.\n\
          \n\
          >>> mx.multiply(mx.array([1, 2]), 1.5)\n\
@@ -352,7 +352,7 @@ macro_rules! example {
     };
     (not_equal) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: all.\n\
          \n\
          >>> mx.not_equal(mx.array([1, 2]), mx.array([1, 3]))\n\
@@ -361,7 +361,7 @@ macro_rules! example {
     };
     (power) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: all.\n\
          \n\
          >>> mx.power(mx.array([2.0, 3.0]), 2)\n\
@@ -386,7 +386,7 @@ macro_rules! example {
     };
     (remainder) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: bool, integers, floats; others raise ValueError.\n\
          \n\
          >>> mx.remainder(mx.array([7, -7]), 3)\n\
@@ -395,7 +395,7 @@ macro_rules! example {
     };
     (right_shift) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: bool, integers; others raise ValueError.\n\
          \n\
          >>> mx.right_shift(mx.array([8, 9]), 2)\n\
@@ -460,7 +460,7 @@ macro_rules! example {
     };
     (subtract) => {
         "\n\
-         Shapes broadcast; where they cannot, that is a ValueError.\n\
+         Shapes: the operands broadcast; shapes that cannot raise ValueError.\n\
          Dtypes: all.\n\
          \n\
          >>> mx.subtract(mx.array([5, 2]), 3)\n\

@@ -41,7 +41,7 @@ fn addmm(c: Arr, a: Arr, b: Arr, alpha: f64, beta: f64, stream: On) -> Answer<Py
 ///
 /// Shapes: `(..., k), (..., k)`: the other axes of `a`, then those of `b`.
 /// Dtypes: all.
-/// Last axes of different sizes are a ValueError.
+/// Last axes of different sizes raise ValueError.
 ///
 /// >>> mx.inner(mx.array([1, 2]), mx.array([3, 4]))
 /// array(11, dtype=int32)
@@ -55,7 +55,7 @@ fn inner(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: `(m), (n) -> (m, n)`; others are flattened first.
 /// Dtypes: all.
-/// What is not an array is a TypeError.
+/// An argument that is not an array raises TypeError.
 ///
 /// >>> mx.outer(mx.array([1, 2]), mx.array([3, 4]))
 /// array([[3, 4],
@@ -70,7 +70,7 @@ fn outer(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: the sizes of each axis multiplied; the operand of fewer axes gets axes of 1 in front.
 /// Dtypes: all.
-/// What is not an array is a TypeError.
+/// An argument that is not an array raises TypeError.
 ///
 /// >>> mx.kron(mx.array([1, 2]), mx.array([1, 1]))
 /// array([1, 1, 2, 2], dtype=int32)
@@ -84,8 +84,8 @@ fn kron(a: Arr, b: Arr, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: those of both without the axis, broadcast.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
-/// Axes of different sizes are a ValueError.
+/// An axis out of range raises IndexError.
+/// Axes of different sizes raise ValueError.
 ///
 /// >>> mx.vecdot(mx.array([1, 2]), mx.array([3, 4]))
 /// array(11, dtype=int32)
@@ -100,8 +100,8 @@ fn vecdot(a: Arr, b: Arr, axis: i64, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: the axes that are not summed over, of `a`, then of `b`.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
-/// Axes of different sizes are a ValueError.
+/// An axis out of range raises IndexError.
+/// Axes of different sizes raise ValueError.
 ///
 /// >>> mx.tensordot(mx.ones((2, 3)), mx.ones((3, 4)), axes=1).shape
 /// (2, 4)

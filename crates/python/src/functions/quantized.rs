@@ -18,7 +18,11 @@ fn format(mode: &str, group_size: Option<usize>, bits: Option<usize>) -> Answer<
 
 /// The packed matrix, its scales and, in affine mode, its biases.
 ///
-/// Shapes: The last axis has whole groups; packed words `(..., k * bits / 32)` of uint32, scales
+/// Each group of `group_size` neighbours along the last axis shares a scale. In mode `affine` an
+/// element is `scale * q + bias` with an unsigned integer q of `bits` bits (64 and 4 by default);
+/// the modes `mxfp4`, `mxfp8` and `nvfp4` store small floating numbers and no biases.
+///
+/// Shapes: the last axis has whole groups; packed words `(..., k * bits / 32)` of uint32, scales
 /// and biases `(..., k / group_size)`; others raise ValueError.
 /// Dtypes: float16 bfloat16 float32; others raise ValueError.
 ///
@@ -45,7 +49,10 @@ fn quantize<'py>(
     Ok(PyTuple::new(py, parts.into_iter().map(PyArray::from).collect::<Vec<_>>())?)
 }
 
-/// The matrix that a packed matrix stands for.
+/// The matrix that a packed matrix stands for: the inverse of `quantize`, up to its rounding.
+///
+/// `group_size`, `bits` and `mode` are those of `quantize`; `dtype` is that of the result, by default
+/// that of the scales.
 ///
 /// Shapes: packed `(..., n, k * bits / 32)`, scales and biases `(..., n, k / group_size) -> (...,
 /// n, k)`.
@@ -79,6 +86,9 @@ fn dequantize(
 }
 
 /// The product of `x` with a packed matrix (its transpose, by default).
+///
+/// `w`, `scales` and `biases` are what `quantize` returned for the same `group_size`, `bits` and
+/// `mode`.
 ///
 /// Shapes: `x (..., m, k)`, `w` of `(..., n, k)` if `transpose`, else of `(..., k, n)`; others
 /// raise ValueError.
@@ -187,7 +197,7 @@ fn globals<'a>(
 ///
 /// Shapes: `x (..., m, k)` or `(k,)`, `w (..., n, k)`, the result `(..., m, n)`.
 /// Dtypes: float16 bfloat16 float32; others raise ValueError.
-/// Last axes that differ or have no whole groups are a ValueError.
+/// Last axes that differ or do not hold whole groups raise ValueError.
 ///
 /// >>> w = mx.eye(32)
 /// >>> mx.qqmm(mx.full((1, 32), 1.5), *mx.quantize(w, mode="mxfp8"), mode="mxfp8")[0, :2]
@@ -221,7 +231,7 @@ fn qqmm(
 /// given are all in order. They broadcast to a shape `I`, and the result has shape `I + (m, n)`.
 ///
 /// Dtypes: float16 bfloat16 float32; others raise ValueError.
-/// Shapes and types that do not fit, and last axes without whole groups, are a ValueError.
+/// Shapes and dtypes that do not fit, and last axes without whole groups, raise ValueError.
 ///
 /// >>> w = mx.stack([mx.eye(32), 2 * mx.eye(32)])
 /// >>> picked = mx.gather_qqmm(mx.ones((1, 32)), w, rhs_indices=mx.array([1, 0]), mode="mxfp8")
@@ -294,7 +304,7 @@ fn gather_mm(
 
 /// Floating numbers as 8 bits, of which 4 are the exponent and 3 the fraction (`uint8`).
 ///
-/// Shapes: any; the result has that of `x`.
+/// Shapes: any; the result has the shape of `x`.
 /// Dtypes: floats; others raise ValueError.
 ///
 /// >>> mx.to_fp8(mx.array([1.0, -1.0]))
@@ -307,7 +317,7 @@ fn to_fp8(x: Arr, stream: On) -> Answer<PyArray> {
 
 /// The numbers that the 8 bits of `to_fp8` stand for.
 ///
-/// Shapes: any; the result has that of `x`.
+/// Shapes: any; the result has the shape of `x`.
 /// Dtypes: uint8; others raise ValueError.
 ///
 /// >>> mx.from_fp8(mx.to_fp8(mx.array([1.0, 3.3])))

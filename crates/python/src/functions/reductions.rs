@@ -24,7 +24,7 @@ reductions! {
     ///
     /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
+    /// An axis out of range raises IndexError.
     ///
     /// >>> mx.all(mx.array([[True, False], [True, True]]), axis=1)
     /// array([False, True], dtype=bool)
@@ -33,7 +33,7 @@ reductions! {
     ///
     /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
+    /// An axis out of range raises IndexError.
     ///
     /// >>> mx.any(mx.array([[0, 1], [0, 0]]), axis=1)
     /// array([True, False], dtype=bool)
@@ -42,7 +42,7 @@ reductions! {
     ///
     /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
+    /// An axis out of range raises IndexError.
     ///
     /// >>> mx.logsumexp(mx.array([1000.0, 1000.0]))
     /// array(1000.69, dtype=float32)
@@ -51,8 +51,8 @@ reductions! {
     ///
     /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
-    /// No elements to choose from are a ValueError.
+    /// An axis out of range raises IndexError.
+    /// An empty axis raises ValueError.
     ///
     /// >>> mx.max(mx.array([[1, 5], [7, 3]]), axis=0)
     /// array([7, 5], dtype=int32)
@@ -61,7 +61,7 @@ reductions! {
     ///
     /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
+    /// An axis out of range raises IndexError.
     ///
     /// >>> mx.mean(mx.array([[1, 2], [3, 6]]), axis=1)
     /// array([1.5, 4.5], dtype=float32)
@@ -70,8 +70,8 @@ reductions! {
     ///
     /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
-    /// No elements to choose from are a ValueError.
+    /// An axis out of range raises IndexError.
+    /// An empty axis raises ValueError.
     ///
     /// >>> mx.median(mx.array([3.0, 1.0, 2.0, 10.0]))
     /// array(2.5, dtype=float32)
@@ -80,8 +80,8 @@ reductions! {
     ///
     /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
-    /// No elements to choose from are a ValueError.
+    /// An axis out of range raises IndexError.
+    /// An empty axis raises ValueError.
     ///
     /// >>> mx.min(mx.array([[1, 5], [7, 3]]), axis=0)
     /// array([1, 3], dtype=int32)
@@ -90,7 +90,7 @@ reductions! {
     ///
     /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
+    /// An axis out of range raises IndexError.
     ///
     /// >>> mx.prod(mx.array([1, 2, 3]))
     /// array(6, dtype=int32)
@@ -99,7 +99,7 @@ reductions! {
     ///
     /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
+    /// An axis out of range raises IndexError.
     ///
     /// >>> mx.sum(mx.array([[1, 2], [3, 4]]), axis=0, keepdims=True)
     /// array([[4, 6]], dtype=int32)
@@ -131,7 +131,7 @@ moments! {
     ///
     /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
+    /// An axis out of range raises IndexError.
     ///
     /// >>> mx.var(mx.array([1.0, 3.0]), ddof=1)
     /// array(2, dtype=float32)
@@ -140,7 +140,7 @@ moments! {
     ///
     /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
+    /// An axis out of range raises IndexError.
     ///
     /// >>> mx.std(mx.array([1.0, 3.0]))
     /// array(1, dtype=float32)
@@ -162,8 +162,8 @@ places! {
     ///
     /// Shapes: any; the axis is left out, or has size 1 if `keepdims`.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
-    /// No elements to choose from are a ValueError.
+    /// An axis out of range raises IndexError.
+    /// An empty axis raises ValueError.
     ///
     /// >>> mx.argmax(mx.array([[1, 5, 2], [7, 3, 4]]), axis=1)
     /// array([1, 0], dtype=uint32)
@@ -172,8 +172,8 @@ places! {
     ///
     /// Shapes: any; the axis is left out, or has size 1 if `keepdims`.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
-    /// No elements to choose from are a ValueError.
+    /// An axis out of range raises IndexError.
+    /// An empty axis raises ValueError.
     ///
     /// >>> mx.argmin(mx.array([3, 1, 2]))
     /// array(1, dtype=uint32)
@@ -184,8 +184,8 @@ places! {
 ///
 /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
-/// No elements to choose from are a ValueError.
+/// An axis out of range raises IndexError.
+/// An empty axis raises ValueError.
 ///
 /// >>> mx.minmax(mx.array([3, 1, 2]))
 /// (array(1, dtype=int32), array(3, dtype=int32))
@@ -202,7 +202,7 @@ fn minmax(a: Arr, axis: Option<Axes>, keepdims: bool, stream: On) -> Answer<(PyA
 ///
 /// Shapes: any; the axes are left out, or have size 1 if `keepdims`.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
+/// An axis out of range raises IndexError.
 ///
 /// >>> mx.count_nonzero(mx.array([[1, 0], [2, 3]]), axis=0)
 /// array([2, 1], dtype=int32)
@@ -217,9 +217,9 @@ fn count_nonzero(a: Arr, axis: Option<Axes>, keepdims: bool, stream: On) -> Answ
 
 /// `exp(a) / sum(exp(a))` over axes, computed in float32 at least.
 ///
-/// Shapes: any; the result has that of `a`.
+/// Shapes: any; the result has the shape of `a`.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
+/// An axis out of range raises IndexError.
 ///
 /// >>> mx.softmax(mx.array([0.0, 0.0]))
 /// array([0.5, 0.5], dtype=float32)
@@ -251,27 +251,27 @@ macro_rules! scans {
 scans! {
     /// Running maximum along an axis, or of the flattened array.
     ///
-    /// Shapes: any; the result has that of `a`.
+    /// Shapes: any; the result has the shape of `a`.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
+    /// An axis out of range raises IndexError.
     ///
     /// >>> mx.cummax(mx.array([1, 3, 2]))
     /// array([1, 3, 3], dtype=int32)
     cummax;
     /// Running minimum along an axis, or of the flattened array.
     ///
-    /// Shapes: any; the result has that of `a`.
+    /// Shapes: any; the result has the shape of `a`.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
+    /// An axis out of range raises IndexError.
     ///
     /// >>> mx.cummin(mx.array([3, 1, 2]))
     /// array([3, 1, 1], dtype=int32)
     cummin;
     /// Running `log(sum(exp(a)))` along an axis, or of the flattened array.
     ///
-    /// Shapes: any; the result has that of `a`.
+    /// Shapes: any; the result has the shape of `a`.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
+    /// An axis out of range raises IndexError.
     ///
     /// >>> mx.logcumsumexp(mx.array([0.0, 0.0]))
     /// array([0, 0.693147], dtype=float32)
@@ -304,18 +304,18 @@ macro_rules! typed_scans {
 typed_scans! {
     /// Running product along an axis, or of the flattened array.
     ///
-    /// Shapes: any; the result has that of `a`.
+    /// Shapes: any; the result has the shape of `a`.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
+    /// An axis out of range raises IndexError.
     ///
     /// >>> mx.cumprod(mx.array([1, 2, 3]))
     /// array([1, 2, 6], dtype=int32)
     cumprod;
     /// Running sum along an axis, or of the flattened array.
     ///
-    /// Shapes: any; the result has that of `a`.
+    /// Shapes: any; the result has the shape of `a`.
     /// Dtypes: all.
-    /// An axis out of range is an IndexError.
+    /// An axis out of range raises IndexError.
     ///
     /// >>> mx.cumsum(mx.array([1, 2, 3]), reverse=True)
     /// array([6, 5, 3], dtype=int32)
@@ -326,8 +326,8 @@ typed_scans! {
 ///
 /// Shapes: the axis loses `n` elements.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
-/// A negative `n` is a ValueError.
+/// An axis out of range raises IndexError.
+/// A negative `n` raises ValueError.
 ///
 /// >>> mx.diff(mx.array([1, 4, 9]))
 /// array([3, 5], dtype=int32)

@@ -4,7 +4,7 @@ use super::{add_aliases, add_functions};
 use crate::array::{PyArray, wrap};
 use crate::convert::{Arr, Axes, Operand, Sizes, sequence};
 use crate::device::{On, on};
-use crate::errors::{Answer, type_error, value_error};
+use crate::errors::{Answer, Fault, type_error, value_error};
 use lazulite::op::join::PadMode;
 use lazulite::{Array, Dtype, Literal};
 use pyo3::prelude::*;
@@ -29,7 +29,7 @@ fn py(arrays: Vec<Array>) -> Vec<PyArray> {
 ///
 /// Shapes: any of as many elements, of which one size may be -1.
 /// Dtypes: all.
-/// Sizes that do not fit are a ValueError.
+/// Sizes that do not fit raise ValueError.
 ///
 /// >>> mx.reshape(mx.arange(6), (2, -1))
 /// array([[0, 1, 2],
@@ -44,8 +44,8 @@ fn reshape(a: Arr, shape: Axes, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: the sizes go with their axes.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
-/// An axis twice is a ValueError.
+/// An axis out of range raises IndexError.
+/// An axis given twice raises ValueError.
 ///
 /// >>> mx.transpose(mx.ones((2, 3, 4)), (2, 0, 1)).shape
 /// (4, 2, 3)
@@ -59,7 +59,7 @@ fn transpose(a: Arr, axes: Option<Axes>, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: `(..., m, n) -> (..., n, m)`.
 /// Dtypes: all.
-/// Fewer than two axes are an IndexError, which is a ValueError, too.
+/// Fewer than two axes raise IndexError, here also a ValueError.
 ///
 /// >>> mx.matrix_transpose(mx.ones((2, 3))).shape
 /// (3, 2)
@@ -73,7 +73,7 @@ fn matrix_transpose(a: Arr, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: the sizes go with their axes.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
+/// An axis out of range raises IndexError.
 ///
 /// >>> mx.swapaxes(mx.ones((2, 3, 4)), 0, 2).shape
 /// (4, 3, 2)
@@ -87,7 +87,7 @@ fn swapaxes(a: Arr, axis1: i64, axis2: i64, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: the sizes go with their axes.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
+/// An axis out of range raises IndexError.
 ///
 /// >>> mx.moveaxis(mx.ones((2, 3, 4)), 0, -1).shape
 /// (3, 4, 2)
@@ -101,7 +101,7 @@ fn moveaxis(a: Arr, source: i64, destination: i64, stream: On) -> Answer<PyArray
 ///
 /// Shapes: axes of size 1 are put in.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
+/// An axis out of range raises IndexError.
 ///
 /// >>> mx.expand_dims(mx.ones(3), 0).shape
 /// (1, 3)
@@ -115,8 +115,8 @@ fn expand_dims(a: Arr, axis: Axes, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: axes of size 1 are left out.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
-/// An axis of another size is a ValueError.
+/// An axis out of range raises IndexError.
+/// An axis of another size raises ValueError.
 ///
 /// >>> mx.squeeze(mx.ones((1, 3, 1))).shape
 /// (3,)
@@ -130,7 +130,7 @@ fn squeeze(a: Arr, axis: Option<Axes>, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: the axes from `start_axis` to `end_axis` become one.
 /// Dtypes: all.
-/// A first axis behind the last one is a ValueError.
+/// A `start_axis` behind `end_axis` raises ValueError.
 ///
 /// >>> mx.flatten(mx.ones((2, 3, 4)), start_axis=1).shape
 /// (2, 12)
@@ -144,8 +144,8 @@ fn flatten(a: Arr, start_axis: i64, end_axis: i64, stream: On) -> Answer<PyArray
 ///
 /// Shapes: the axis is replaced by `shape`, of which one size may be -1.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
-/// Sizes that do not fit are a ValueError.
+/// An axis out of range raises IndexError.
+/// Sizes that do not fit raise ValueError.
 ///
 /// >>> mx.unflatten(mx.ones((6,)), 0, (2, -1)).shape
 /// (2, 3)
@@ -159,7 +159,7 @@ fn unflatten(a: Arr, axis: i64, shape: Axes, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: the one that is asked for.
 /// Dtypes: all.
-/// Where `a` does not broadcast to it, that is a ValueError.
+/// An array that does not broadcast to it raises ValueError.
 ///
 /// >>> mx.broadcast_to(mx.array([1, 2]), (2, 2))
 /// array([[1, 2],
@@ -175,7 +175,7 @@ fn broadcast_to(a: Operand, shape: Sizes, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: all the one to which they broadcast together.
 /// Dtypes: all.
-/// Shapes that do not broadcast are a ValueError.
+/// Shapes that do not broadcast raise ValueError.
 ///
 /// >>> [a.shape for a in mx.broadcast_arrays(mx.ones((2, 1)), mx.ones(3))]
 /// [(2, 3), (2, 3)]
@@ -191,7 +191,7 @@ fn broadcast_arrays(arrays: Vec<Arr>, stream: On) -> Answer<Vec<PyArray>> {
 ///
 /// Shapes: the one to which all broadcast.
 /// Dtypes: none are needed.
-/// Shapes that do not broadcast are a ValueError.
+/// Shapes that do not broadcast raise ValueError.
 ///
 /// >>> mx.broadcast_shapes((2, 1), (3,))
 /// (2, 3)
@@ -226,7 +226,7 @@ at_least! {
     ///
     /// Shapes: sizes of 1 are added until there is one axis.
     /// Dtypes: all.
-    /// What is not an array is a TypeError.
+    /// An argument that is not an array raises TypeError.
     ///
     /// >>> mx.atleast_1d(mx.array(3))
     /// array([3], dtype=int32)
@@ -235,7 +235,7 @@ at_least! {
     ///
     /// Shapes: sizes of 1 are added until there are two axes.
     /// Dtypes: all.
-    /// What is not an array is a TypeError.
+    /// An argument that is not an array raises TypeError.
     ///
     /// >>> mx.atleast_2d(mx.array([1, 2]))
     /// array([[1, 2]], dtype=int32)
@@ -244,7 +244,7 @@ at_least! {
     ///
     /// Shapes: sizes of 1 are added until there are three axes.
     /// Dtypes: all.
-    /// What is not an array is a TypeError.
+    /// An argument that is not an array raises TypeError.
     ///
     /// >>> mx.atleast_3d(mx.array(1)).shape
     /// (1, 1, 1)
@@ -255,8 +255,8 @@ at_least! {
 ///
 /// Sizes agree on all axes but one; the dtypes are promoted.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
-/// No arrays, and shapes that differ elsewhere, are a ValueError.
+/// An axis out of range raises IndexError.
+/// An empty list, and shapes that differ on another axis, raise ValueError.
 ///
 /// >>> mx.concatenate([mx.array([1, 2]), mx.array([3])])
 /// array([1, 2, 3], dtype=int32)
@@ -278,8 +278,8 @@ fn concatenate(arrays: &Bound<'_, PyAny>, axis: Option<i64>, stream: On) -> Answ
 ///
 /// Shapes: those of the arrays with the new axis, which has their number.
 /// Dtypes: all.
-/// No arrays and arrays of other shapes are a ValueError.
-/// An axis out of range is an IndexError.
+/// An empty list and arrays of different shapes raise ValueError.
+/// An axis out of range raises IndexError.
 ///
 /// >>> mx.stack([mx.array([1, 2]), mx.array([3, 4])], axis=1)
 /// array([[1, 3],
@@ -302,7 +302,7 @@ fn stack(arrays: &Bound<'_, PyAny>, axis: Option<i64>, stream: On) -> Answer<PyA
 ///
 /// Shapes: an array without the axis for each of its places.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
+/// An axis out of range raises IndexError.
 ///
 /// >>> mx.unstack(mx.array([[1, 2], [3, 4]]))[1]
 /// array([3, 4], dtype=int32)
@@ -335,8 +335,8 @@ pub fn split_array(
 ///
 /// Shapes: the axis in equal sections, or cut at the indices.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
-/// An axis that cannot be cut equally is a ValueError.
+/// An axis out of range raises IndexError.
+/// An axis that cannot be cut into equal parts raises ValueError.
 ///
 /// >>> [p.shape for p in mx.split(mx.ones((4, 2)), 2)]
 /// [(2, 2), (2, 2)]
@@ -355,8 +355,8 @@ fn split(
 ///
 /// Shapes: the axis times `repeats`; flattened first without one.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
-/// A negative number is an OverflowError.
+/// An axis out of range raises IndexError.
+/// A negative number raises OverflowError.
 ///
 /// >>> mx.repeat(mx.array([1, 2]), 2)
 /// array([1, 1, 2, 2], dtype=int32)
@@ -370,7 +370,7 @@ fn repeat(array: Arr, repeats: usize, axis: Option<i64>, stream: On) -> Answer<P
 ///
 /// Shapes: each size times its repetitions, which are for the last axes.
 /// Dtypes: all.
-/// Negative repetitions are a ValueError.
+/// Negative repetitions raise ValueError.
 ///
 /// >>> mx.tile(mx.array([1, 2]), 2)
 /// array([1, 2, 1, 2], dtype=int32)
@@ -383,9 +383,9 @@ fn tile(a: Arr, reps: Sizes, stream: On) -> Answer<PyArray> {
 
 /// The elements in reverse order along axes, or along all.
 ///
-/// Shapes: any; the result has that of `a`.
+/// Shapes: any; the result has the shape of `a`.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
+/// An axis out of range raises IndexError.
 ///
 /// >>> mx.flip(mx.array([1, 2, 3]))
 /// array([3, 2, 1], dtype=int32)
@@ -397,10 +397,10 @@ fn flip(a: Arr, axis: Option<Axes>, stream: On) -> Answer<PyArray> {
 
 /// The elements moved along axes, around the end; without axes, of the flattened array.
 ///
-/// Shapes: any; the result has that of `a`.
+/// Shapes: any; the result has the shape of `a`.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
-/// Other numbers of shifts than of axes are a ValueError.
+/// An axis out of range raises IndexError.
+/// Different numbers of shifts and axes raise ValueError.
 ///
 /// >>> mx.roll(mx.array([1, 2, 3]), 1)
 /// array([3, 1, 2], dtype=int32)
@@ -418,8 +418,8 @@ fn roll(a: Arr, shift: Axes, axis: Option<Axes>, stream: On) -> Answer<PyArray> 
 ///
 /// Shapes: each axis grows by its two widths.
 /// Dtypes: all.
-/// A mode that is not known, and widths that are not one for all or two for each axis, are a
-/// ValueError or TypeError.
+/// An unknown mode, and widths that are neither one for all nor two for each axis, raise ValueError
+/// or TypeError.
 ///
 /// >>> mx.pad(mx.array([1, 2]), (1, 2))
 /// array([0, 1, 2, 0, 0], dtype=int32)
@@ -442,10 +442,16 @@ fn pad(
             "edge" => PadMode::Edge,
             "reflect" => PadMode::Reflect,
             "symmetric" => PadMode::Symmetric,
-            other => return Err(value_error(format!("[pad] no mode is called {other:?}"))),
+            other => return Err(unknown_mode("pad", other)),
         };
         wrap(a.0.pad(&widths, &mode))
     })
+}
+
+/// What `pad` and `stft` say of a mode that they do not know.
+pub fn unknown_mode(op: &str, mode: &str) -> Fault {
+    let known = "\"constant\", \"edge\", \"reflect\" and \"symmetric\"";
+    value_error(format!("[{op}] mode {mode:?} is not one of {known}"))
 }
 
 /// One width, one pair, or a pair (or a width) for each axis.
@@ -478,9 +484,9 @@ fn pad_widths(widths: &Bound<'_, PyAny>) -> Answer<Vec<(usize, usize)>> {
 
 /// The array in row-major memory, so that its strides are those of its shape.
 ///
-/// Shapes: any; the result has that of `a`.
+/// Shapes: any; the result has the shape of `a`.
 /// Dtypes: all.
-/// What is not an array is a TypeError.
+/// An argument that is not an array raises TypeError.
 ///
 /// >>> mx.contiguous(mx.arange(6).reshape(2, 3).T).shape
 /// (3, 2)
@@ -495,7 +501,7 @@ fn contiguous(a: Arr, allow_col_major: bool, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: that of the argument.
 /// Dtypes: all.
-/// Elements outside of the array are a ValueError.
+/// Strides that reach outside the array raise ValueError.
 ///
 /// >>> mx.as_strided(mx.arange(4), (3, 2), (1, 1))
 /// array([[0, 1],
@@ -517,7 +523,7 @@ fn as_strided(
 ///
 /// Shapes: that of `a`, but for the last axis, which holds as many bytes.
 /// Dtypes: all.
-/// A last axis of no whole elements is a ValueError.
+/// A last axis that does not hold whole elements raises ValueError.
 ///
 /// >>> mx.view(mx.array([1.0]), mx.int32)
 /// array([1065353216], dtype=int32)
@@ -531,8 +537,8 @@ fn view(a: Arr, dtype: crate::dtype::PyDtype, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: the sizes of `slice_size`.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
-/// An index for each axis is needed, and a part that fits: else ValueError.
+/// An axis out of range raises IndexError.
+/// Anything but one index for each axis, and a part that does not fit, raise ValueError.
 ///
 /// >>> mx.slice(mx.arange(5), mx.array([2]), (0,), (2,))
 /// array([2, 3], dtype=int32)
@@ -547,8 +553,8 @@ fn slice(a: Arr, start_indices: Arr, axes: Axes, slice_size: Sizes, stream: On) 
 ///
 /// Shapes: that of `a`.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
-/// An index for each axis is needed, and a part that fits: else ValueError.
+/// An axis out of range raises IndexError.
+/// Anything but one index for each axis, and a part that does not fit, raise ValueError.
 ///
 /// >>> mx.slice_update(mx.zeros(3), mx.ones(1), mx.array([1]), (0,))
 /// array([0, 1, 0], dtype=float32)
@@ -571,9 +577,9 @@ fn slice_update(
 ///
 /// Shapes: the axis is replaced by those of `indices`.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
-/// An index out of range is an IndexError when it is evaluated, indices that are no integers a
-/// ValueError.
+/// An axis out of range raises IndexError.
+/// An index out of range raises IndexError when the result is evaluated; indices that are not
+/// integers raise ValueError.
 ///
 /// >>> mx.take(mx.array([10, 20, 30]), mx.array([2, 0]))
 /// array([30, 10], dtype=int32)
@@ -587,8 +593,8 @@ fn take(a: Arr, indices: Operand, axis: Option<i64>, stream: On) -> Answer<PyArr
 ///
 /// Shapes: that of `indices`, which has as many axes as `a`, broadcast to it but for the axis.
 /// Dtypes: all.
-/// Other numbers of axes are a ValueError.
-/// An axis out of range is an IndexError.
+/// Other numbers of axes raise ValueError.
+/// An axis out of range raises IndexError.
 ///
 /// >>> mx.take_along_axis(mx.array([[3, 1], [2, 4]]), mx.array([[1], [0]]), axis=1)
 /// array([[1],
@@ -603,8 +609,8 @@ fn take_along_axis(a: Arr, indices: Arr, axis: Option<i64>, stream: On) -> Answe
 ///
 /// Shapes: that of `a`; `indices` and `values` have as many axes, and broadcast to it elsewhere.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
-/// Other numbers of axes are a ValueError.
+/// An axis out of range raises IndexError.
+/// Other numbers of axes raise ValueError.
 ///
 /// >>> mx.put_along_axis(mx.zeros((2, 2)), mx.array([[0], [1]]), mx.array(5.0), axis=1)
 /// array([[5, 0],
@@ -634,7 +640,7 @@ fn put_along_axis(
 ///
 /// Shapes: those of the inputs.
 /// Dtypes: all.
-/// What is neither an array nor a sequence of arrays is a TypeError.
+/// An argument that is neither an array nor a sequence of arrays raises TypeError.
 ///
 /// >>> mx.depends(mx.array(1), mx.array(2))
 /// array(1, dtype=int32)
@@ -663,7 +669,7 @@ fn depends(
 /// Shapes: vectors of n, m, ... elements make arrays `(m, n, ...)`, or `(n, m, ...)` with
 /// `indexing="ij"`.
 /// Dtypes: all.
-/// Arrays of more axes and another indexing are a ValueError.
+/// Arrays of more axes and an unknown `indexing` raise ValueError.
 ///
 /// >>> mx.meshgrid(mx.array([1, 2]), mx.array([3, 4]))[0]
 /// array([[1, 2],
@@ -702,7 +708,7 @@ fn nonzero<'py>(py: Python<'py>, a: Arr, stream: On) -> Answer<Bound<'py, PyTupl
 ///
 /// Shapes: the two axes are left out.
 /// Dtypes: all.
-/// Fewer than two axes are a TypeError, an axis out of range an IndexError.
+/// Fewer than two axes raise TypeError; an axis out of range raises IndexError.
 ///
 /// >>> mx.trace(mx.eye(3))
 /// array(3, dtype=float32)
@@ -717,7 +723,9 @@ fn trace(
     stream: On,
 ) -> Answer<PyArray> {
     if a.0.ndim() < 2 {
-        return Err(type_error("[trace] the array must have at least two axes"));
+        let shape = lazulite::shape::show(a.0.shape());
+        let message = format!("[trace] the array must have at least two axes, got shape {shape}");
+        return Err(type_error(message));
     }
     let dtype: Option<Dtype> = dtype.map(|d| d.0);
     on(stream, || wrap(a.0.trace(offset, axis1, axis2, dtype)))

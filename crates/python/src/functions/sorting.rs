@@ -10,9 +10,9 @@ use pyo3::types::PyTuple;
 
 /// The elements in ascending order along an axis, or of the flattened array.
 ///
-/// Shapes: any; the result has that of `a`.
+/// Shapes: any; the result has the shape of `a`.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
+/// An axis out of range raises IndexError.
 ///
 /// >>> mx.sort(mx.array([3, 1, 2]))
 /// array([1, 2, 3], dtype=int32)
@@ -24,9 +24,9 @@ fn sort(a: Arr, axis: Option<i64>, stream: On) -> Answer<PyArray> {
 
 /// The places of the elements in ascending order.
 ///
-/// Shapes: any; the result has that of `a`.
+/// Shapes: any; the result has the shape of `a`.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
+/// An axis out of range raises IndexError.
 ///
 /// >>> mx.argsort(mx.array([3, 1, 2]))
 /// array([1, 2, 0], dtype=uint32)
@@ -39,9 +39,9 @@ fn argsort(a: Arr, axis: Option<i64>, stream: On) -> Answer<PyArray> {
 /// The elements with the `kth` at its place in the order, lesser ones before and greater ones
 /// behind it.
 ///
-/// Shapes: any; the result has that of `a`.
+/// Shapes: any; the result has the shape of `a`.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
+/// An axis out of range raises IndexError.
 ///
 /// >>> mx.partition(mx.array([3, 1, 2]), 1)[1]
 /// array(2, dtype=int32)
@@ -53,9 +53,9 @@ fn partition(a: Arr, kth: i64, axis: Option<i64>, stream: On) -> Answer<PyArray>
 
 /// The places of the elements of `partition`.
 ///
-/// Shapes: any; the result has that of `a`.
+/// Shapes: any; the result has the shape of `a`.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
+/// An axis out of range raises IndexError.
 ///
 /// >>> mx.argpartition(mx.array([3, 1, 2]), 1)[:1]
 /// array([1], dtype=uint32)
@@ -69,8 +69,8 @@ fn argpartition(a: Arr, kth: i64, axis: Option<i64>, stream: On) -> Answer<PyArr
 ///
 /// Shapes: the axis has `k` elements.
 /// Dtypes: all.
-/// An axis out of range is an IndexError.
-/// Too great a `k` is a ValueError.
+/// An axis out of range raises IndexError.
+/// A `k` greater than the axis raises ValueError.
 ///
 /// >>> mx.sort(mx.topk(mx.array([3, 1, 2]), 2))
 /// array([2, 3], dtype=int32)
@@ -83,9 +83,9 @@ fn topk(a: Arr, k: usize, axis: Option<i64>, stream: On) -> Answer<PyArray> {
 /// Where values could be put into a sorted vector: before equal elements, or behind them if `side`
 /// is "right". `(n), (...) -> (...)`.
 ///
-/// Shapes: `sorted_sequence (n)`; the result has that of `values`.
+/// Shapes: `sorted_sequence (n)`; the result has the shape of `values`.
 /// Dtypes: bool, integers, floats; others raise ValueError.
-/// Another sequence and another side are a ValueError.
+/// A sequence that is not a vector and an unknown `side` raise ValueError.
 ///
 /// >>> mx.searchsorted(mx.array([1, 3, 5]), mx.array([0, 3, 9]))
 /// array([0, 1, 3], dtype=uint32)
@@ -111,7 +111,7 @@ fn searchsorted(sorted_sequence: Arr, values: Operand, side: &str, stream: On) -
 ///
 /// Shapes: any; each result has `size` elements, the inverse those of `a`.
 /// Dtypes: all.
-/// A negative size is an OverflowError.
+/// A negative size raises OverflowError.
 ///
 /// >>> mx.unique(mx.array([2, 1, 2]), 2)
 /// array([1, 2], dtype=int32)

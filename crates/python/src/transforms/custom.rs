@@ -13,6 +13,16 @@ use pyo3::types::{PyDict, PyTuple};
 use std::sync::Arc;
 
 /// A function whose transforms can be written by hand, with the decorators `vjp`, `jvp` and `vmap`.
+/// Transforms that are not given are those of the function itself.
+///
+/// >>> @mx.custom_function
+/// ... def clipped(x):
+/// ...     return mx.clip(x, -1, 1)
+/// >>> @clipped.vjp
+/// ... def clipped_vjp(primals, cotangents, outputs):
+/// ...     return cotangents
+/// >>> mx.grad(lambda x: clipped(x).sum())(mx.array([3.0]))
+/// array([1], dtype=float32)
 #[pyclass(name = "custom_function", module = "lazulite.core", frozen, weakref)]
 pub struct CustomFunction {
     fun: Py<PyAny>,

@@ -4,7 +4,7 @@
 mod custom;
 
 use crate::array::PyArray;
-use crate::convert::{Arr, evaluate, type_name};
+use crate::convert::{Arr, evaluate, extract_one_of, type_name};
 use crate::errors::{Answer, raised, value_error};
 use crate::functions::add_functions;
 use crate::trees;
@@ -49,7 +49,8 @@ fn async_eval(py: Python<'_>, args: &Bound<'_, PyTuple>) -> Answer<()> {
 /// Writes the graph of lazy arrays in the language of Graphviz to a path or an open file. Keywords
 /// name arrays, and their graph is written, too.
 ///
-/// What is not an array is a ValueError, a file that cannot be written an OSError.
+/// An argument that is not an array raises ValueError; a file that cannot be written raises
+/// OSError.
 ///
 /// >>> import io
 /// >>> file = io.StringIO()
@@ -140,17 +141,18 @@ struct GradFunction {
 }
 
 /// One name or several.
-#[derive(FromPyObject)]
 enum Names {
     One(String),
     Many(Vec<String>),
 }
+extract_one_of!(Names, "a name or a sequence of names": One, Many);
 
-#[derive(FromPyObject)]
+/// One number or several.
 enum Numbers {
     One(i64),
     Many(Vec<i64>),
 }
+extract_one_of!(Numbers, "an integer or a sequence of integers": One, Many);
 
 /// The first item that is there twice.
 fn duplicate<T: PartialEq>(items: &[T]) -> Option<&T> {
@@ -314,11 +316,17 @@ fn loss_of(result: &Bound<'_, PyAny>) -> Answer<Array> {
     Ok(array)
 }
 
-/// A function that returns the gradient of `fun`, whose first array result is differentiated.
+/// A function that returns the gradient of `fun`.
+///
+/// `fun` returns a 0-d array, or a tuple or list that begins with one, which is differentiated.
+/// `argnums` (an index or several, 0 by default) picks positional arguments and `argnames` (a name
+/// or several) keyword arguments; each may be a tree of arrays. The gradient of one index has the
+/// form of that argument, that of several is a tuple. With `argnames` the result is a pair: the
+/// positional gradients, or None, and a dict by name.
 ///
 /// Shapes: each gradient has that of its argument; the function returns one number.
 /// Dtypes: gradients have those of their arguments, floats or complex.
-/// Another result, an argument that is missing and one that is no array are a ValueError.
+/// Any other result, and an argument that is missing or not an array, raise ValueError.
 ///
 /// >>> mx.grad(lambda x: (x**2).sum())(mx.array([1.0, 2.0]))
 /// array([2, 4], dtype=float32)
@@ -331,11 +339,14 @@ fn grad(fun: Py<PyAny>, argnums: Option<Numbers>, argnames: Option<Names>) -> An
     differentiated(fun, argnums, argnames, false)
 }
 
-/// A function that returns the value and the gradient of `fun`.
+/// A function that returns the pair of all that `fun` returns and its gradient.
+///
+/// The arguments are those of `grad`. Values beside the loss, such as metrics, are returned as they
+/// are.
 ///
 /// Shapes: each gradient has that of its argument; the function returns one number.
 /// Dtypes: gradients have those of their arguments, floats or complex.
-/// Another result, an argument that is missing and one that is no array are a ValueError.
+/// Any other result, and an argument that is missing or not an array, raise ValueError.
 ///
 /// >>> mx.value_and_grad(lambda x: (x**2).sum())(mx.array([1.0, 2.0]))
 /// (array(5, dtype=float32), array([2, 4], dtype=float32))
@@ -367,11 +378,12 @@ fn several(arrays: Vec<Arr>) -> Vec<Array> {
     arrays.into_iter().map(|a| a.0).collect()
 }
 
-/// The function's outputs, and the products of the cotangents with its Jacobian.
+/// The outputs of `fun(*primals)`, and the products of the cotangents with its Jacobian (reverse
+/// mode): two lists.
 ///
 /// Shapes: a cotangent for each output, of its shape; the results have those of the primals.
 /// Dtypes: those of the outputs and of the primals.
-/// Other shapes and numbers of cotangents are a ValueError.
+/// Cotangents of other shapes or of another number raise ValueError.
 ///
 /// >>> mx.vjp(mx.sin, [mx.array(0.0)], [mx.array(2.0)])
 /// ([array(0, dtype=float32)], [array(2, dtype=float32)])
@@ -391,11 +403,12 @@ fn vjp<'py>(
     Ok((list(py, outputs)?, list(py, products)?))
 }
 
-/// The function's outputs, and the products of its Jacobian with the tangents.
+/// The outputs of `fun(*primals)`, and the products of its Jacobian with the tangents (forward
+/// mode): two lists.
 ///
 /// Shapes: a tangent for each primal, of its shape; the results have those of the outputs.
 /// Dtypes: those of the primals and of the outputs.
-/// Other shapes and numbers of tangents are a ValueError.
+/// Tangents of other shapes or of another number raise ValueError.
 ///
 /// >>> mx.jvp(mx.sin, [mx.array(0.0)], [mx.array(2.0)])
 /// ([array(0, dtype=float32)], [array(2, dtype=float32)])
@@ -529,7 +542,7 @@ impl Given {
 ///
 /// Shapes: the axes of `in_axes` have one size; the outputs have it at `out_axes`.
 /// Dtypes: those of `fun`.
-/// Different sizes are a ValueError, an axis out of range is an IndexError.
+/// Different sizes raise ValueError; an axis out of range raises IndexError.
 ///
 /// >>> mx.vmap(lambda row: row.sum())(mx.ones((2, 3)))
 /// array([3, 3], dtype=float32)
@@ -602,7 +615,7 @@ pub fn call_tree<'py>(
 ///
 /// Shapes: those of `fun`.
 /// Dtypes: those of `fun`.
-/// What `fun` raises is passed on; what cannot be called is a TypeError then.
+/// Exceptions of `fun` are passed on; a `fun` that cannot be called raises TypeError when called.
 ///
 /// >>> mx.grad(mx.checkpoint(lambda x: mx.exp(x).sum()))(mx.zeros(2))
 /// array([1, 1], dtype=float32)

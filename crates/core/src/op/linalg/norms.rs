@@ -4,7 +4,7 @@ use super::super::like;
 use super::svdvals;
 use crate::array::Array;
 use crate::error::{Error, Result};
-use crate::shape::normalize_axis;
+use crate::shape::{broadcast_shapes, normalize_axis};
 
 /// The order of a norm.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -164,6 +164,7 @@ pub fn cross(a: &Array, b: &Array, axis: i64) -> Result<Array> {
         }
     };
     let (a, b) = (parts(a)?, parts(b)?);
+    broadcast_shapes("cross", a[0].shape(), b[0].shape())?;
     let product = |i: usize, j: usize| -> Result<Option<Array>> {
         match (a.get(i), b.get(j)) {
             (Some(x), Some(y)) => x.multiply(y).map(Some),

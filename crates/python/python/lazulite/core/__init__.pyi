@@ -202,7 +202,15 @@ class array:
    
     Made from a number, nested lists or tuples, or anything that holds array data. Without a dtype,
     Python's floats become float32, its integers int32 (int64 if one does not fit), and NumPy's
-    float64 becomes float32."""
+    float64 becomes float32.
+   
+    Operations return at once and compute nothing; `mx.eval`, or reading a value (`item`, `tolist`,
+    `print`, NumPy), computes what is missing. Assigning (`a[i] = b`, `a += b`) changes the object,
+    never arrays made from it before.
+   
+    >>> a = mx.array([[1, 2], [3, 4]])
+    >>> a.shape, a.dtype, a[0].tolist()
+    ((2, 2), mlx.core.int32, [1, 2])"""
     def __init__(self, val: Any, dtype: Dtype | None = None) -> None: ...
     @property
     def T(self) -> array:
@@ -319,7 +327,7 @@ class array:
     def imag(self) -> array:
         """The imaginary part."""
     def item(self, /) -> Any:
-        """The only element as a Python number."""
+        """The only element as a Python number; evaluates the array. Other sizes raise ValueError."""
     @property
     def itemsize(self) -> int:
         """The size of an element in bytes."""
@@ -388,7 +396,7 @@ class array:
     def swapaxes(self, /, axis1: int, axis2: int, *, stream: StreamOrDevice = None) -> array:
         """The array with two axes exchanged."""
     def tolist(self, /) -> Any:
-        """The elements as nested lists; a number for a 0-d array."""
+        """The elements as nested lists, or a number for a 0-d array; evaluates the array."""
     def transpose(self, /, *axes: Sequence[int] | None, stream: StreamOrDevice = None) -> array:
         """The array with its axes permuted; reversed if none are given."""
     def var(self, /, axis: None | int | Sequence[int] = None, keepdims: bool = False, ddof: int = 0, *, correction: int | None = None, stream: StreamOrDevice = None) -> array:
@@ -397,7 +405,17 @@ class array:
         """The same bytes as another dtype."""
 
 class custom_function:
-    """A function whose transforms can be written by hand, with the decorators `vjp`, `jvp` and `vmap`."""
+    """A function whose transforms can be written by hand, with the decorators `vjp`, `jvp` and `vmap`.
+    Transforms that are not given are those of the function itself.
+   
+    >>> @mx.custom_function
+    ... def clipped(x):
+    ...     return mx.clip(x, -1, 1)
+    >>> @clipped.vjp
+    ... def clipped_vjp(primals, cotangents, outputs):
+    ...     return cotangents
+    >>> mx.grad(lambda x: clipped(x).sum())(mx.array([3.0]))
+    array([1], dtype=float32)"""
     def __init__(self, f: Callable[..., Any]) -> None: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
     def jvp(self, /, f: Any) -> Any:
@@ -488,8 +506,8 @@ def _from_bytes(bytes: Any, dtype: Dtype, shape: int | Sequence[int]) -> Any:
 def abs(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Absolute value.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -499,8 +517,8 @@ def abs(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def acos(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse cosine, in `[0, pi]`.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -510,8 +528,8 @@ def acos(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def acosh(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse hyperbolic cosine.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -521,7 +539,7 @@ def acosh(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def add(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """Sum.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.add(mx.array([1, 2]), 3)
@@ -542,7 +560,7 @@ def all(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = F
    
     Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.all(mx.array([[True, False], [True, True]]), axis=1)
     array([False, True], dtype=bool)"""
@@ -550,7 +568,7 @@ def all(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = F
 def allclose(a: array, b: array, /, rtol: float = 1e-05, atol: float = 1e-08, *, equal_nan: bool = False, stream: StreamOrDevice = None) -> array:
     """True iff `|a - b| <= atol + rtol * |b|` everywhere.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.allclose(mx.array([1.0]), mx.array([1.000001]))
@@ -561,7 +579,7 @@ def any(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = F
    
     Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.any(mx.array([[0, 1], [0, 0]]), axis=1)
     array([True, False], dtype=bool)"""
@@ -571,7 +589,7 @@ def arange(start: int | float, stop: None | int | float, step: None | int | floa
    
     Shapes: `(n)`, the number of steps before `stop`.
     Dtypes: that of the bounds (int32 or float32 for Python's numbers), unless one is asked for.
-    Bounds that are not finite and a step of 0 are a ValueError.
+    Bounds that are not finite and a step of 0 raise ValueError.
    
     >>> mx.arange(1, 7, 2)
     array([1, 3, 5], dtype=int32)"""
@@ -579,8 +597,8 @@ def arange(start: int | float, stop: None | int | float, step: None | int | floa
 def arccos(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse cosine, in `[0, pi]`.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -590,8 +608,8 @@ def arccos(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def arccosh(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse hyperbolic cosine.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -601,8 +619,8 @@ def arccosh(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def arcsin(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse sine, in `[-pi/2, pi/2]`.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -612,8 +630,8 @@ def arcsin(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def arcsinh(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse hyperbolic sine.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -623,8 +641,8 @@ def arcsinh(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def arctan(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse tangent, in `[-pi/2, pi/2]`.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -634,7 +652,7 @@ def arctan(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def arctan2(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
     """Angle of the point `(y, x)` given as `arctan2(y, x)`, in `[-pi, pi]`.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: bool, integers, floats; others raise ValueError.
    
     >>> mx.arctan2(mx.array([1.0]), mx.array([-1.0]))
@@ -643,8 +661,8 @@ def arctan2(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice =
 def arctanh(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse hyperbolic tangent.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -656,8 +674,8 @@ def argmax(a: array, /, axis: None | int = None, keepdims: bool = False, *, stre
    
     Shapes: any; the axis is left out, or has size 1 if `keepdims`.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    No elements to choose from are a ValueError.
+    An axis out of range raises IndexError.
+    An empty axis raises ValueError.
    
     >>> mx.argmax(mx.array([[1, 5, 2], [7, 3, 4]]), axis=1)
     array([1, 0], dtype=uint32)"""
@@ -667,8 +685,8 @@ def argmin(a: array, /, axis: None | int = None, keepdims: bool = False, *, stre
    
     Shapes: any; the axis is left out, or has size 1 if `keepdims`.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    No elements to choose from are a ValueError.
+    An axis out of range raises IndexError.
+    An empty axis raises ValueError.
    
     >>> mx.argmin(mx.array([3, 1, 2]))
     array(1, dtype=uint32)"""
@@ -676,9 +694,9 @@ def argmin(a: array, /, axis: None | int = None, keepdims: bool = False, *, stre
 def argpartition(a: array, /, kth: int, axis: None | int = ..., *, stream: StreamOrDevice = None) -> array:
     """The places of the elements of `partition`.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.argpartition(mx.array([3, 1, 2]), 1)[:1]
     array([1], dtype=uint32)"""
@@ -686,9 +704,9 @@ def argpartition(a: array, /, kth: int, axis: None | int = ..., *, stream: Strea
 def argsort(a: array, /, axis: None | int = ..., *, stream: StreamOrDevice = None) -> array:
     """The places of the elements in ascending order.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.argsort(mx.array([3, 1, 2]))
     array([1, 2, 0], dtype=uint32)"""
@@ -696,7 +714,7 @@ def argsort(a: array, /, axis: None | int = ..., *, stream: StreamOrDevice = Non
 def array_equal(a: scalar | array, b: scalar | array, equal_nan: bool = False, stream: StreamOrDevice = None) -> array:
     """True iff shapes and all elements are equal.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.array_equal(mx.array([1, 2]), mx.array([1, 2]))
@@ -707,7 +725,7 @@ def as_strided(a: array, /, shape: Sequence[int] | None = None, strides: Sequenc
    
     Shapes: that of the argument.
     Dtypes: all.
-    Elements outside of the array are a ValueError.
+    Strides that reach outside the array raise ValueError.
    
     >>> mx.as_strided(mx.arange(4), (3, 2), (1, 1))
     array([[0, 1],
@@ -719,7 +737,7 @@ def asarray(a: scalar | array | Sequence[Any] | Any, dtype: Dtype | None = None,
    
     Shapes: that of the nested sequence or the array.
     Dtypes: all.
-    Ragged sequences and what holds no numbers are a ValueError.
+    Ragged sequences and values that are not numbers raise ValueError.
    
     >>> mx.asarray([1, 2])
     array([1, 2], dtype=int32)"""
@@ -727,8 +745,8 @@ def asarray(a: scalar | array | Sequence[Any] | Any, dtype: Dtype | None = None,
 def asin(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse sine, in `[-pi/2, pi/2]`.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -738,8 +756,8 @@ def asin(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def asinh(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse hyperbolic sine.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -749,9 +767,9 @@ def asinh(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def astype(a: array, dtype: Dtype, /, *, stream: StreamOrDevice = None) -> array:
     """The array converted to another dtype.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    What is not an array or not a dtype is a TypeError.
+    An argument of another type raises TypeError.
    
     >>> mx.astype(mx.array([1.7, -1.7]), mx.int32)
     array([1, -1], dtype=int32)"""
@@ -767,8 +785,8 @@ def async_eval(*args: Any) -> Any:
 def atan(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse tangent, in `[-pi/2, pi/2]`.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -778,7 +796,7 @@ def atan(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def atan2(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
     """Angle of the point `(y, x)` given as `arctan2(y, x)`, in `[-pi, pi]`.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: bool, integers, floats; others raise ValueError.
    
     >>> mx.arctan2(mx.array([1.0]), mx.array([-1.0]))
@@ -787,8 +805,8 @@ def atan2(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = N
 def atanh(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse hyperbolic tangent.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -800,7 +818,7 @@ def atleast_1d(*arys: Any, stream: StreamOrDevice = None) -> array | list[array]
    
     Shapes: sizes of 1 are added until there is one axis.
     Dtypes: all.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
    
     >>> mx.atleast_1d(mx.array(3))
     array([3], dtype=int32)"""
@@ -810,7 +828,7 @@ def atleast_2d(*arys: Any, stream: StreamOrDevice = None) -> array | list[array]
    
     Shapes: sizes of 1 are added until there are two axes.
     Dtypes: all.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
    
     >>> mx.atleast_2d(mx.array([1, 2]))
     array([[1, 2]], dtype=int32)"""
@@ -820,7 +838,7 @@ def atleast_3d(*arys: Any, stream: StreamOrDevice = None) -> array | list[array]
    
     Shapes: sizes of 1 are added until there are three axes.
     Dtypes: all.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
    
     >>> mx.atleast_3d(mx.array(1)).shape
     (1, 1, 1)"""
@@ -830,7 +848,7 @@ def bartlett(M: int, *, stream: StreamOrDevice = None) -> array:
    
     Shapes: `(M)`.
     Dtypes: float32.
-    What is no integer is a TypeError.
+    A value that is not an integer raises TypeError.
    
     >>> mx.bartlett(3)
     array([0, 1, 0], dtype=float32)"""
@@ -838,7 +856,7 @@ def bartlett(M: int, *, stream: StreamOrDevice = None) -> array:
 def bitwise_and(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """Bitwise and.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: bool, integers; others raise ValueError.
    
     >>> mx.bitwise_and(mx.array([6]), mx.array([3]))
@@ -847,7 +865,7 @@ def bitwise_and(a: scalar | array, b: scalar | array, stream: StreamOrDevice = N
 def bitwise_invert(a: scalar | array, stream: StreamOrDevice = None) -> array:
     """Every bit inverted; for bool, the opposite.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: bool, integers; others raise ValueError.
    
     >>> mx.bitwise_invert(mx.array([0, 1]))
@@ -856,7 +874,7 @@ def bitwise_invert(a: scalar | array, stream: StreamOrDevice = None) -> array:
 def bitwise_left_shift(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """`x * 2^y`; 0 where `y` is not below the width.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: bool, integers; others raise ValueError.
    
     >>> mx.left_shift(mx.array([1, 2]), 3)
@@ -865,7 +883,7 @@ def bitwise_left_shift(a: scalar | array, b: scalar | array, stream: StreamOrDev
 def bitwise_or(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """Bitwise or.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: bool, integers; others raise ValueError.
    
     >>> mx.bitwise_or(mx.array([6]), mx.array([3]))
@@ -874,7 +892,7 @@ def bitwise_or(a: scalar | array, b: scalar | array, stream: StreamOrDevice = No
 def bitwise_right_shift(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """`x / 2^y` rounded down; the sign alone where `y` is not below the width.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: bool, integers; others raise ValueError.
    
     >>> mx.right_shift(mx.array([8, 9]), 2)
@@ -883,7 +901,7 @@ def bitwise_right_shift(a: scalar | array, b: scalar | array, stream: StreamOrDe
 def bitwise_xor(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """Bitwise exclusive or.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: bool, integers; others raise ValueError.
    
     >>> mx.bitwise_xor(mx.array([6]), mx.array([3]))
@@ -894,7 +912,7 @@ def blackman(M: int, *, stream: StreamOrDevice = None) -> array:
    
     Shapes: `(M)`.
     Dtypes: float32.
-    What is no integer is a TypeError.
+    A value that is not an integer raises TypeError.
    
     >>> mx.blackman(3)
     array([-1.38778e-17, 1, -1.38778e-17], dtype=float32)"""
@@ -916,7 +934,7 @@ def broadcast_arrays(*arrays: Any, stream: StreamOrDevice = None) -> tuple[array
    
     Shapes: all the one to which they broadcast together.
     Dtypes: all.
-    Shapes that do not broadcast are a ValueError.
+    Shapes that do not broadcast raise ValueError.
    
     >>> [a.shape for a in mx.broadcast_arrays(mx.ones((2, 1)), mx.ones(3))]
     [(2, 3), (2, 3)]"""
@@ -926,7 +944,7 @@ def broadcast_shapes(*shapes: Any) -> tuple[int]:
    
     Shapes: the one to which all broadcast.
     Dtypes: none are needed.
-    Shapes that do not broadcast are a ValueError.
+    Shapes that do not broadcast raise ValueError.
    
     >>> mx.broadcast_shapes((2, 1), (3,))
     (2, 3)"""
@@ -936,7 +954,7 @@ def broadcast_to(a: scalar | array, /, shape: Sequence[int], *, stream: StreamOr
    
     Shapes: the one that is asked for.
     Dtypes: all.
-    Where `a` does not broadcast to it, that is a ValueError.
+    An array that does not broadcast to it raises ValueError.
    
     >>> mx.broadcast_to(mx.array([1, 2]), (2, 2))
     array([[1, 2],
@@ -945,7 +963,7 @@ def broadcast_to(a: scalar | array, /, shape: Sequence[int], *, stream: StreamOr
 def can_cast(from_: array | Dtype, to: Dtype) -> bool:
     """True if promotion never loses the values of the first dtype in the second.
    
-    What is neither an array nor a dtype is a TypeError.
+    An argument that is neither an array nor a dtype raises TypeError.
    
     >>> mx.can_cast(mx.int16, mx.float32)
     True"""
@@ -953,8 +971,8 @@ def can_cast(from_: array | Dtype, to: Dtype) -> bool:
 def ceil(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """The least integer not below `x`.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: bool, integers, floats; others raise ValueError.
    
@@ -966,7 +984,7 @@ def checkpoint(fun: _F) -> _F:
    
     Shapes: those of `fun`.
     Dtypes: those of `fun`.
-    What `fun` raises is passed on; what cannot be called is a TypeError then.
+    Exceptions of `fun` are passed on; a `fun` that cannot be called raises TypeError when called.
    
     >>> mx.grad(mx.checkpoint(lambda x: mx.exp(x).sum()))(mx.zeros(2))
     array([1, 1], dtype=float32)"""
@@ -986,19 +1004,24 @@ def clip(a: array, /, a_min: scalar | array | None, a_max: scalar | array | None
    
     Shapes: those of `a` and of both limits broadcast together.
     Dtypes: all.
-    Two missing limits and shapes that do not broadcast are a ValueError.
+    Two missing limits, and shapes that do not broadcast, raise ValueError.
    
     >>> mx.clip(mx.array([-2, 0, 5]), -1, 3)
     array([-1, 0, 3], dtype=int32)"""
 
 def compile(fun: _F, inputs: Any | None = None, outputs: Any | None = None, shapeless: bool = False) -> _F:
     """A compiled version of `fun`: traced once for each form, shape and dtype of its arguments, and
-    replayed afterwards. `inputs` and `outputs` are trees whose arrays the function reads and
-    replaces; with `shapeless`, one trace serves all sizes.
+    replayed afterwards.
+   
+    `fun` takes and returns trees of arrays; its other arguments are constants, for each of which it
+    is traced. While it is traced its arrays have no values, so `item()` and `print` do not work
+    inside, and side effects happen only then. `inputs` and `outputs` are trees (lists, dicts, a
+    module's `state`) whose arrays the function reads and replaces. With `shapeless` one trace
+    serves arguments of all sizes.
    
     Shapes: those of `fun`; each form of arguments is traced once.
     Dtypes: those of `fun`.
-    An argument that is neither a tree of arrays nor a constant is a ValueError.
+    An argument that is neither a tree of arrays nor a constant raises ValueError.
    
     >>> mx.compile(lambda x: x * mx.sigmoid(x))(mx.array([0.0, 2.0]))
     array([0, 1.76159], dtype=float32)"""
@@ -1008,8 +1031,8 @@ def concat(arrays: list[array], axis: int | None = ..., *, stream: StreamOrDevic
    
     Sizes agree on all axes but one; the dtypes are promoted.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    No arrays, and shapes that differ elsewhere, are a ValueError.
+    An axis out of range raises IndexError.
+    An empty list, and shapes that differ on another axis, raise ValueError.
    
     >>> mx.concatenate([mx.array([1, 2]), mx.array([3])])
     array([1, 2, 3], dtype=int32)"""
@@ -1019,8 +1042,8 @@ def concatenate(arrays: list[array], axis: int | None = ..., *, stream: StreamOr
    
     Sizes agree on all axes but one; the dtypes are promoted.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    No arrays, and shapes that differ elsewhere, are a ValueError.
+    An axis out of range raises IndexError.
+    An empty list, and shapes that differ on another axis, raise ValueError.
    
     >>> mx.concatenate([mx.array([1, 2]), mx.array([3])])
     array([1, 2, 3], dtype=int32)"""
@@ -1028,9 +1051,9 @@ def concatenate(arrays: list[array], axis: int | None = ..., *, stream: StreamOr
 def conj(a: array, *, stream: StreamOrDevice = None) -> array:
     """Complex conjugate.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
    
     >>> mx.conjugate(mx.array([1 + 2j]))
     array([1-2j], dtype=complex64)"""
@@ -1038,9 +1061,9 @@ def conj(a: array, *, stream: StreamOrDevice = None) -> array:
 def conjugate(a: array, *, stream: StreamOrDevice = None) -> array:
     """Complex conjugate.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
    
     >>> mx.conjugate(mx.array([1 + 2j]))
     array([1-2j], dtype=complex64)"""
@@ -1048,15 +1071,19 @@ def conjugate(a: array, *, stream: StreamOrDevice = None) -> array:
 def contiguous(a: array, /, allow_col_major: bool = False, *, stream: StreamOrDevice = None) -> array:
     """The array in row-major memory, so that its strides are those of its shape.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
    
     >>> mx.contiguous(mx.arange(6).reshape(2, 3).T).shape
     (3, 2)"""
 
 def conv1d(input: array, weight: array, /, stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 1, *, stream: StreamOrDevice = None) -> array:
-    """Convolution along one axis: `(n, s, c)` with `(o, k, c / groups)`.
+    """Convolution (without flipping, a cross-correlation) along one axis.
+   
+    `stride` is the step of the window, `padding` the number of zeros at each end, `dilation`
+    the distance between the weight's elements. With `groups`, each group of output channels
+    reads its own part of the input channels.
    
     Shapes: `input (n, l, c)`, `weight (o, k, c / groups)`, the result `(n, l', o)`; others raise
     ValueError.
@@ -1066,7 +1093,8 @@ def conv1d(input: array, weight: array, /, stride: int = 1, padding: int = 0, di
     array([1, 3, 5], dtype=float32)"""
 
 def conv2d(input: array, weight: array, /, stride: int | tuple[int, int] = 1, padding: int | tuple[int, int] = 0, dilation: int | tuple[int, int] = 1, groups: int = 1, *, stream: StreamOrDevice = None) -> array:
-    """Convolution along two axes: `(n, h, w, c)` with `(o, kh, kw, c / groups)`.
+    """Convolution along two axes; the arguments are those of `conv1d`, each one number for both
+    axes or a pair.
    
     Shapes: `input (n, h, w, c)`, `weight (o, kh, kw, c / groups)`, the result `(n, h', w', o)`;
     others raise ValueError.
@@ -1076,9 +1104,11 @@ def conv2d(input: array, weight: array, /, stride: int | tuple[int, int] = 1, pa
     (1, 2, 2, 2)"""
 
 def conv3d(input: array, weight: array, /, stride: int | tuple[int, int, int] = 1, padding: int | tuple[int, int, int] = 0, dilation: int | tuple[int, int, int] = 1, groups: int = 1, *, stream: StreamOrDevice = None) -> array:
-    """Convolution along three axes: `(n, d, h, w, c)` with `(o, kd, kh, kw, c / groups)`.
+    """Convolution along three axes; the arguments are those of `conv1d`, each one number for all
+    axes or three.
    
-    Shapes: `input (n, d, h, w, c)`, `weight (o, kd, kh, kw, c / groups)`; others raise ValueError.
+    Shapes: `input (n, d, h, w, c)`, `weight (o, kd, kh, kw, c / groups)`, the result `(n, d',
+    h', w', o)`; others raise ValueError.
     Dtypes: bool, integers, floats; others raise ValueError.
    
     >>> mx.conv3d(mx.ones((1, 4, 4, 4, 1)), mx.ones((2, 3, 3, 3, 1))).shape
@@ -1087,34 +1117,49 @@ def conv3d(input: array, weight: array, /, stride: int | tuple[int, int, int] = 
 def conv_general(input: array, weight: array, /, stride: int | Sequence[int] = 1, padding: int | Sequence[int] | tuple[Sequence[int], Sequence[int]] = 0, kernel_dilation: int | Sequence[int] = 1, input_dilation: int | Sequence[int] = 1, groups: int = 1, flip: bool = False, *, stream: StreamOrDevice = None) -> array:
     """Convolution along any number of axes, with every option.
    
-    Shapes: `input (n, ..., c)`, `weight (o, ..., c / groups) -> (n, ..., o)`.
+    `padding` may also be a pair of sequences, for the low and the high ends of the axes.
+    `kernel_dilation` and `input_dilation` are the distances between the elements of the weight and
+    of the input; `flip` reverses the weight along its spatial axes. Each option is one number for
+    all axes or one for each.
+   
+    Shapes: `input (n, ..., c)`, `weight (o, ..., c / groups) -> (n, ..., o)`; others raise
+    ValueError.
     Dtypes: bool, integers, floats; others raise ValueError.
    
     >>> mx.conv_general(mx.ones((1, 5, 1)), mx.ones((1, 3, 1)), stride=2, padding=1).reshape(-1)
     array([2, 3, 2], dtype=float32)"""
 
 def conv_transpose1d(input: array, weight: array, /, stride: int = 1, padding: int = 0, dilation: int = 1, output_padding: int = 0, groups: int = 1, *, stream: StreamOrDevice = None) -> array:
-    """Transposed convolution along one axis.
+    """Transposed convolution along one axis: each input element adds a multiple of the weight to
+    the output, `stride` apart.
    
-    Shapes: `input (n, l, c)`, `weight (o, k, c / groups)`; others raise ValueError.
+    `padding` elements are cut off each end of the output, and `output_padding` are added at its
+    far end. The other arguments are those of `conv1d`.
+   
+    Shapes: `input (n, l, c)`, `weight (o, k, c / groups)`, the result `(n, l', o)`; others raise
+    ValueError.
     Dtypes: bool, integers, floats; others raise ValueError.
    
     >>> mx.conv_transpose1d(mx.ones((1, 2, 1)), mx.ones((1, 2, 1)), stride=2).reshape(-1)
     array([1, 1, 1, 1], dtype=float32)"""
 
 def conv_transpose2d(input: array, weight: array, /, stride: int | tuple[int, int] = 1, padding: int | tuple[int, int] = 0, dilation: int | tuple[int, int] = 1, output_padding: int | tuple[int, int] = 0, groups: int = 1, *, stream: StreamOrDevice = None) -> array:
-    """Transposed convolution along two axes.
+    """Transposed convolution along two axes; the arguments are those of `conv_transpose1d`, each one
+    number for both axes or a pair.
    
-    Shapes: `input (n, h, w, c)`, `weight (o, kh, kw, c / groups)`; others raise ValueError.
+    Shapes: `input (n, h, w, c)`, `weight (o, kh, kw, c / groups)`, the result `(n, h', w', o)`;
+    others raise ValueError.
     Dtypes: bool, integers, floats; others raise ValueError.
    
     >>> mx.conv_transpose2d(mx.ones((1, 2, 2, 1)), mx.ones((1, 2, 2, 1)), stride=2).shape
     (1, 4, 4, 1)"""
 
 def conv_transpose3d(input: array, weight: array, /, stride: int | tuple[int, int, int] = 1, padding: int | tuple[int, int, int] = 0, dilation: int | tuple[int, int, int] = 1, output_padding: int | tuple[int, int, int] = 0, groups: int = 1, *, stream: StreamOrDevice = None) -> array:
-    """Transposed convolution along three axes.
+    """Transposed convolution along three axes; the arguments are those of `conv_transpose1d`, each
+    one number for all axes or three.
    
-    Shapes: `input (n, d, h, w, c)`, `weight (o, kd, kh, kw, c / groups)`; others raise ValueError.
+    Shapes: `input (n, d, h, w, c)`, `weight (o, kd, kh, kw, c / groups)`, the result `(n, d',
+    h', w', o)`; others raise ValueError.
     Dtypes: bool, integers, floats; others raise ValueError.
    
     >>> mx.conv_transpose3d(mx.ones((1, 2, 2, 2, 1)), mx.ones((1, 2, 2, 2, 1)), stride=2).shape
@@ -1126,7 +1171,7 @@ def convolve(a: array, v: array, /, mode: str = 'full', *, stream: StreamOrDevic
     Shapes: `(n), (m) -> (n + m - 1)`, with `mode` `"same"` of the longer one's size, with
     `"valid"` of n - m + 1.
     Dtypes: bool, integers, floats; others raise ValueError.
-    Others than vectors with elements are a ValueError.
+    Arguments other than non-empty vectors raise ValueError.
    
     >>> mx.convolve(mx.array([1.0, 2.0, 3.0]), mx.array([1.0, 1.0]))
     array([1, 3, 5, 3], dtype=float32)"""
@@ -1134,8 +1179,8 @@ def convolve(a: array, v: array, /, mode: str = 'full', *, stream: StreamOrDevic
 def cos(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Cosine.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -1145,8 +1190,8 @@ def cos(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def cosh(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Hyperbolic cosine, `(e^x + e^-x) / 2`.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -1158,7 +1203,7 @@ def count_nonzero(a: array, /, *, axis: None | int | Sequence[int] = None, keepd
    
     Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.count_nonzero(mx.array([[1, 0], [2, 3]]), axis=0)
     array([2, 1], dtype=int32)"""
@@ -1166,9 +1211,9 @@ def count_nonzero(a: array, /, *, axis: None | int | Sequence[int] = None, keepd
 def cummax(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, stream: StreamOrDevice = None) -> array:
     """Running maximum along an axis, or of the flattened array.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.cummax(mx.array([1, 3, 2]))
     array([1, 3, 3], dtype=int32)"""
@@ -1176,9 +1221,9 @@ def cummax(a: array, /, axis: int | None = None, *, reverse: bool = False, inclu
 def cummin(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, stream: StreamOrDevice = None) -> array:
     """Running minimum along an axis, or of the flattened array.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.cummin(mx.array([3, 1, 2]))
     array([3, 1, 1], dtype=int32)"""
@@ -1186,9 +1231,9 @@ def cummin(a: array, /, axis: int | None = None, *, reverse: bool = False, inclu
 def cumprod(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, dtype: Dtype | None = None, stream: StreamOrDevice = None) -> array:
     """Running product along an axis, or of the flattened array.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.cumprod(mx.array([1, 2, 3]))
     array([1, 2, 6], dtype=int32)"""
@@ -1196,9 +1241,9 @@ def cumprod(a: array, /, axis: int | None = None, *, reverse: bool = False, incl
 def cumsum(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, dtype: Dtype | None = None, stream: StreamOrDevice = None) -> array:
     """Running sum along an axis, or of the flattened array.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.cumsum(mx.array([1, 2, 3]), reverse=True)
     array([6, 5, 3], dtype=int32)"""
@@ -1206,9 +1251,9 @@ def cumsum(a: array, /, axis: int | None = None, *, reverse: bool = False, inclu
 def cumulative_prod(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, dtype: Dtype | None = None, stream: StreamOrDevice = None) -> array:
     """Running product along an axis, or of the flattened array.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.cumprod(mx.array([1, 2, 3]))
     array([1, 2, 6], dtype=int32)"""
@@ -1216,9 +1261,9 @@ def cumulative_prod(a: array, /, axis: int | None = None, *, reverse: bool = Fal
 def cumulative_sum(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, dtype: Dtype | None = None, stream: StreamOrDevice = None) -> array:
     """Running sum along an axis, or of the flattened array.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.cumsum(mx.array([1, 2, 3]), reverse=True)
     array([6, 5, 3], dtype=int32)"""
@@ -1232,7 +1277,7 @@ def default_device() -> Device:
 def default_stream(device: Device | DeviceType) -> Stream:
     """The stream on which the device's new work is placed.
    
-    What is no device is a TypeError.
+    An argument that is not a device raises TypeError.
    
     >>> mx.default_stream(mx.cpu)
     Stream(Device(cpu, 0), 0)"""
@@ -1240,9 +1285,9 @@ def default_stream(device: Device | DeviceType) -> Stream:
 def degrees(a: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
     """Radians to degrees.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
    
     >>> mx.degrees(mx.array([mx.pi]))
     array([180], dtype=float32)"""
@@ -1252,13 +1297,16 @@ def depends(inputs: array | Sequence[array], dependencies: array | Sequence[arra
    
     Shapes: those of the inputs.
     Dtypes: all.
-    What is neither an array nor a sequence of arrays is a TypeError.
+    An argument that is neither an array nor a sequence of arrays raises TypeError.
    
     >>> mx.depends(mx.array(1), mx.array(2))
     array(1, dtype=int32)"""
 
 def dequantize(w: array, /, scales: array, biases: array | None = None, group_size: int | None = None, bits: int | None = None, mode: str = 'affine', global_scale: array | None = None, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
-    """The matrix that a packed matrix stands for.
+    """The matrix that a packed matrix stands for: the inverse of `quantize`, up to its rounding.
+   
+    `group_size`, `bits` and `mode` are those of `quantize`; `dtype` is that of the result, by default
+    that of the scales.
    
     Shapes: packed `(..., n, k * bits / 32)`, scales and biases `(..., n, k / group_size) -> (...,
     n, k)`.
@@ -1270,7 +1318,7 @@ def dequantize(w: array, /, scales: array, biases: array | None = None, group_si
 def device_count(device_type: DeviceType) -> int:
     """How many devices of a type there are.
    
-    What is no type of device is a TypeError.
+    An argument that is not a device type raises TypeError.
    
     >>> mx.device_count(mx.cpu)
     1"""
@@ -1278,7 +1326,7 @@ def device_count(device_type: DeviceType) -> int:
 def device_info(d: None | Device | DeviceType = None) -> dict[str, str | int]:
     """Facts about a device.
    
-    What is no device is a TypeError.
+    An argument that is not a device raises TypeError.
    
     >>> sorted(mx.device_info(mx.cpu))[:1] != []
     True"""
@@ -1288,7 +1336,7 @@ def diag(a: array, /, k: int = 0, *, stream: StreamOrDevice = None) -> array:
    
     Shapes: `(n) -> (n + |k|, n + |k|)`, `(m, n) -> (l)` with the length l of the diagonal.
     Dtypes: all.
-    Other numbers of axes are a ValueError.
+    Other numbers of axes raise ValueError.
    
     >>> mx.diag(mx.array([1, 2]))
     array([[1, 0],
@@ -1299,7 +1347,7 @@ def diagonal(a: array, offset: int = 0, axis1: int = 0, axis2: int = 1, stream: 
    
     Shapes: the two axes are left out, and the length of the diagonal is the last axis.
     Dtypes: all.
-    An axis out of range is an IndexError; twice the same axis is a ValueError.
+    An axis out of range raises IndexError; the same axis twice raises ValueError.
    
     >>> mx.diagonal(mx.arange(4).reshape(2, 2))
     array([0, 3], dtype=int32)"""
@@ -1309,8 +1357,8 @@ def diff(a: array, /, n: int = 1, axis: int = ..., *, stream: StreamOrDevice = N
    
     Shapes: the axis loses `n` elements.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    A negative `n` is a ValueError.
+    An axis out of range raises IndexError.
+    A negative `n` raises ValueError.
    
     >>> mx.diff(mx.array([1, 4, 9]))
     array([3, 5], dtype=int32)"""
@@ -1326,7 +1374,7 @@ def disable_compile() -> None:
 def divide(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """Quotient; integers are divided as `float32`.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.divide(mx.array([1, 2]), 4)
@@ -1335,7 +1383,7 @@ def divide(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) 
 def divmod(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """Quotient rounded down, and remainder.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: bool, integers, floats; others raise ValueError.
    
     >>> mx.divmod(mx.array([7, -7]), 3)
@@ -1346,7 +1394,7 @@ def einsum(subscripts: str, *operands: array, stream: StreamOrDevice = None) -> 
    
     Shapes: a letter of an operand names an axis; those of the result are kept, others summed over.
     Dtypes: all.
-    Sizes under one letter that differ, and letters that do not fit the operands, are a ValueError.
+    One letter with two sizes, and letters that do not fit the operands, raise ValueError.
    
     >>> mx.einsum("ij,j->i", mx.ones((2, 3)), mx.arange(3.0))
     array([3, 3], dtype=float32)"""
@@ -1356,7 +1404,7 @@ def einsum_path(subscripts: str, *operands: array) -> Any:
    
     Shapes: as in `einsum`.
     Dtypes: all.
-    Subscripts that do not fit the operands are a ValueError.
+    Subscripts that do not fit the operands raise ValueError.
    
     >>> mx.einsum_path("ij,jk->ik", mx.ones((2, 3)), mx.ones((3, 4)))[0]
     [(0, 1)]"""
@@ -1366,7 +1414,7 @@ def empty(shape: int | Sequence[int], dtype: Dtype | None = None, *, stream: Str
    
     Shapes: the one that is asked for.
     Dtypes: any, float32 unless one is asked for.
-    A negative size is a ValueError, what is no dtype a TypeError.
+    A negative size raises ValueError; a `dtype` that is not a dtype raises TypeError.
    
     >>> mx.empty((2, 3)).shape
     (2, 3)"""
@@ -1374,9 +1422,9 @@ def empty(shape: int | Sequence[int], dtype: Dtype | None = None, *, stream: Str
 def empty_like(a: array, /, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """An array of an array's shape whose values do not matter; here, zeros.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
    
     >>> mx.empty_like(mx.ones((2, 3))).dtype
     mlx.core.float32"""
@@ -1389,7 +1437,7 @@ def enable_compile() -> None:
 def equal(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """True where equal.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.equal(mx.array([1, 2]), mx.array([1, 3]))
@@ -1398,8 +1446,8 @@ def equal(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -
 def erf(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Error function, `2/sqrt(pi) * integral of e^(-t^2) from 0 to x`.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: bool, integers, floats; others raise ValueError.
    
@@ -1409,8 +1457,8 @@ def erf(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def erfinv(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Inverse of the error function on `(-1, 1)`.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: bool, integers, floats; others raise ValueError.
    
@@ -1436,8 +1484,8 @@ def eval(*args: Any) -> None:
 def exp(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Exponential, `e^x`.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -1449,7 +1497,7 @@ def expand_dims(a: array, /, axis: int | Sequence[int], *, stream: StreamOrDevic
    
     Shapes: axes of size 1 are put in.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.expand_dims(mx.ones(3), 0).shape
     (1, 3)"""
@@ -1462,8 +1510,8 @@ def explain(*args: Any, format: str = 'text', run: bool = False, **kwargs: Any) 
 def expm1(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """`e^x - 1`, accurate near 0.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -1486,7 +1534,8 @@ def export_function(file_or_callback: str | Callable[..., Any], fun: Callable[..
    
     Shapes: those of the arrays with which it is recorded; any sizes if `shapeless`.
     Dtypes: those of the arrays with which it is recorded.
-    What cannot be recorded is a ValueError, a file that cannot be written a RuntimeError.
+    A function that cannot be recorded raises ValueError; a file that cannot be written raises
+    RuntimeError.
    
     >>> mx.export_function("f.lazulite", lambda x, y: mx.exp(x) + y, mx.zeros(3), y=mx.ones(3))
     >>> mx.import_function("f.lazulite")(mx.zeros(3), y=mx.zeros(3))
@@ -1496,7 +1545,8 @@ def export_to_dot(file: Any, *args: Any, **kwargs: Any) -> None:
     """Writes the graph of lazy arrays in the language of Graphviz to a path or an open file. Keywords
     name arrays, and their graph is written, too.
    
-    What is not an array is a ValueError, a file that cannot be written an OSError.
+    An argument that is not an array raises ValueError; a file that cannot be written raises
+    OSError.
    
     >>> import io
     >>> file = io.StringIO()
@@ -1513,7 +1563,8 @@ def exporter(file: str, fun: Callable[..., Any], *, shapeless: bool = False, met
    
     Shapes: those of the arrays with which it is recorded; any sizes if `shapeless`.
     Dtypes: those of the arrays with which it is recorded.
-    What cannot be recorded is a ValueError, a file that cannot be written a RuntimeError.
+    A function that cannot be recorded raises ValueError; a file that cannot be written raises
+    RuntimeError.
    
     >>> with mx.exporter("f.lazulite", lambda *xs: sum(xs)) as exporter:
     ...     exporter(mx.array(1))
@@ -1527,7 +1578,7 @@ def eye(n: int, m: int | None = None, k: int = 0, dtype: Dtype | None = None, *,
    
     Shapes: `(n, m)`, m being n unless given.
     Dtypes: any, float32 unless one is asked for.
-    A negative size is an OverflowError.
+    A negative size raises OverflowError.
    
     >>> mx.eye(2)
     array([[1, 0],
@@ -1538,7 +1589,7 @@ def flatten(a: array, /, start_axis: int = 0, end_axis: int = ..., *, stream: St
    
     Shapes: the axes from `start_axis` to `end_axis` become one.
     Dtypes: all.
-    A first axis behind the last one is a ValueError.
+    A `start_axis` behind `end_axis` raises ValueError.
    
     >>> mx.flatten(mx.ones((2, 3, 4)), start_axis=1).shape
     (2, 12)"""
@@ -1546,9 +1597,9 @@ def flatten(a: array, /, start_axis: int = 0, end_axis: int = ..., *, stream: St
 def flip(a: array, /, axis: None | int | Sequence[int] = None, *, stream: StreamOrDevice = None) -> array:
     """The elements in reverse order along axes, or along all.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.flip(mx.array([1, 2, 3]))
     array([3, 2, 1], dtype=int32)"""
@@ -1556,8 +1607,8 @@ def flip(a: array, /, axis: None | int | Sequence[int] = None, *, stream: Stream
 def floor(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """The greatest integer not above `x`.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: bool, integers, floats; others raise ValueError.
    
@@ -1567,7 +1618,7 @@ def floor(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def floor_divide(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """Quotient rounded to the integer below; 0 for integers divided by 0.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: bool, integers, floats; others raise ValueError.
    
     >>> mx.floor_divide(mx.array([7, -7]), 2)
@@ -1578,8 +1629,8 @@ def from_dlpack(x: Any, /, *, copy: bool | None = None) -> array:
    
     Shapes: that of the other array.
     Dtypes: all.
-    What has no `__dlpack__` is an AttributeError, memory of another device a BufferError or
-    ValueError.
+    An object without `__dlpack__` raises AttributeError; memory on another device raises
+    BufferError or ValueError.
    
     >>> mx.from_dlpack(mx.ones(2))
     array([1, 1], dtype=float32)"""
@@ -1587,7 +1638,7 @@ def from_dlpack(x: Any, /, *, copy: bool | None = None) -> array:
 def from_fp8(x: array, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """The numbers that the 8 bits of `to_fp8` stand for.
    
-    Shapes: any; the result has that of `x`.
+    Shapes: any; the result has the shape of `x`.
     Dtypes: uint8; others raise ValueError.
    
     >>> mx.from_fp8(mx.to_fp8(mx.array([1.0, 3.3])))
@@ -1598,7 +1649,7 @@ def full(shape: int | Sequence[int], vals: scalar | array, dtype: Dtype | None =
    
     Shapes: the one that is asked for.
     Dtypes: all.
-    A negative size and values that do not broadcast to the shape are a ValueError.
+    A negative size, and values that do not broadcast to the shape, raise ValueError.
    
     >>> mx.full((2, 2), 3.0)
     array([[3, 3],
@@ -1607,9 +1658,9 @@ def full(shape: int | Sequence[int], vals: scalar | array, dtype: Dtype | None =
 def full_like(a: array, vals: scalar | array, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """A value at every place of an array's shape, of its dtype unless another is given.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    Values that do not broadcast to it are a ValueError.
+    Values that do not broadcast to it raise ValueError.
    
     >>> mx.full_like(mx.array([1, 2]), 7)
     array([7, 7], dtype=int32)"""
@@ -1645,7 +1696,7 @@ def gather_qqmm(x: array, w: array, /, scales: array | None = None, lhs_indices:
     given are all in order. They broadcast to a shape `I`, and the result has shape `I + (m, n)`.
    
     Dtypes: float16 bfloat16 float32; others raise ValueError.
-    Shapes and types that do not fit, and last axes without whole groups, are a ValueError.
+    Shapes and dtypes that do not fit, and last axes without whole groups, raise ValueError.
    
     >>> w = mx.stack([mx.eye(32), 2 * mx.eye(32)])
     >>> picked = mx.gather_qqmm(mx.ones((1, 32)), w, rhs_indices=mx.array([1, 0]), mode="mxfp8")
@@ -1659,8 +1710,8 @@ def get_active_memory() -> int:
     True"""
 
 def get_array_buffer_size(*args: Any) -> int:
-    """The bytes of the buffers behind evaluated arrays, each counted once. An array that is not evaluated
-    is a ValueError.
+    """The bytes of the buffers behind evaluated arrays, each counted once. An array that is not
+    evaluated raises ValueError.
    
     >>> x = mx.arange(4)
     >>> mx.eval(x)
@@ -1692,11 +1743,17 @@ def get_printoptions() -> PrintOptions:
     -1"""
 
 def grad(fun: _F, argnums: int | Sequence[int] | None = None, argnames: str | Sequence[str] = ...) -> Callable[..., Any]:
-    """A function that returns the gradient of `fun`, whose first array result is differentiated.
+    """A function that returns the gradient of `fun`.
+   
+    `fun` returns a 0-d array, or a tuple or list that begins with one, which is differentiated.
+    `argnums` (an index or several, 0 by default) picks positional arguments and `argnames` (a name
+    or several) keyword arguments; each may be a tree of arrays. The gradient of one index has the
+    form of that argument, that of several is a tuple. With `argnames` the result is a pair: the
+    positional gradients, or None, and a dict by name.
    
     Shapes: each gradient has that of its argument; the function returns one number.
     Dtypes: gradients have those of their arguments, floats or complex.
-    Another result, an argument that is missing and one that is no array are a ValueError.
+    Any other result, and an argument that is missing or not an array, raise ValueError.
    
     >>> mx.grad(lambda x: (x**2).sum())(mx.array([1.0, 2.0]))
     array([2, 4], dtype=float32)"""
@@ -1704,7 +1761,7 @@ def grad(fun: _F, argnums: int | Sequence[int] | None = None, argnames: str | Se
 def greater(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """True where `x > y`.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.greater(mx.array([1, 3]), 2)
@@ -1713,7 +1770,7 @@ def greater(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None)
 def greater_equal(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """True where `x >= y`.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.greater_equal(mx.array([1, 2]), 2)
@@ -1733,7 +1790,7 @@ def hamming(M: int, *, stream: StreamOrDevice = None) -> array:
    
     Shapes: `(M)`.
     Dtypes: float32.
-    What is no integer is a TypeError.
+    A value that is not an integer raises TypeError.
    
     >>> mx.hamming(3)
     array([0.08, 1, 0.08], dtype=float32)"""
@@ -1743,7 +1800,7 @@ def hanning(M: int, *, stream: StreamOrDevice = None) -> array:
    
     Shapes: `(M)`.
     Dtypes: float32.
-    What is no integer is a TypeError.
+    A value that is not an integer raises TypeError.
    
     >>> mx.hanning(3)
     array([0, 1, 0], dtype=float32)"""
@@ -1753,7 +1810,7 @@ def identity(n: int, dtype: Dtype | None = None, *, stream: StreamOrDevice = Non
    
     Shapes: `(n, n)`.
     Dtypes: any, float32 unless one is asked for.
-    A negative size is an OverflowError.
+    A negative size raises OverflowError.
    
     >>> mx.identity(2)
     array([[1, 0],
@@ -1762,8 +1819,8 @@ def identity(n: int, dtype: Dtype | None = None, *, stream: StreamOrDevice = Non
 def imag(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Imaginary part.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -1782,7 +1839,7 @@ def import_function(file: str, return_metadata: bool = False) -> Callable[..., A
    
     Shapes: those that were recorded.
     Dtypes: those that were recorded.
-    A file that is missing or damaged is a RuntimeError, a call that was not recorded a
+    A file that is missing or damaged raises RuntimeError; a call that was not recorded raises
     ValueError.
    
     >>> mx.export_function("f.lazulite", mx.sin, mx.zeros(2), shapeless=True, metadata="a sine")
@@ -1795,7 +1852,7 @@ def inner(a: array, b: array, /, *, stream: StreamOrDevice = None) -> array:
    
     Shapes: `(..., k), (..., k)`: the other axes of `a`, then those of `b`.
     Dtypes: all.
-    Last axes of different sizes are a ValueError.
+    Last axes of different sizes raise ValueError.
    
     >>> mx.inner(mx.array([1, 2]), mx.array([3, 4]))
     array(11, dtype=int32)"""
@@ -1803,7 +1860,7 @@ def inner(a: array, b: array, /, *, stream: StreamOrDevice = None) -> array:
 def is_available(device: Device | DeviceType) -> bool:
     """True if the device is there.
    
-    What is no device is a TypeError.
+    An argument that is not a device raises TypeError.
    
     >>> mx.is_available(mx.cpu)
     True"""
@@ -1811,7 +1868,7 @@ def is_available(device: Device | DeviceType) -> bool:
 def isclose(a: array, b: array, /, rtol: float = 1e-05, atol: float = 1e-08, *, equal_nan: bool = False, stream: StreamOrDevice = None) -> array:
     """True where `|a - b| <= atol + rtol * |b|`.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.isclose(mx.array([1.0, 2.0]), mx.array([1.000001, 2.1]))
@@ -1821,7 +1878,7 @@ def isdtype(dtype: Dtype, kind: Dtype | str | tuple[Dtype | str, ...]) -> bool:
     """True if the dtype is of the given kind: a dtype, one of the names 'bool', 'signed integer',
     'unsigned integer', 'integral', 'real floating', 'complex floating', 'numeric', or a tuple.
    
-    What is no dtype is a TypeError, a kind that is not known a ValueError.
+    An argument that is not a dtype raises TypeError; an unknown kind raises ValueError.
    
     >>> mx.isdtype(mx.float16, "real floating")
     True"""
@@ -1829,9 +1886,9 @@ def isdtype(dtype: Dtype, kind: Dtype | str | tuple[Dtype | str, ...]) -> bool:
 def isfinite(a: array, stream: StreamOrDevice = None) -> array:
     """True where neither infinite nor NaN.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
    
     >>> mx.isfinite(mx.array([1.0, mx.inf, mx.nan]))
     array([True, False, False], dtype=bool)"""
@@ -1839,9 +1896,9 @@ def isfinite(a: array, stream: StreamOrDevice = None) -> array:
 def isinf(a: array, stream: StreamOrDevice = None) -> array:
     """True where infinite.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
    
     >>> mx.isinf(mx.array([1.0, -mx.inf]))
     array([False, True], dtype=bool)"""
@@ -1849,9 +1906,9 @@ def isinf(a: array, stream: StreamOrDevice = None) -> array:
 def isnan(a: array, stream: StreamOrDevice = None) -> array:
     """True where NaN.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
    
     >>> mx.isnan(mx.array([1.0, mx.nan]))
     array([False, True], dtype=bool)"""
@@ -1859,9 +1916,9 @@ def isnan(a: array, stream: StreamOrDevice = None) -> array:
 def isneginf(a: array, stream: StreamOrDevice = None) -> array:
     """True where negative infinity.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
    
     >>> mx.isneginf(mx.array([mx.inf, -mx.inf]))
     array([False, True], dtype=bool)"""
@@ -1869,9 +1926,9 @@ def isneginf(a: array, stream: StreamOrDevice = None) -> array:
 def isposinf(a: array, stream: StreamOrDevice = None) -> array:
     """True where positive infinity.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
    
     >>> mx.isposinf(mx.array([mx.inf, -mx.inf]))
     array([True, False], dtype=bool)"""
@@ -1879,17 +1936,18 @@ def isposinf(a: array, stream: StreamOrDevice = None) -> array:
 def issubdtype(arg1: Dtype | DtypeCategory, arg2: Dtype | DtypeCategory) -> bool:
     """True if the first dtype or category is the second one or lies within it.
    
-    What is neither a dtype nor a category is a TypeError.
+    An argument that is neither a dtype nor a category raises TypeError.
    
     >>> mx.issubdtype(mx.float16, mx.floating)
     True"""
 
 def jvp(fun: Callable[..., Any], primals: list[array], tangents: list[array]) -> tuple[list[array], list[array]]:
-    """The function's outputs, and the products of its Jacobian with the tangents.
+    """The outputs of `fun(*primals)`, and the products of its Jacobian with the tangents (forward
+    mode): two lists.
    
     Shapes: a tangent for each primal, of its shape; the results have those of the outputs.
     Dtypes: those of the primals and of the outputs.
-    Other shapes and numbers of tangents are a ValueError.
+    Tangents of other shapes or of another number raise ValueError.
    
     >>> mx.jvp(mx.sin, [mx.array(0.0)], [mx.array(2.0)])
     ([array(0, dtype=float32)], [array(2, dtype=float32)])"""
@@ -1899,7 +1957,7 @@ def kron(a: array, b: array, *, stream: StreamOrDevice = None) -> array:
    
     Shapes: the sizes of each axis multiplied; the operand of fewer axes gets axes of 1 in front.
     Dtypes: all.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
    
     >>> mx.kron(mx.array([1, 2]), mx.array([1, 1]))
     array([1, 1, 2, 2], dtype=int32)"""
@@ -1907,7 +1965,7 @@ def kron(a: array, b: array, *, stream: StreamOrDevice = None) -> array:
 def left_shift(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """`x * 2^y`; 0 where `y` is not below the width.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: bool, integers; others raise ValueError.
    
     >>> mx.left_shift(mx.array([1, 2]), 3)
@@ -1916,7 +1974,7 @@ def left_shift(a: scalar | array, b: scalar | array, stream: StreamOrDevice = No
 def less(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """True where `x < y`.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.less(mx.array([1, 3]), 2)
@@ -1925,7 +1983,7 @@ def less(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) ->
 def less_equal(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """True where `x <= y`.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.less_equal(mx.array([2, 3]), 2)
@@ -1937,7 +1995,7 @@ def linspace(start: scalar, stop: scalar, num: int | None = ..., endpoint: bool 
    
     Shapes: `(num)`.
     Dtypes: any, float32 unless one is asked for.
-    A negative number is a ValueError.
+    A negative number raises ValueError.
    
     >>> mx.linspace(0, 1, 3)
     array([0, 0.5, 1], dtype=float32)"""
@@ -1945,9 +2003,13 @@ def linspace(start: scalar, stop: scalar, num: int | None = ..., endpoint: bool 
 def load(file: File, /, format: str | None = None, return_metadata: bool = False, *, keep_quantized: Any = False, stream: StreamOrDevice = None) -> array | dict[str, array] | tuple[dict[str, array], dict[str, Any]]:
     """The array or the arrays of a file, read when they are first needed.
    
-    The format (npy, npz, safetensors or GGUF) is told from the file. What cannot be read, or is none of
-    these, is a RuntimeError. Of GGUF's quantised types, Q4_0, Q4_1 and Q8_0 stay quantised and others
-    become float16; with `keep_quantized`, a parameter that MLX lacks, Q5_0, Q5_1 and Q2_K to Q6_K stay, too.
+    The format (npy, npz, safetensors or GGUF) is told from the contents of the file. npy gives one
+    array, the others a dict of arrays; with `return_metadata`, safetensors and GGUF give a pair of
+    that dict and one of metadata. A file that cannot be read, or has another format, raises
+    RuntimeError.
+   
+    Of GGUF's quantised types, Q4_0, Q4_1 and Q8_0 stay quantised and others become float16; with
+    `keep_quantized`, a parameter that MLX lacks, Q5_0, Q5_1 and Q2_K to Q6_K stay, too.
    
     Shapes: those of the file.
     Dtypes: those of the file.
@@ -1959,8 +2021,8 @@ def load(file: File, /, format: str | None = None, return_metadata: bool = False
 def log(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Natural logarithm.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -1970,8 +2032,8 @@ def log(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def log10(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Logarithm to base 10.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -1981,8 +2043,8 @@ def log10(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def log1p(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """`log(1 + x)`, accurate near 0.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -1992,8 +2054,8 @@ def log1p(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def log2(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Logarithm to base 2.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -2003,7 +2065,7 @@ def log2(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def logaddexp(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
     """`log(e^x + e^y)` without overflow.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.logaddexp(mx.array([0.0]), mx.array([0.0]))
@@ -2012,9 +2074,9 @@ def logaddexp(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice
 def logcumsumexp(a: array, /, axis: int | None = None, *, reverse: bool = False, inclusive: bool = True, stream: StreamOrDevice = None) -> array:
     """Running `log(sum(exp(a)))` along an axis, or of the flattened array.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.logcumsumexp(mx.array([0.0, 0.0]))
     array([0, 0.693147], dtype=float32)"""
@@ -2022,7 +2084,7 @@ def logcumsumexp(a: array, /, axis: int | None = None, *, reverse: bool = False,
 def logical_and(a: array, b: array, /, *, stream: StreamOrDevice = None) -> array:
     """True where both are non-zero.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.logical_and(mx.array([True, False]), mx.array([True, True]))
@@ -2031,8 +2093,8 @@ def logical_and(a: array, b: array, /, *, stream: StreamOrDevice = None) -> arra
 def logical_not(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """True where `x` is zero.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -2042,7 +2104,7 @@ def logical_not(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def logical_or(a: array, b: array, /, *, stream: StreamOrDevice = None) -> array:
     """True where one is non-zero.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.logical_or(mx.array([True, False]), mx.array([False, False]))
@@ -2051,7 +2113,7 @@ def logical_or(a: array, b: array, /, *, stream: StreamOrDevice = None) -> array
 def logical_xor(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
     """True where exactly one is non-zero.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.logical_xor(mx.array([True, False]), mx.array([True, True]))
@@ -2062,7 +2124,7 @@ def logsumexp(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bo
    
     Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.logsumexp(mx.array([1000.0, 1000.0]))
     array(1000.69, dtype=float32)"""
@@ -2082,7 +2144,7 @@ def matrix_norm(a: array, /, ord: None | int | float | str = None, axis: None | 
    
     Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.linalg.norm(mx.array([3.0, 4.0]))
     array(5, dtype=float32)"""
@@ -2092,7 +2154,7 @@ def matrix_transpose(a: array, /, *, stream: StreamOrDevice = None) -> array:
    
     Shapes: `(..., m, n) -> (..., n, m)`.
     Dtypes: all.
-    Fewer than two axes are an IndexError, which is a ValueError, too.
+    Fewer than two axes raise IndexError, here also a ValueError.
    
     >>> mx.matrix_transpose(mx.ones((2, 3))).shape
     (3, 2)"""
@@ -2102,8 +2164,8 @@ def max(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = F
    
     Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    No elements to choose from are a ValueError.
+    An axis out of range raises IndexError.
+    An empty axis raises ValueError.
    
     >>> mx.max(mx.array([[1, 5], [7, 3]]), axis=0)
     array([7, 5], dtype=int32)"""
@@ -2111,7 +2173,7 @@ def max(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = F
 def maximum(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
     """The greater of two; NaN if one is NaN. On a tie the derivative goes to `y`.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.maximum(mx.array([1, 5]), 3)
@@ -2122,7 +2184,7 @@ def mean(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = 
    
     Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.mean(mx.array([[1, 2], [3, 6]]), axis=1)
     array([1.5, 4.5], dtype=float32)"""
@@ -2132,8 +2194,8 @@ def median(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool 
    
     Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    No elements to choose from are a ValueError.
+    An axis out of range raises IndexError.
+    An empty axis raises ValueError.
    
     >>> mx.median(mx.array([3.0, 1.0, 2.0, 10.0]))
     array(2.5, dtype=float32)"""
@@ -2144,7 +2206,7 @@ def meshgrid(*arrays: Any, sparse: bool | None = ..., indexing: str | None = ...
     Shapes: vectors of n, m, ... elements make arrays `(m, n, ...)`, or `(n, m, ...)` with
     `indexing="ij"`.
     Dtypes: all.
-    Arrays of more axes and another indexing are a ValueError.
+    Arrays of more axes and an unknown `indexing` raise ValueError.
    
     >>> mx.meshgrid(mx.array([1, 2]), mx.array([3, 4]))[0]
     array([[1, 2],
@@ -2155,8 +2217,8 @@ def min(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = F
    
     Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    No elements to choose from are a ValueError.
+    An axis out of range raises IndexError.
+    An empty axis raises ValueError.
    
     >>> mx.min(mx.array([[1, 5], [7, 3]]), axis=0)
     array([1, 3], dtype=int32)"""
@@ -2164,7 +2226,7 @@ def min(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = F
 def minimum(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
     """The lesser of two; NaN if one is NaN. On a tie the derivative goes to `y`.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.minimum(mx.array([1, 5]), 3)
@@ -2175,8 +2237,8 @@ def minmax(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool 
    
     Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    No elements to choose from are a ValueError.
+    An axis out of range raises IndexError.
+    An empty axis raises ValueError.
    
     >>> mx.minmax(mx.array([3, 1, 2]))
     (array(1, dtype=int32), array(3, dtype=int32))"""
@@ -2186,7 +2248,7 @@ def moveaxis(a: array, /, source: int, destination: int, *, stream: StreamOrDevi
    
     Shapes: the sizes go with their axes.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.moveaxis(mx.ones((2, 3, 4)), 0, -1).shape
     (3, 4, 2)"""
@@ -2194,7 +2256,7 @@ def moveaxis(a: array, /, source: int, destination: int, *, stream: StreamOrDevi
 def multiply(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """Product.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.multiply(mx.array([1, 2]), 1.5)
@@ -2203,9 +2265,9 @@ def multiply(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None
 def nan_to_num(a: scalar | array, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None, *, stream: StreamOrDevice = None) -> array:
     """NaN and infinities replaced by numbers; infinities by the greatest finite ones if not given.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: bool, integers, floats; others raise ValueError.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
    
     >>> mx.nan_to_num(mx.array([mx.nan, 1.0]))
     array([0, 1], dtype=float32)"""
@@ -2213,8 +2275,8 @@ def nan_to_num(a: scalar | array, nan: float = 0.0, posinf: float | None = None,
 def negative(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Negation; unsigned integers wrap.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: integers, floats, complex; others raise ValueError.
    
@@ -2224,7 +2286,7 @@ def negative(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def new_stream(device: Device | DeviceType) -> Stream:
     """A new stream on a device.
    
-    What is no device is a TypeError, a device that is not here a RuntimeError.
+    An argument that is not a device raises TypeError; an unavailable device raises RuntimeError.
    
     >>> mx.new_stream(mx.cpu).device
     Device(cpu, 0)"""
@@ -2232,7 +2294,7 @@ def new_stream(device: Device | DeviceType) -> Stream:
 def new_thread_local_stream(device: Device | DeviceType) -> ThreadLocalStream:
     """A new stream for use from many threads.
    
-    What is no device is a TypeError, a device that is not here a RuntimeError.
+    An argument that is not a device raises TypeError; an unavailable device raises RuntimeError.
    
     >>> mx.new_thread_local_stream(mx.cpu).device
     Device(cpu, 0)"""
@@ -2240,7 +2302,7 @@ def new_thread_local_stream(device: Device | DeviceType) -> ThreadLocalStream:
 def new_thread_unsafe_stream(device: Device | DeviceType) -> Stream:
     """A new stream on a device; here all streams may be used from every thread.
    
-    What is no device is a TypeError, a device that is not here a RuntimeError.
+    An argument that is not a device raises TypeError; an unavailable device raises RuntimeError.
    
     >>> mx.new_thread_unsafe_stream(mx.cpu).device
     Device(cpu, 0)"""
@@ -2254,7 +2316,7 @@ def nonzero(a: Any, /, *, stream: StreamOrDevice = None) -> Any:
 def not_equal(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """True where different; NaN differs from itself.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.not_equal(mx.array([1, 2]), mx.array([1, 3]))
@@ -2265,7 +2327,7 @@ def ones(shape: int | Sequence[int], dtype: Dtype | None = None, *, stream: Stre
    
     Shapes: the one that is asked for.
     Dtypes: any, float32 unless one is asked for.
-    A negative size is a ValueError, what is no dtype a TypeError.
+    A negative size raises ValueError; a `dtype` that is not a dtype raises TypeError.
    
     >>> mx.ones((2, 2), mx.int32)
     array([[1, 1],
@@ -2274,9 +2336,9 @@ def ones(shape: int | Sequence[int], dtype: Dtype | None = None, *, stream: Stre
 def ones_like(a: array, /, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """Ones of an array's shape, and of its dtype unless another is given.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
    
     >>> mx.ones_like(mx.array([3.0]))
     array([1], dtype=float32)"""
@@ -2286,7 +2348,7 @@ def outer(a: array, b: array, /, *, stream: StreamOrDevice = None) -> array:
    
     Shapes: `(m), (n) -> (m, n)`; others are flattened first.
     Dtypes: all.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
    
     >>> mx.outer(mx.array([1, 2]), mx.array([3, 4]))
     array([[3, 4],
@@ -2297,8 +2359,8 @@ def pad(a: array, pad_width: int | tuple[int, int] | list[tuple[int, int]], mode
    
     Shapes: each axis grows by its two widths.
     Dtypes: all.
-    A mode that is not known, and widths that are not one for all or two for each axis, are a
-    ValueError or TypeError.
+    An unknown mode, and widths that are neither one for all nor two for each axis, raise ValueError
+    or TypeError.
    
     >>> mx.pad(mx.array([1, 2]), (1, 2))
     array([0, 1, 2, 0, 0], dtype=int32)"""
@@ -2307,9 +2369,9 @@ def partition(a: array, /, kth: int, axis: None | int = ..., *, stream: StreamOr
     """The elements with the `kth` at its place in the order, lesser ones before and greater ones
     behind it.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.partition(mx.array([3, 1, 2]), 1)[1]
     array(2, dtype=int32)"""
@@ -2319,8 +2381,8 @@ def permute_dims(a: array, /, axes: Sequence[int] | None = None, *, stream: Stre
    
     Shapes: the sizes go with their axes.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    An axis twice is a ValueError.
+    An axis out of range raises IndexError.
+    An axis given twice raises ValueError.
    
     >>> mx.transpose(mx.ones((2, 3, 4)), (2, 0, 1)).shape
     (4, 2, 3)"""
@@ -2328,9 +2390,9 @@ def permute_dims(a: array, /, axes: Sequence[int] | None = None, *, stream: Stre
 def positive(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """The array itself.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
    
     >>> mx.positive(mx.array([-1]))
     array([-1], dtype=int32)"""
@@ -2338,7 +2400,7 @@ def positive(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def pow(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
     """`x` to the power `y`; a negative integer exponent of an integer gives 0 unless `x` is 1 or -1.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.power(mx.array([2.0, 3.0]), 2)
@@ -2347,7 +2409,7 @@ def pow(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = Non
 def power(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
     """`x` to the power `y`; a negative integer exponent of an integer gives 0 unless `x` is 1 or -1.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.power(mx.array([2.0, 3.0]), 2)
@@ -2356,7 +2418,7 @@ def power(a: scalar | array, b: scalar | array, /, *, stream: StreamOrDevice = N
 def printoptions(precision: int = ...) -> _PrintOptionsContext:
     """A context with other print options.
    
-    A precision that is no integer is a TypeError.
+    A precision that is not an integer raises TypeError.
    
     >>> with mx.printoptions(precision=2):
     ...     print(mx.array(3.14159))
@@ -2367,7 +2429,7 @@ def prod(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = 
    
     Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.prod(mx.array([1, 2, 3]))
     array(6, dtype=int32)"""
@@ -2377,8 +2439,8 @@ def put_along_axis(a: array, /, indices: array, values: array, axis: int | None 
    
     Shapes: that of `a`; `indices` and `values` have as many axes, and broadcast to it elsewhere.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    Other numbers of axes are a ValueError.
+    An axis out of range raises IndexError.
+    Other numbers of axes raise ValueError.
    
     >>> mx.put_along_axis(mx.zeros((2, 2)), mx.array([[0], [1]]), mx.array(5.0), axis=1)
     array([[5, 0],
@@ -2393,7 +2455,7 @@ def qqmm(x: array, w: array, scales: array | None = None, group_size: int | None
    
     Shapes: `x (..., m, k)` or `(k,)`, `w (..., n, k)`, the result `(..., m, n)`.
     Dtypes: float16 bfloat16 float32; others raise ValueError.
-    Last axes that differ or have no whole groups are a ValueError.
+    Last axes that differ or do not hold whole groups raise ValueError.
    
     >>> w = mx.eye(32)
     >>> mx.qqmm(mx.full((1, 32), 1.5), *mx.quantize(w, mode="mxfp8"), mode="mxfp8")[0, :2]
@@ -2402,7 +2464,11 @@ def qqmm(x: array, w: array, scales: array | None = None, group_size: int | None
 def quantize(w: array, /, group_size: int | None = None, bits: int | None = None, mode: str = 'affine', *, global_scale: array | None = None, stream: StreamOrDevice = None) -> tuple[array, array, array]:
     """The packed matrix, its scales and, in affine mode, its biases.
    
-    Shapes: The last axis has whole groups; packed words `(..., k * bits / 32)` of uint32, scales
+    Each group of `group_size` neighbours along the last axis shares a scale. In mode `affine` an
+    element is `scale * q + bias` with an unsigned integer q of `bits` bits (64 and 4 by default);
+    the modes `mxfp4`, `mxfp8` and `nvfp4` store small floating numbers and no biases.
+   
+    Shapes: the last axis has whole groups; packed words `(..., k * bits / 32)` of uint32, scales
     and biases `(..., k / group_size)`; others raise ValueError.
     Dtypes: float16 bfloat16 float32; others raise ValueError.
    
@@ -2411,6 +2477,9 @@ def quantize(w: array, /, group_size: int | None = None, bits: int | None = None
 
 def quantized_matmul(x: array, w: array, /, scales: array, biases: array | None = None, transpose: bool = True, group_size: int | None = None, bits: int | None = None, mode: str = 'affine', *, stream: StreamOrDevice = None) -> array:
     """The product of `x` with a packed matrix (its transpose, by default).
+   
+    `w`, `scales` and `biases` are what `quantize` returned for the same `group_size`, `bits` and
+    `mode`.
    
     Shapes: `x (..., m, k)`, `w` of `(..., n, k)` if `transpose`, else of `(..., k, n)`; others
     raise ValueError.
@@ -2422,9 +2491,9 @@ def quantized_matmul(x: array, w: array, /, scales: array, biases: array | None 
 def radians(a: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
     """Degrees to radians.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
    
     >>> mx.radians(mx.array([180.0]))
     array([3.14159], dtype=float32)"""
@@ -2432,8 +2501,8 @@ def radians(a: scalar | array, /, *, stream: StreamOrDevice = None) -> array:
 def real(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Real part.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -2443,8 +2512,8 @@ def real(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def reciprocal(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """`1 / x`.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -2454,7 +2523,7 @@ def reciprocal(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def remainder(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """Remainder of floor division, with the sign of `y`; 0 for integers divided by 0.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: bool, integers, floats; others raise ValueError.
    
     >>> mx.remainder(mx.array([7, -7]), 3)
@@ -2465,8 +2534,8 @@ def repeat(array: array, repeats: int, axis: int | None = None, *, stream: Strea
    
     Shapes: the axis times `repeats`; flattened first without one.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    A negative number is an OverflowError.
+    An axis out of range raises IndexError.
+    A negative number raises OverflowError.
    
     >>> mx.repeat(mx.array([1, 2]), 2)
     array([1, 1, 2, 2], dtype=int32)"""
@@ -2481,7 +2550,7 @@ def reshape(a: array, /, shape: Sequence[int], *, stream: StreamOrDevice = None)
    
     Shapes: any of as many elements, of which one size may be -1.
     Dtypes: all.
-    Sizes that do not fit are a ValueError.
+    Sizes that do not fit raise ValueError.
    
     >>> mx.reshape(mx.arange(6), (2, -1))
     array([[0, 1, 2],
@@ -2490,7 +2559,7 @@ def reshape(a: array, /, shape: Sequence[int], *, stream: StreamOrDevice = None)
 def result_type(*arrays_and_dtypes: Any) -> Dtype:
     """The dtype to which arrays and dtypes are promoted together.
    
-    What is neither an array nor a dtype is a TypeError.
+    An argument that is neither an array nor a dtype raises TypeError.
    
     >>> mx.result_type(mx.array([1]), mx.float16)
     mlx.core.float16"""
@@ -2498,7 +2567,7 @@ def result_type(*arrays_and_dtypes: Any) -> Dtype:
 def right_shift(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """`x / 2^y` rounded down; the sign alone where `y` is not below the width.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: bool, integers; others raise ValueError.
    
     >>> mx.right_shift(mx.array([8, 9]), 2)
@@ -2507,10 +2576,10 @@ def right_shift(a: scalar | array, b: scalar | array, stream: StreamOrDevice = N
 def roll(a: array, shift: int | tuple[int], /, axis: None | int | tuple[int] = None, *, stream: StreamOrDevice = None) -> array:
     """The elements moved along axes, around the end; without axes, of the flattened array.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    Other numbers of shifts than of axes are a ValueError.
+    An axis out of range raises IndexError.
+    Different numbers of shifts and axes raise ValueError.
    
     >>> mx.roll(mx.array([1, 2, 3]), 1)
     array([3, 1, 2], dtype=int32)"""
@@ -2518,9 +2587,9 @@ def roll(a: array, shift: int | tuple[int], /, axis: None | int | tuple[int] = N
 def round(a: array, /, decimals: int = 0, stream: StreamOrDevice = None) -> array:
     """Rounded to a number of decimals, halves to even.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
    
     >>> mx.round(mx.array([0.5, 1.5, 2.37]), 1)
     array([0.5, 1.5, 2.4], dtype=float32)"""
@@ -2528,8 +2597,8 @@ def round(a: array, /, decimals: int = 0, stream: StreamOrDevice = None) -> arra
 def rsqrt(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """`1 / sqrt(x)`.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -2541,7 +2610,8 @@ def save(file: File, arr: array) -> None:
    
     Shapes: any.
     Dtypes: all.
-    A file that cannot be written is a RuntimeError, what is no array a TypeError.
+    A file that cannot be written raises RuntimeError; a value that is not an array raises
+    TypeError.
    
     >>> mx.save("x.npy", mx.ones(2))"""
 
@@ -2550,7 +2620,8 @@ def save_gguf(file: File, arrays: dict[str, array], metadata: dict[str, array | 
    
     Shapes: any.
     Dtypes: float32, float16, bfloat16, int8, int16, int32; others raise ValueError.
-    A file that cannot be written is a RuntimeError, what is no array a TypeError.
+    A file that cannot be written raises RuntimeError; a value that is not an array raises
+    TypeError.
    
     >>> mx.save_gguf("x.gguf", {"a": mx.ones(2)})"""
 
@@ -2559,7 +2630,8 @@ def save_safetensors(file: File, arrays: dict[str, array], metadata: dict[str, s
    
     Shapes: any.
     Dtypes: all.
-    A file that cannot be written is a RuntimeError, what is no array a TypeError.
+    A file that cannot be written raises RuntimeError; a value that is not an array raises
+    TypeError.
    
     >>> mx.save_safetensors("x.safetensors", {"a": mx.ones(2)})"""
 
@@ -2568,7 +2640,8 @@ def savez(file: File, *args: Any, **kwargs: Any) -> Any:
    
     Shapes: any.
     Dtypes: all.
-    A file that cannot be written is a RuntimeError, what is no array a TypeError.
+    A file that cannot be written raises RuntimeError; a value that is not an array raises
+    TypeError.
    
     >>> mx.savez("x.npz", a=mx.ones(2))"""
 
@@ -2577,7 +2650,8 @@ def savez_compressed(file: File, *args: Any, **kwargs: Any) -> Any:
    
     Shapes: any.
     Dtypes: all.
-    A file that cannot be written is a RuntimeError, what is no array a TypeError.
+    A file that cannot be written raises RuntimeError; a value that is not an array raises
+    TypeError.
    
     >>> mx.savez_compressed("x.npz", a=mx.ones(2))"""
 
@@ -2585,9 +2659,9 @@ def searchsorted(sorted_sequence: array, values: array, /, side: str = 'left', *
     """Where values could be put into a sorted vector: before equal elements, or behind them if `side`
     is "right". `(n), (...) -> (...)`.
    
-    Shapes: `sorted_sequence (n)`; the result has that of `values`.
+    Shapes: `sorted_sequence (n)`; the result has the shape of `values`.
     Dtypes: bool, integers, floats; others raise ValueError.
-    Another sequence and another side are a ValueError.
+    A sequence that is not a vector and an unknown `side` raise ValueError.
    
     >>> mx.searchsorted(mx.array([1, 3, 5]), mx.array([0, 3, 9]))
     array([0, 1, 3], dtype=uint32)"""
@@ -2607,7 +2681,7 @@ def segmented_mm(a: array, b: array, /, segments: array, *, stream: StreamOrDevi
 def set_cache_limit(limit: int) -> int:
     """Sets the bytes above which freed buffers are not kept; returns the former limit.
    
-    A negative number is an OverflowError.
+    A negative number raises OverflowError.
    
     >>> mx.set_cache_limit(2**30) >= 0
     True"""
@@ -2615,21 +2689,21 @@ def set_cache_limit(limit: int) -> int:
 def set_default_device(device: Device | DeviceType) -> None:
     """Makes a device the one on which new work is placed.
    
-    What is no device is a TypeError, a device that is not here a ValueError.
+    An argument that is not a device raises TypeError; an unavailable device raises ValueError.
    
     >>> mx.set_default_device(mx.cpu)"""
 
 def set_default_stream(stream: Stream) -> None:
     """Makes a stream the default of its device.
    
-    What is no stream is a TypeError.
+    An argument that is not a stream raises TypeError.
    
     >>> mx.set_default_stream(mx.default_stream(mx.cpu))"""
 
 def set_memory_limit(limit: int) -> int:
     """Sets the live bytes above which an allocation is refused; returns the former limit.
    
-    A negative number is an OverflowError.
+    A negative number raises OverflowError.
    
     >>> mx.set_memory_limit(mx.get_memory_limit()) > 0
     True"""
@@ -2637,7 +2711,7 @@ def set_memory_limit(limit: int) -> int:
 def set_printoptions(precision: int = ...) -> None:
     """Sets the print options: digits behind the point, or -1 for six significant digits.
    
-    A precision that is no integer is a TypeError.
+    A precision that is not an integer raises TypeError.
    
     >>> mx.set_printoptions(precision=2)
     >>> mx.array(3.14159)
@@ -2648,7 +2722,7 @@ def set_wired_limit(limit: int) -> int:
     """Sets the bytes that may be kept resident, where the system knows such a limit; returns the
     former one.
    
-    A negative number is an OverflowError.
+    A negative number raises OverflowError.
    
     >>> mx.set_wired_limit(0) >= 0
     True"""
@@ -2656,8 +2730,8 @@ def set_wired_limit(limit: int) -> int:
 def sigmoid(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Logistic function, `1 / (1 + e^-x)`.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -2667,8 +2741,8 @@ def sigmoid(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def sign(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """-1, 0 or 1 after the sign of `x`; `x / |x|` for complex numbers; NaN for NaN.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -2678,8 +2752,8 @@ def sign(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def sin(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Sine.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -2689,8 +2763,8 @@ def sin(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def sinh(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Hyperbolic sine, `(e^x - e^-x) / 2`.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -2702,8 +2776,8 @@ def slice(a: array, start_indices: array, axes: Sequence[int], slice_size: Seque
    
     Shapes: the sizes of `slice_size`.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    An index for each axis is needed, and a part that fits: else ValueError.
+    An axis out of range raises IndexError.
+    Anything but one index for each axis, and a part that does not fit, raise ValueError.
    
     >>> mx.slice(mx.arange(5), mx.array([2]), (0,), (2,))
     array([2, 3], dtype=int32)"""
@@ -2713,8 +2787,8 @@ def slice_update(a: array, update: array, start_indices: array, axes: Sequence[i
    
     Shapes: that of `a`.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    An index for each axis is needed, and a part that fits: else ValueError.
+    An axis out of range raises IndexError.
+    Anything but one index for each axis, and a part that does not fit, raise ValueError.
    
     >>> mx.slice_update(mx.zeros(3), mx.ones(1), mx.array([1]), (0,))
     array([0, 1, 0], dtype=float32)"""
@@ -2722,9 +2796,9 @@ def slice_update(a: array, update: array, start_indices: array, axes: Sequence[i
 def softmax(a: array, /, axis: None | int | Sequence[int] = None, *, precise: bool = False, stream: StreamOrDevice = None) -> array:
     """`exp(a) / sum(exp(a))` over axes, computed in float32 at least.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.softmax(mx.array([0.0, 0.0]))
     array([0.5, 0.5], dtype=float32)"""
@@ -2732,9 +2806,9 @@ def softmax(a: array, /, axis: None | int | Sequence[int] = None, *, precise: bo
 def sort(a: array, /, axis: None | int = ..., *, stream: StreamOrDevice = None) -> array:
     """The elements in ascending order along an axis, or of the flattened array.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.sort(mx.array([3, 1, 2]))
     array([1, 2, 3], dtype=int32)"""
@@ -2744,8 +2818,8 @@ def split(a: array, /, indices_or_sections: int | Sequence[int], axis: int = 0, 
    
     Shapes: the axis in equal sections, or cut at the indices.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    An axis that cannot be cut equally is a ValueError.
+    An axis out of range raises IndexError.
+    An axis that cannot be cut into equal parts raises ValueError.
    
     >>> [p.shape for p in mx.split(mx.ones((4, 2)), 2)]
     [(2, 2), (2, 2)]"""
@@ -2753,8 +2827,8 @@ def split(a: array, /, indices_or_sections: int | Sequence[int], axis: int = 0, 
 def sqrt(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Square root.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -2764,8 +2838,8 @@ def sqrt(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def square(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """`x * x`.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -2777,8 +2851,8 @@ def squeeze(a: array, /, axis: None | int | Sequence[int] = None, *, stream: Str
    
     Shapes: axes of size 1 are left out.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    An axis of another size is a ValueError.
+    An axis out of range raises IndexError.
+    An axis of another size raises ValueError.
    
     >>> mx.squeeze(mx.ones((1, 3, 1))).shape
     (3,)"""
@@ -2788,8 +2862,8 @@ def stack(arrays: list[array], axis: int | None = ..., *, stream: StreamOrDevice
    
     Shapes: those of the arrays with the new axis, which has their number.
     Dtypes: all.
-    No arrays and arrays of other shapes are a ValueError.
-    An axis out of range is an IndexError.
+    An empty list and arrays of different shapes raise ValueError.
+    An axis out of range raises IndexError.
    
     >>> mx.stack([mx.array([1, 2]), mx.array([3, 4])], axis=1)
     array([[1, 3],
@@ -2800,7 +2874,7 @@ def std(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = F
    
     Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.std(mx.array([1.0, 3.0]))
     array(1, dtype=float32)"""
@@ -2808,9 +2882,9 @@ def std(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = F
 def stop_gradient(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """The array, through which no derivative passes.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
    
     >>> mx.grad(lambda x: (mx.stop_gradient(x) * x).sum())(mx.array([3.0]))
     array([3], dtype=float32)"""
@@ -2818,7 +2892,7 @@ def stop_gradient(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def stream(s: Stream | ThreadLocalStream | Device | DeviceType) -> StreamContext:
     """A context in which work is placed on a stream or device.
    
-    What is no device is a TypeError, a device that is not here a RuntimeError.
+    An argument that is not a device raises TypeError; an unavailable device raises RuntimeError.
    
     >>> with mx.stream(mx.cpu):
     ...     print(mx.ones(2).sum())
@@ -2827,7 +2901,7 @@ def stream(s: Stream | ThreadLocalStream | Device | DeviceType) -> StreamContext
 def subtract(a: scalar | array, b: scalar | array, stream: StreamOrDevice = None) -> array:
     """Difference.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.subtract(mx.array([5, 2]), 3)
@@ -2838,7 +2912,7 @@ def sum(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = F
    
     Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.sum(mx.array([[1, 2], [3, 4]]), axis=0, keepdims=True)
     array([[4, 6]], dtype=int32)"""
@@ -2848,7 +2922,7 @@ def swapaxes(a: array, /, axis1: int, axis2: int, *, stream: StreamOrDevice = No
    
     Shapes: the sizes go with their axes.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.swapaxes(mx.ones((2, 3, 4)), 0, 2).shape
     (4, 3, 2)"""
@@ -2856,7 +2930,7 @@ def swapaxes(a: array, /, axis1: int, axis2: int, *, stream: StreamOrDevice = No
 def synchronize(stream: StreamOrDevice = None) -> None:
     """Waits until all work of a stream, or of the current one, has run.
    
-    What is no stream is a TypeError.
+    An argument that is not a stream raises TypeError.
    
     >>> mx.synchronize()"""
 
@@ -2865,9 +2939,9 @@ def take(a: array, /, indices: int | array, axis: int | None = None, *, stream: 
    
     Shapes: the axis is replaced by those of `indices`.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    An index out of range is an IndexError when it is evaluated, indices that are no integers a
-    ValueError.
+    An axis out of range raises IndexError.
+    An index out of range raises IndexError when the result is evaluated; indices that are not
+    integers raise ValueError.
    
     >>> mx.take(mx.array([10, 20, 30]), mx.array([2, 0]))
     array([30, 10], dtype=int32)"""
@@ -2877,8 +2951,8 @@ def take_along_axis(a: array, /, indices: array, axis: int | None = ..., *, stre
    
     Shapes: that of `indices`, which has as many axes as `a`, broadcast to it but for the axis.
     Dtypes: all.
-    Other numbers of axes are a ValueError.
-    An axis out of range is an IndexError.
+    Other numbers of axes raise ValueError.
+    An axis out of range raises IndexError.
    
     >>> mx.take_along_axis(mx.array([[3, 1], [2, 4]]), mx.array([[1], [0]]), axis=1)
     array([[1],
@@ -2887,8 +2961,8 @@ def take_along_axis(a: array, /, indices: array, axis: int | None = ..., *, stre
 def tan(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Tangent.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -2898,8 +2972,8 @@ def tan(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def tanh(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Hyperbolic tangent.
    
-    Shapes: any; the result has that of `a`.
-    What is neither an array nor a number is a ValueError.
+    Shapes: any; the result has the shape of `a`.
+    An argument that is neither an array nor a number raises ValueError.
    
     Dtypes: all.
    
@@ -2912,8 +2986,8 @@ def tensordot(a: array, b: array, /, axes: int | list[Sequence[int]] = 2, *, str
    
     Shapes: the axes that are not summed over, of `a`, then of `b`.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    Axes of different sizes are a ValueError.
+    An axis out of range raises IndexError.
+    Axes of different sizes raise ValueError.
    
     >>> mx.tensordot(mx.ones((2, 3)), mx.ones((3, 4)), axes=1).shape
     (2, 4)"""
@@ -2923,7 +2997,7 @@ def tile(a: array, reps: int | Sequence[int], /, *, stream: StreamOrDevice = Non
    
     Shapes: each size times its repetitions, which are for the last axes.
     Dtypes: all.
-    Negative repetitions are a ValueError.
+    Negative repetitions raise ValueError.
    
     >>> mx.tile(mx.array([1, 2]), 2)
     array([1, 2, 1, 2], dtype=int32)"""
@@ -2931,7 +3005,7 @@ def tile(a: array, reps: int | Sequence[int], /, *, stream: StreamOrDevice = Non
 def to_fp8(x: array, *, stream: StreamOrDevice = None) -> array:
     """Floating numbers as 8 bits, of which 4 are the exponent and 3 the fraction (`uint8`).
    
-    Shapes: any; the result has that of `x`.
+    Shapes: any; the result has the shape of `x`.
     Dtypes: floats; others raise ValueError.
    
     >>> mx.to_fp8(mx.array([1.0, -1.0]))
@@ -2942,8 +3016,8 @@ def topk(a: array, /, k: int, axis: None | int = ..., *, stream: StreamOrDevice 
    
     Shapes: the axis has `k` elements.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    Too great a `k` is a ValueError.
+    An axis out of range raises IndexError.
+    A `k` greater than the axis raises ValueError.
    
     >>> mx.sort(mx.topk(mx.array([3, 1, 2]), 2))
     array([2, 3], dtype=int32)"""
@@ -2953,7 +3027,7 @@ def trace(a: array, /, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: D
    
     Shapes: the two axes are left out.
     Dtypes: all.
-    Fewer than two axes are a TypeError, an axis out of range an IndexError.
+    Fewer than two axes raise TypeError; an axis out of range raises IndexError.
    
     >>> mx.trace(mx.eye(3))
     array(3, dtype=float32)"""
@@ -2963,8 +3037,8 @@ def transpose(a: array, /, axes: Sequence[int] | None = None, *, stream: StreamO
    
     Shapes: the sizes go with their axes.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    An axis twice is a ValueError.
+    An axis out of range raises IndexError.
+    An axis given twice raises ValueError.
    
     >>> mx.transpose(mx.ones((2, 3, 4)), (2, 0, 1)).shape
     (4, 2, 3)"""
@@ -2974,7 +3048,7 @@ def tri(n: int, m: int | None = None, k: int = 0, dtype: Dtype | None = None, *,
    
     Shapes: `(n, m)`, m being n unless given.
     Dtypes: any, float32 unless one is asked for.
-    A negative size is an OverflowError.
+    A negative size raises OverflowError.
    
     >>> mx.tri(2)
     array([[1, 0],
@@ -2985,7 +3059,7 @@ def tril(x: array, k: int = 0, *, stream: StreamOrDevice = None) -> array:
    
     Shapes: `(..., m, n)`, which the result has.
     Dtypes: all.
-    Fewer than two axes are a ValueError.
+    Fewer than two axes raise ValueError.
    
     >>> mx.tril(mx.ones((2, 2)))
     array([[1, 0],
@@ -2996,7 +3070,7 @@ def triu(x: array, k: int = 0, *, stream: StreamOrDevice = None) -> array:
    
     Shapes: `(..., m, n)`, which the result has.
     Dtypes: all.
-    Fewer than two axes are a ValueError.
+    Fewer than two axes raise ValueError.
    
     >>> mx.triu(mx.ones((2, 2)))
     array([[1, 1],
@@ -3005,7 +3079,7 @@ def triu(x: array, k: int = 0, *, stream: StreamOrDevice = None) -> array:
 def trunc(a: array, /, *, stream: StreamOrDevice = None) -> array:
     """Rounded towards zero.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: bool, integers, floats; others raise ValueError.
    
     >>> mx.trunc(mx.array([1.7, -1.7]))
@@ -3016,8 +3090,8 @@ def unflatten(a: array, /, axis: int, shape: Sequence[int], *, stream: StreamOrD
    
     Shapes: the axis is replaced by `shape`, of which one size may be -1.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    Sizes that do not fit are a ValueError.
+    An axis out of range raises IndexError.
+    Sizes that do not fit raise ValueError.
    
     >>> mx.unflatten(mx.ones((6,)), 0, (2, -1)).shape
     (2, 3)"""
@@ -3029,7 +3103,7 @@ def unique(a: array, /, size: int, return_index: bool = False, return_inverse: b
    
     Shapes: any; each result has `size` elements, the inverse those of `a`.
     Dtypes: all.
-    A negative size is an OverflowError.
+    A negative size raises OverflowError.
    
     >>> mx.unique(mx.array([2, 1, 2]), 2)
     array([1, 2], dtype=int32)"""
@@ -3039,17 +3113,20 @@ def unstack(x: array, /, *, axis: int = 0, stream: StreamOrDevice = None) -> tup
    
     Shapes: an array without the axis for each of its places.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.unstack(mx.array([[1, 2], [3, 4]]))[1]
     array([3, 4], dtype=int32)"""
 
 def value_and_grad(fun: _F, argnums: int | Sequence[int] | None = None, argnames: str | Sequence[str] = ...) -> Callable[..., tuple[Any, Any]]:
-    """A function that returns the value and the gradient of `fun`.
+    """A function that returns the pair of all that `fun` returns and its gradient.
+   
+    The arguments are those of `grad`. Values beside the loss, such as metrics, are returned as they
+    are.
    
     Shapes: each gradient has that of its argument; the function returns one number.
     Dtypes: gradients have those of their arguments, floats or complex.
-    Another result, an argument that is missing and one that is no array are a ValueError.
+    Any other result, and an argument that is missing or not an array, raise ValueError.
    
     >>> mx.value_and_grad(lambda x: (x**2).sum())(mx.array([1.0, 2.0]))
     (array(5, dtype=float32), array([2, 4], dtype=float32))"""
@@ -3059,7 +3136,7 @@ def var(a: array, /, axis: None | int | Sequence[int] = None, keepdims: bool = F
    
     Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.var(mx.array([1.0, 3.0]), ddof=1)
     array(2, dtype=float32)"""
@@ -3069,8 +3146,8 @@ def vecdot(a: array, b: array, /, *, axis: int = ..., stream: StreamOrDevice = N
    
     Shapes: those of both without the axis, broadcast.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    Axes of different sizes are a ValueError.
+    An axis out of range raises IndexError.
+    Axes of different sizes raise ValueError.
    
     >>> mx.vecdot(mx.array([1, 2]), mx.array([3, 4]))
     array(11, dtype=int32)"""
@@ -3080,17 +3157,18 @@ def view(a: scalar | array, dtype: Dtype, stream: StreamOrDevice = None) -> arra
    
     Shapes: that of `a`, but for the last axis, which holds as many bytes.
     Dtypes: all.
-    A last axis of no whole elements is a ValueError.
+    A last axis that does not hold whole elements raises ValueError.
    
     >>> mx.view(mx.array([1.0]), mx.int32)
     array([1065353216], dtype=int32)"""
 
 def vjp(fun: Callable[..., Any], primals: list[array], cotangents: list[array]) -> tuple[list[array], list[array]]:
-    """The function's outputs, and the products of the cotangents with its Jacobian.
+    """The outputs of `fun(*primals)`, and the products of the cotangents with its Jacobian (reverse
+    mode): two lists.
    
     Shapes: a cotangent for each output, of its shape; the results have those of the primals.
     Dtypes: those of the outputs and of the primals.
-    Other shapes and numbers of cotangents are a ValueError.
+    Cotangents of other shapes or of another number raise ValueError.
    
     >>> mx.vjp(mx.sin, [mx.array(0.0)], [mx.array(2.0)])
     ([array(0, dtype=float32)], [array(2, dtype=float32)])"""
@@ -3101,7 +3179,7 @@ def vmap(fun: _F, in_axes: Any = 0, out_axes: Any = 0) -> _F:
    
     Shapes: the axes of `in_axes` have one size; the outputs have it at `out_axes`.
     Dtypes: those of `fun`.
-    Different sizes are a ValueError, an axis out of range is an IndexError.
+    Different sizes raise ValueError; an axis out of range raises IndexError.
    
     >>> mx.vmap(lambda row: row.sum())(mx.ones((2, 3)))
     array([3, 3], dtype=float32)"""
@@ -3111,7 +3189,7 @@ def where(condition: scalar | array, x: scalar | array, y: scalar | array, /, *,
    
     Shapes: those of the three operands broadcast together.
     Dtypes: all.
-    Shapes that do not broadcast are a ValueError.
+    Shapes that do not broadcast raise ValueError.
    
     >>> mx.where(mx.array([True, False]), 1, mx.array([5, 6]))
     array([1, 6], dtype=int32)"""
@@ -3121,7 +3199,7 @@ def zeros(shape: int | Sequence[int], dtype: Dtype | None = None, *, stream: Str
    
     Shapes: the one that is asked for.
     Dtypes: any, float32 unless one is asked for.
-    A negative size is a ValueError, what is no dtype a TypeError.
+    A negative size raises ValueError; a `dtype` that is not a dtype raises TypeError.
    
     >>> mx.zeros((2, 2))
     array([[0, 0],
@@ -3130,9 +3208,9 @@ def zeros(shape: int | Sequence[int], dtype: Dtype | None = None, *, stream: Str
 def zeros_like(a: array, /, dtype: Dtype | None = None, *, stream: StreamOrDevice = None) -> array:
     """Zeros of an array's shape, and of its dtype unless another is given.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
    
     >>> mx.zeros_like(mx.array([3, 4]))
     array([0, 0], dtype=int32)"""

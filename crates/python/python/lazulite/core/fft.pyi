@@ -11,8 +11,8 @@ def fft(a: array, n: int | None = None, axis: int = ..., norm: str = 'backward',
    
     Shapes: that of `a`, with `n` elements along the axis.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    No elements and a norm that is not known are a ValueError.
+    An axis out of range raises IndexError.
+    A length of 0 and an unknown `norm` raise ValueError.
    
     >>> mx.fft.fft(mx.array([1.0, 0.0, 0.0, 0.0]))
     array([1+0j, 1+0j, 1+0j, 1+0j], dtype=complex64)"""
@@ -22,8 +22,8 @@ def fft2(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None 
    
     Shapes: that of `a`, with the sizes `s` on the axes.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    Other numbers of lengths than of axes are a ValueError.
+    An axis out of range raises IndexError.
+    `s` and `axes` of different lengths raise ValueError.
    
     >>> mx.fft.fft2(mx.ones((2, 2)))
     array([[4+0j, 0+0j],
@@ -34,7 +34,7 @@ def fftfreq(n: int, d: float = 1.0, stream: StreamOrDevice = None) -> array:
    
     Shapes: `(n)`.
     Dtypes: float32.
-    A negative number is an OverflowError.
+    A negative number raises OverflowError.
    
     >>> mx.fft.fftfreq(4)
     array([0, 0.25, -0.5, -0.25], dtype=float32)"""
@@ -44,8 +44,8 @@ def fftn(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None 
    
     Shapes: that of `a`, with the sizes `s` on the axes.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    Other numbers of lengths than of axes are a ValueError.
+    An axis out of range raises IndexError.
+    `s` and `axes` of different lengths raise ValueError.
    
     >>> mx.fft.fftn(mx.ones((2, 2)))
     array([[4+0j, 0+0j],
@@ -54,9 +54,9 @@ def fftn(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None 
 def fftshift(a: array, axes: int | Sequence[int] | None = None, stream: StreamOrDevice = None) -> array:
     """The array rolled so that the frequency 0 is in the middle of axes, all by default.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.fft.fftshift(mx.arange(4))
     array([2, 3, 0, 1], dtype=int32)"""
@@ -66,8 +66,8 @@ def ifft(a: array, n: int | None = None, axis: int = ..., norm: str = 'backward'
    
     Shapes: that of `a`, with `n` elements along the axis.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    No elements and a norm that is not known are a ValueError.
+    An axis out of range raises IndexError.
+    A length of 0 and an unknown `norm` raise ValueError.
    
     >>> mx.fft.ifft(mx.ones(2))
     array([1+0j, 0+0j], dtype=complex64)"""
@@ -77,8 +77,8 @@ def ifft2(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None
    
     Shapes: that of `a`, with the sizes `s` on the axes.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    Other numbers of lengths than of axes are a ValueError.
+    An axis out of range raises IndexError.
+    `s` and `axes` of different lengths raise ValueError.
    
     >>> mx.fft.ifft2(mx.ones((2, 2)))
     array([[1+0j, 0+0j],
@@ -89,8 +89,8 @@ def ifftn(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None
    
     Shapes: that of `a`, with the sizes `s` on the axes.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    Other numbers of lengths than of axes are a ValueError.
+    An axis out of range raises IndexError.
+    `s` and `axes` of different lengths raise ValueError.
    
     >>> mx.fft.ifftn(mx.ones((2, 2)))
     array([[1+0j, 0+0j],
@@ -99,9 +99,9 @@ def ifftn(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None
 def ifftshift(a: array, axes: int | Sequence[int] | None = None, stream: StreamOrDevice = None) -> array:
     """The inverse of `fftshift`.
    
-    Shapes: any; the result has that of `a`.
+    Shapes: any; the result has the shape of `a`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.fft.ifftshift(mx.arange(5))
     array([2, 3, 4, 0, 1], dtype=int32)"""
@@ -111,8 +111,8 @@ def irfft(a: array, n: int | None = None, axis: int = ..., norm: str = 'backward
    
     Shapes: that of `a`, with `n` elements along the axis, `2 (m - 1)` for m unless given.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    No elements and a norm that is not known are a ValueError.
+    An axis out of range raises IndexError.
+    A length of 0 and an unknown `norm` raise ValueError.
    
     >>> mx.fft.irfft(mx.ones(3))
     array([1, 0, 0, 0], dtype=float32)"""
@@ -123,8 +123,8 @@ def irfft2(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | Non
     Shapes: that of `a`, with the sizes `s` on the axes, `2 (m - 1)` for m on the last one unless
     given.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    Other numbers of lengths than of axes are a ValueError.
+    An axis out of range raises IndexError.
+    `s` and `axes` of different lengths raise ValueError.
    
     >>> mx.fft.irfft2(mx.ones((2, 3))).shape
     (2, 4)"""
@@ -135,8 +135,8 @@ def irfftn(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | Non
     Shapes: that of `a`, with the sizes `s` on the axes, `2 (m - 1)` for m on the last one unless
     given.
     Dtypes: all.
-    An axis out of range is an IndexError.
-    Other numbers of lengths than of axes are a ValueError.
+    An axis out of range raises IndexError.
+    `s` and `axes` of different lengths raise ValueError.
    
     >>> mx.fft.irfftn(mx.ones((2, 3))).shape
     (2, 4)"""
@@ -146,7 +146,7 @@ def istft(stft_matrix: array, n_fft: int | None = None, hop_length: int | None =
    
     Shapes: `(..., f, frames) -> (..., length)`.
     Dtypes: all.
-    Other numbers of frequencies are a ValueError.
+    Other numbers of frequencies raise ValueError.
    
     >>> mx.fft.istft(mx.fft.stft(mx.ones(32), n_fft=16), length=32).shape
     (32,)"""
@@ -156,8 +156,8 @@ def rfft(a: array, n: int | None = None, axis: int = ..., norm: str = 'backward'
    
     Shapes: that of `a`, with `n / 2 + 1` elements along the axis.
     Dtypes: bool, integers, floats; others raise ValueError.
-    An axis out of range is an IndexError.
-    No elements and a norm that is not known are a ValueError.
+    An axis out of range raises IndexError.
+    A length of 0 and an unknown `norm` raise ValueError.
    
     >>> mx.fft.rfft(mx.ones(4)).shape
     (3,)"""
@@ -168,8 +168,8 @@ def rfft2(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None
     Shapes: that of `a`, with the sizes `s` on the axes, of which the last one becomes `s / 2 +
     1`.
     Dtypes: bool, integers, floats; others raise ValueError.
-    An axis out of range is an IndexError.
-    Other numbers of lengths than of axes are a ValueError.
+    An axis out of range raises IndexError.
+    `s` and `axes` of different lengths raise ValueError.
    
     >>> mx.fft.rfft2(mx.ones((2, 4))).shape
     (2, 3)"""
@@ -179,7 +179,7 @@ def rfftfreq(n: int, d: float = 1.0, stream: StreamOrDevice = None) -> array:
    
     Shapes: `(n / 2 + 1)`.
     Dtypes: float32.
-    A negative number is an OverflowError.
+    A negative number raises OverflowError.
    
     >>> mx.fft.rfftfreq(4)
     array([0, 0.25, 0.5], dtype=float32)"""
@@ -190,8 +190,8 @@ def rfftn(a: array, s: tuple[int, ...] | None = None, axes: Sequence[int] | None
     Shapes: that of `a`, with the sizes `s` on the axes, of which the last one becomes `s / 2 +
     1`.
     Dtypes: bool, integers, floats; others raise ValueError.
-    An axis out of range is an IndexError.
-    Other numbers of lengths than of axes are a ValueError.
+    An axis out of range raises IndexError.
+    `s` and `axes` of different lengths raise ValueError.
    
     >>> mx.fft.rfftn(mx.ones((2, 4))).shape
     (2, 3)"""
@@ -201,7 +201,7 @@ def stft(x: array, n_fft: int = 2048, hop_length: int | None = None, win_length:
    
     Shapes: `(..., n) -> (..., n_fft / 2 + 1, frames)`, `n_fft` frequencies for complex signals.
     Dtypes: all.
-    A signal too short to be padded and a window of another length are a ValueError.
+    A signal too short to be padded, and a window of another length, raise ValueError.
    
     >>> mx.fft.stft(mx.ones(32), n_fft=16).shape
     (9, 9)"""

@@ -11,7 +11,7 @@ def cholesky(a: array, upper: bool = False, *, stream: StreamOrDevice = None) ->
    
     Shapes: `(..., n, n) -> (..., n, n)`.
     Dtypes: all.
-    Others than square matrices are a ValueError. A matrix that is not positive definite is a
+    Matrices that are not square raise ValueError. A matrix that is not positive definite is a
     RuntimeError when it is evaluated.
    
     >>> mx.linalg.cholesky(mx.array([[4.0, 0.0], [0.0, 9.0]]))
@@ -23,7 +23,7 @@ def cholesky_inv(a: array, upper: bool = False, *, stream: StreamOrDevice = None
    
     Shapes: `(..., n, n) -> (..., n, n)`.
     Dtypes: all.
-    Others than square matrices are a ValueError.
+    Matrices that are not square raise ValueError.
    
     >>> mx.linalg.cholesky_inv(mx.array([[2.0, 0.0], [0.0, 1.0]]))
     array([[0.25, 0],
@@ -32,9 +32,9 @@ def cholesky_inv(a: array, upper: bool = False, *, stream: StreamOrDevice = None
 def cross(a: array, b: array, axis: int = ..., *, stream: StreamOrDevice = None) -> array:
     """The cross product of vectors of three elements (or two, of which the third is 0).
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.linalg.cross(mx.array([1.0, 0.0, 0.0]), mx.array([0.0, 1.0, 0.0]))
     array([0, 0, 1], dtype=float32)"""
@@ -44,7 +44,7 @@ def det(a: array, *, stream: StreamOrDevice = None) -> array:
    
     Shapes: `(..., n, n) -> (...)`.
     Dtypes: all.
-    Others than square matrices are a ValueError.
+    Matrices that are not square raise ValueError.
    
     >>> mx.linalg.det(mx.array([[2.0, 0.0], [0.0, 4.0]]))
     array(8, dtype=float32)"""
@@ -54,7 +54,7 @@ def eig(a: array, *, stream: StreamOrDevice = None) -> tuple[array, array]:
    
     Shapes: `(..., n, n) -> (..., n), (..., n, n)`.
     Dtypes: all.
-    Others than square matrices are a ValueError.
+    Matrices that are not square raise ValueError.
    
     >>> mx.linalg.eig(mx.array([[2.0, 0.0], [0.0, 1.0]]))[0].dtype
     mlx.core.complex64"""
@@ -65,7 +65,7 @@ def eigh(a: array, UPLO: str = 'L', *, stream: StreamOrDevice = None) -> tuple[a
    
     Shapes: `(..., n, n) -> (..., n), (..., n, n)`.
     Dtypes: all.
-    Others than square matrices are a ValueError.
+    Matrices that are not square raise ValueError.
    
     >>> mx.linalg.eigh(mx.array([[2.0, 0.0], [0.0, 1.0]]))[0]
     array([1, 2], dtype=float32)"""
@@ -75,7 +75,7 @@ def eigvals(a: array, *, stream: StreamOrDevice = None) -> array:
    
     Shapes: `(..., n, n) -> (..., n)`.
     Dtypes: all.
-    Others than square matrices are a ValueError.
+    Matrices that are not square raise ValueError.
    
     >>> mx.linalg.eigvals(mx.array([[2.0, 0.0], [0.0, 1.0]])).shape
     (2,)"""
@@ -85,7 +85,7 @@ def eigvalsh(a: array, UPLO: str = 'L', *, stream: StreamOrDevice = None) -> arr
    
     Shapes: `(..., n, n) -> (..., n)`.
     Dtypes: all.
-    Others than square matrices are a ValueError.
+    Matrices that are not square raise ValueError.
    
     >>> mx.linalg.eigvalsh(mx.array([[2.0, 0.0], [0.0, 1.0]]))
     array([1, 2], dtype=float32)"""
@@ -95,8 +95,8 @@ def inv(a: array, *, stream: StreamOrDevice = None) -> array:
    
     Shapes: `(..., n, n) -> (..., n, n)`.
     Dtypes: all.
-    Others than square matrices are a ValueError. A singular matrix is a RuntimeError when it is
-    evaluated.
+    Matrices that are not square raise ValueError. A singular matrix raises RuntimeError when it
+    is evaluated.
    
     >>> mx.linalg.inv(mx.array([[2.0, 0.0], [0.0, 4.0]]))
     array([[0.5, 0],
@@ -107,7 +107,7 @@ def lu(a: array, *, stream: StreamOrDevice = None) -> tuple[array, array, array]
    
     Shapes: `(..., m, n) -> (..., m), (..., m, k), (..., k, n)` with k = min(m, n).
     Dtypes: all.
-    Fewer than two axes are a ValueError.
+    Fewer than two axes raise ValueError.
    
     >>> [a.shape for a in mx.linalg.lu(mx.eye(3))]
     [(3,), (3, 3), (3, 3)]"""
@@ -117,7 +117,7 @@ def lu_factor(a: array, *, stream: StreamOrDevice = None) -> tuple[array, array]
    
     Shapes: `(..., m, n) -> (..., m, n), (..., k)` with k = min(m, n).
     Dtypes: all.
-    Fewer than two axes are a ValueError.
+    Fewer than two axes raise ValueError.
    
     >>> [a.shape for a in mx.linalg.lu_factor(mx.eye(3))]
     [(3, 3), (3,)]"""
@@ -127,7 +127,7 @@ def norm(a: array, /, ord: None | int | float | str = None, axis: None | int | l
    
     Shapes: any; the axes are left out, or have size 1 if `keepdims`.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.linalg.norm(mx.array([3.0, 4.0]))
     array(5, dtype=float32)"""
@@ -137,7 +137,7 @@ def pinv(a: array, *, stream: StreamOrDevice = None) -> array:
    
     Shapes: `(..., m, n) -> (..., n, m)`.
     Dtypes: all.
-    Fewer than two axes are a ValueError.
+    Fewer than two axes raise ValueError.
    
     >>> mx.linalg.pinv(mx.array([[2.0, 0.0]]))
     array([[0.5],
@@ -148,7 +148,7 @@ def qr(a: array, *, stream: StreamOrDevice = None) -> tuple[array, array]:
    
     Shapes: `(..., m, n) -> (..., m, k), (..., k, n)` with k = min(m, n).
     Dtypes: all.
-    Fewer than two axes are a ValueError.
+    Fewer than two axes raise ValueError.
    
     >>> [a.shape for a in mx.linalg.qr(mx.ones((3, 2)))]
     [(3, 2), (2, 2)]"""
@@ -158,7 +158,7 @@ def slogdet(a: array, *, stream: StreamOrDevice = None) -> tuple[array, array]:
    
     Shapes: `(..., n, n) -> (...)`.
     Dtypes: all.
-    Others than square matrices are a ValueError.
+    Matrices that are not square raise ValueError.
    
     >>> mx.linalg.slogdet(mx.array([[2.0, 0.0], [0.0, -4.0]]))
     (array(-1, dtype=float32), array(2.07944, dtype=float32))"""
@@ -166,7 +166,7 @@ def slogdet(a: array, *, stream: StreamOrDevice = None) -> tuple[array, array]:
 def solve(a: array, b: array, *, stream: StreamOrDevice = None) -> array:
     """X with `a X = b`.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.linalg.solve(mx.array([[2.0, 0.0], [0.0, 4.0]]), mx.array([2.0, 2.0]))
@@ -175,7 +175,7 @@ def solve(a: array, b: array, *, stream: StreamOrDevice = None) -> array:
 def solve_triangular(a: array, b: array, *, upper: bool = False, stream: StreamOrDevice = None) -> array:
     """X with `a X = b`, where only the lower (or upper) triangle of `a` is read.
    
-    Shapes broadcast; where they cannot, that is a ValueError.
+    Shapes: the operands broadcast; shapes that cannot raise ValueError.
     Dtypes: all.
    
     >>> mx.linalg.solve_triangular(mx.array([[2.0, 0.0], [1.0, 1.0]]), mx.array([2.0, 3.0]))
@@ -186,7 +186,7 @@ def svd(a: array, compute_uv: bool = True, *, stream: StreamOrDevice = None) -> 
    
     Shapes: `(..., m, n) -> (..., m, m), (..., k), (..., n, n)` with k = min(m, n).
     Dtypes: all.
-    Fewer than two axes are a ValueError.
+    Fewer than two axes raise ValueError.
    
     >>> mx.linalg.svd(mx.array([[3.0, 0.0], [0.0, 2.0]]), compute_uv=False)
     array([3, 2], dtype=float32)"""
@@ -196,7 +196,7 @@ def tri_inv(a: array, upper: bool = False, *, stream: StreamOrDevice = None) -> 
    
     Shapes: `(..., n, n) -> (..., n, n)`.
     Dtypes: all.
-    Others than square matrices are a ValueError.
+    Matrices that are not square raise ValueError.
    
     >>> mx.linalg.tri_inv(mx.array([[2.0, 0.0], [0.0, 4.0]]))
     array([[0.5, 0],

@@ -20,48 +20,48 @@ def bernoulli(p: scalar | array = 0.5, shape: Sequence[int] | None = None, key: 
    
     Shapes: `shape`, or that of `p`.
     Dtypes: bool; `p` is a float.
-    A `p` that does not broadcast to the shape is a ValueError.
+    A `p` that does not broadcast to the shape raises ValueError.
    
     >>> mx.random.bernoulli(1.0, (2,))
     array([True, True], dtype=bool)"""
 
 def categorical(logits: array, axis: int = ..., shape: Sequence[int] | None = None, num_samples: int | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
-    """Places drawn with the probabilities `softmax(logits)` along an axis.
+    """Indices drawn with the probabilities `softmax(logits)` along an axis.
    
-    Shapes: `logits (..., n)` with the axis n left out; `shape`, or `num_samples` more as the last
-    axis.
+    Shapes: those of `logits` without the axis, followed by `num_samples` if given; or `shape`, to
+    which they broadcast.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.random.categorical(mx.array([-mx.inf, 0.0]))
     array(1, dtype=uint32)"""
 
 def gumbel(shape: Sequence[int] = ..., dtype: Dtype | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
-    """Gumbel numbers.
+    """Numbers of the standard Gumbel distribution, `-log(-log(u))` for uniform u.
    
     Shapes: the one that is asked for.
     Dtypes: floats, float32 unless one is asked for.
-    A negative size, a key that is none and a type that is no float are a ValueError.
+    A negative size, an invalid key and a dtype that is not floating raise ValueError.
    
     >>> mx.random.gumbel((2,)).shape
     (2,)"""
 
 def key(seed: int) -> array:
-    """The key of a number.
+    """The key that belongs to a number, for the `key` argument of the functions here.
    
     Shapes: `(2)`.
     Dtypes: uint32.
-    What is no integer is a TypeError, a negative one an OverflowError.
+    A value that is not an integer raises TypeError; a negative one raises OverflowError.
    
     >>> mx.random.key(1)
     array([0, 1], dtype=uint32)"""
 
 def laplace(shape: Sequence[int] = ..., dtype: Dtype | None = None, loc: float = 0.0, scale: float = 1.0, key: array | None = None, stream: StreamOrDevice = None) -> array:
-    """Laplace numbers.
+    """Numbers of the Laplace distribution with mean `loc` and the given scale.
    
     Shapes: the one that is asked for.
     Dtypes: floats, float32 unless one is asked for.
-    A negative size, a key that is none and a type that is no float are a ValueError.
+    A negative size, an invalid key and a dtype that is not floating raise ValueError.
    
     >>> mx.random.laplace((2,)).shape
     (2,)"""
@@ -72,7 +72,7 @@ def multivariate_normal(mean: array, cov: array, shape: Sequence[int] = ..., dty
    
     Shapes: `mean (..., n)`, `cov (..., n, n) -> (*shape, n)`.
     Dtypes: all.
-    Other shapes are a ValueError.
+    Other shapes raise ValueError.
    
     >>> mx.random.multivariate_normal(mx.zeros(2), mx.eye(2), (5,)).shape
     (5, 2)"""
@@ -82,7 +82,7 @@ def normal(shape: Sequence[int] = ..., dtype: Dtype | None = None, loc: scalar |
    
     Shapes: the one that is asked for.
     Dtypes: floats and complex64, float32 unless one is asked for.
-    A negative size, a key that is none and a type that is no float are a ValueError.
+    A negative size, an invalid key and a dtype that is not floating raise ValueError.
    
     >>> mx.random.normal((2, 3), key=mx.random.key(1)).dtype
     mlx.core.float32"""
@@ -92,7 +92,7 @@ def permutation(x: int | array, axis: int = 0, key: array | None = None, stream:
    
     Shapes: that of `x`, or `(x)` for a number.
     Dtypes: all.
-    An axis out of range is an IndexError.
+    An axis out of range raises IndexError.
    
     >>> mx.sort(mx.random.permutation(4))
     array([0, 1, 2, 3], dtype=uint32)"""
@@ -102,7 +102,7 @@ def randint(low: scalar | array, high: scalar | array, shape: Sequence[int] | No
    
     Shapes: `shape`, or that of the bounds broadcast together.
     Dtypes: integers, int32 unless one is asked for.
-    A type that is no integer and shapes that do not broadcast are a ValueError.
+    A dtype that is not an integer type, and shapes that do not broadcast, raise ValueError.
    
     >>> mx.random.randint(0, 10, (3,), key=mx.random.key(1)).dtype
     mlx.core.int32"""
@@ -110,7 +110,7 @@ def randint(low: scalar | array, high: scalar | array, shape: Sequence[int] | No
 def seed(seed: int) -> None:
     """Sets the thread's key.
    
-    What is no integer is a TypeError.
+    A value that is not an integer raises TypeError.
    
     >>> mx.random.seed(1)"""
 
@@ -119,17 +119,17 @@ def split(key: array, num: int = 2, stream: StreamOrDevice = None) -> array:
    
     Shapes: `(num, 2)`.
     Dtypes: uint32.
-    What is no key is a ValueError.
+    An array that is not a key raises ValueError.
    
     >>> mx.random.split(mx.random.key(1)).shape
     (2, 2)"""
 
 def truncated_normal(lower: scalar | array, upper: scalar | array, shape: Sequence[int] | None = None, dtype: Dtype | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
-    """Normal numbers cut off outside `[lower, upper]`.
+    """Numbers of the standard normal distribution restricted to `[lower, upper]`.
    
     Shapes: `shape`, or that of both limits broadcast together.
     Dtypes: all.
-    Shapes that do not broadcast are a ValueError.
+    Shapes that do not broadcast raise ValueError.
    
     >>> mx.abs(mx.random.truncated_normal(-1, 1, (4,))).max() <= 1
     array(True, dtype=bool)"""
@@ -137,9 +137,12 @@ def truncated_normal(lower: scalar | array, upper: scalar | array, shape: Sequen
 def uniform(low: scalar | array = 0, high: scalar | array = 1, shape: Sequence[int] = ..., dtype: Dtype | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
     """Uniform numbers of `[low, high)`.
    
+    Every function of this module takes a `key`, made by `key` or `split`: equal keys give equal
+    numbers. Without one, the thread's own state is used, which `seed` sets.
+   
     Shapes: the one that is asked for.
     Dtypes: floats, float32 unless one is asked for.
-    A type that is no float and bounds that do not broadcast to the shape are a ValueError.
+    A dtype that is not floating, and bounds that do not broadcast to the shape, raise ValueError.
    
     >>> mx.random.uniform(shape=(2,), key=mx.random.key(1)).shape
     (2,)"""

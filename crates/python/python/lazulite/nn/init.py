@@ -15,7 +15,7 @@ def constant(value: float, dtype: mx.Dtype = mx.float32) -> Callable[[mx.array],
 
     Shapes: that of the array that is given.
     Dtypes: any, float32 unless one is asked for.
-    A value that is no number is a ValueError.
+    A value that is not a number raises ValueError.
 
     Example:
         >>> import lazulite.core as mx
@@ -36,7 +36,8 @@ def normal(
 
     Shapes: that of the array that is given.
     Dtypes: floats, float32 unless one is asked for.
-    What is not an array is an AttributeError, a type that is no float a ValueError.
+    An argument that is not an array raises AttributeError; a dtype that is not floating raises
+    ValueError.
     """
 
     def initializer(a: mx.array) -> mx.array:
@@ -52,7 +53,8 @@ def uniform(
 
     Shapes: that of the array that is given.
     Dtypes: floats, float32 unless one is asked for.
-    What is not an array is an AttributeError, a type that is no float a ValueError.
+    An argument that is not an array raises AttributeError; a dtype that is not floating raises
+    ValueError.
     """
 
     def initializer(a: mx.array) -> mx.array:

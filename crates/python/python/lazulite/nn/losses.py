@@ -173,7 +173,7 @@ def nll_loss(
     Shapes: ``inputs: (..., classes, ...)``, log-probabilities; ``targets`` and the elements of
     the loss have that shape without ``axis``.
     Dtypes: of ``inputs`` any, of ``targets`` integers.
-    Other numbers of axes and another reduction are a ValueError.
+    Other numbers of axes, and an unknown reduction, raise ValueError.
     """
     chosen = mx.take_along_axis(inputs, mx.expand_dims(targets, axis), axis)
     return _reduce(-chosen.squeeze(axis), reduction)
@@ -222,7 +222,7 @@ def kl_div_loss(
     Shapes: broadcast together; the axis is summed over. One number unless ``reduction`` is
     ``"none"``.
     Dtypes: floats; integers become float32.
-    Shapes that do not broadcast and another reduction are a ValueError.
+    Shapes that do not broadcast, and an unknown reduction, raise ValueError.
     """
     return _reduce(mx.sum(mx.exp(targets) * (targets - inputs), axis), reduction)
 
@@ -256,7 +256,7 @@ def huber_loss(
 
     Shapes: broadcast together. One number unless ``reduction`` is ``"none"``.
     Dtypes: floats; integers become float32.
-    Shapes that do not broadcast and another reduction are a ValueError.
+    Shapes that do not broadcast, and an unknown reduction, raise ValueError.
     """
     difference = mx.abs(inputs - targets)
     loss = mx.where(
@@ -270,7 +270,7 @@ def log_cosh_loss(inputs: mx.array, targets: mx.array, reduction: Reduction = "n
 
     Shapes: broadcast together. One number unless ``reduction`` is ``"none"``.
     Dtypes: floats; integers become float32.
-    Shapes that do not broadcast and another reduction are a ValueError.
+    Shapes that do not broadcast, and an unknown reduction, raise ValueError.
     """
     difference = inputs - targets
     return _reduce(mx.logaddexp(difference, -difference) - math.log(2), reduction)
@@ -281,7 +281,7 @@ def hinge_loss(inputs: mx.array, targets: mx.array, reduction: Reduction = "none
 
     Shapes: broadcast together. One number unless ``reduction`` is ``"none"``.
     Dtypes: floats and integers.
-    Shapes that do not broadcast and another reduction are a ValueError.
+    Shapes that do not broadcast, and an unknown reduction, raise ValueError.
     """
     return _reduce(mx.maximum(1 - inputs * targets, 0), reduction)
 
@@ -302,7 +302,7 @@ def triplet_loss(
     Shapes: broadcast together; the axis is summed over. One number unless ``reduction`` is
     ``"none"``.
     Dtypes: floats; integers become float32.
-    Shapes that do not broadcast and another reduction are a ValueError.
+    Shapes that do not broadcast, and an unknown reduction, raise ValueError.
 
     Args:
         anchors, positives, negatives: Vectors along ``axis``.
@@ -333,7 +333,7 @@ def cosine_similarity_loss(
     Shapes: broadcast together; the axis is summed over. One number unless ``reduction`` is
     ``"none"``.
     Dtypes: floats; integers become float32.
-    Shapes that do not broadcast and another reduction are a ValueError.
+    Shapes that do not broadcast, and an unknown reduction, raise ValueError.
     """
     norms = mx.linalg.norm(x1, axis=axis) * mx.linalg.norm(x2, axis=axis)
     return _reduce(mx.sum(x1 * x2, axis=axis) / mx.maximum(norms, eps), reduction)

@@ -15,7 +15,7 @@ def value_and_grad(model: Module, fn: Callable):
     Shapes: each gradient has that of its parameter; the function returns one number, or a tuple
     that begins with it.
     Dtypes: floats.
-    Another result of the function is a ValueError.
+    Any other result of the function raises ValueError.
 
     Args:
         model: The model, which ``fn`` calls.
@@ -77,7 +77,7 @@ def checkpoint(module: Module, fn: Optional[Callable] = None):
 
     Shapes: those of the function.
     Dtypes: those of the function.
-    What the function raises is passed on; what cannot be called is a TypeError then.
+    Exceptions of the function are passed on; one that cannot be called raises TypeError then.
 
     Args:
         module: The module whose trainable parameters ``fn`` uses.
@@ -115,7 +115,7 @@ def average_gradients(
 
     Shapes: those of the gradients, which stay.
     Dtypes: floats.
-    A process that cannot be reached is a RuntimeError.
+    A process that cannot be reached raises RuntimeError.
 
     Args:
         gradients: A tree of arrays, of the same structure in every process.
@@ -176,7 +176,7 @@ def clip_grad_norm_sharded(
 
     Shapes: those of the gradients; the norm is one number.
     Dtypes: those of the gradients.
-    A gradient that is no array is an AttributeError.
+    A gradient that is not an array raises AttributeError.
 
     Args:
         gradients: A tree of arrays, such as the gradients of a model that

@@ -18,8 +18,8 @@ class Optimizer:
 
     Shapes: the state has those of the parameters.
     Dtypes: those of the parameters, which stay.
-    A tree of gradients that does not fit that of the parameters is a KeyError, shapes that do
-    not fit are a ValueError.
+    A tree of gradients that does not fit that of the parameters raises KeyError; shapes that do
+    not fit raise ValueError.
 
     A subclass defines :meth:`init_single` and :meth:`apply_single`, which see one parameter at a
     time. The state is a tree: ``"step"``, each scheduled argument by name, and, at the path of
@@ -229,7 +229,7 @@ def clip_grad_norm(grads, max_norm):
 
     Shapes: those of the gradients; the norm is one number.
     Dtypes: those of the gradients; squares of ``float16`` are summed in ``float32``.
-    A gradient that is no array is an AttributeError, a negative ``max_norm`` a ValueError.
+    A gradient that is not an array raises AttributeError; a negative ``max_norm`` raises ValueError.
 
     The norm is that of all gradients together, and the factor
     ``min(max_norm / (norm + 1e-6), 1)``.

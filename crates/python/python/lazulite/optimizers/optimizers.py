@@ -264,8 +264,8 @@ class AdamW(Adam):
 
     Shapes: the state has those of the parameters.
     Dtypes: those of the parameters, which stay.
-    A tree of gradients that does not fit that of the parameters is a KeyError, shapes that do
-    not fit are a ValueError.
+    A tree of gradients that does not fit that of the parameters raises KeyError; shapes that do
+    not fit raise ValueError.
 
     The rule of `Adam` with ``w * (1 - lr * weight_decay)`` in place of ``w``.
 
@@ -297,8 +297,8 @@ class Adamax(Adam):
 
     Shapes: the state has those of the parameters.
     Dtypes: those of the parameters, which stay.
-    A tree of gradients that does not fit that of the parameters is a KeyError, shapes that do
-    not fit are a ValueError.
+    A tree of gradients that does not fit that of the parameters raises KeyError; shapes that do
+    not fit raise ValueError.
 
     ``m' = b1 * m + (1 - b1) * g``, ``v' = max(b2 * v, abs(g))``,
     ``w' = w - lr * m' / (v' + eps)``.
@@ -335,8 +335,8 @@ class Lion(Optimizer):
 
     Shapes: the state has those of the parameters.
     Dtypes: those of the parameters, which stay.
-    A tree of gradients that does not fit that of the parameters is a KeyError, shapes that do
-    not fit are a ValueError.
+    A tree of gradients that does not fit that of the parameters raises KeyError; shapes that do
+    not fit raise ValueError.
 
     ``c = b1 * m + (1 - b1) * g``, ``m' = b2 * m + (1 - b2) * g``,
     ``w' = w - lr * (sign(c) + weight_decay * w)``.
@@ -380,8 +380,8 @@ class Adafactor(Optimizer):
     Shapes: the state has a vector for each of the last two axes of a parameter, or its shape if
     it has one axis.
     Dtypes: those of the parameters, which stay.
-    A tree of gradients that does not fit that of the parameters is a KeyError, shapes that do
-    not fit are a ValueError.
+    A tree of gradients that does not fit that of the parameters raises KeyError; shapes that do
+    not fit raise ValueError.
 
     For matrices the second moment is kept as its row and column means only. Each update is
     divided by ``max(1, rms(update) / clip_threshold)``.
@@ -489,8 +489,8 @@ class Muon(Optimizer):
 
     Shapes: the state has those of the parameters.
     Dtypes: those of the parameters, which stay.
-    A tree of gradients that does not fit that of the parameters is a KeyError, shapes that do
-    not fit are a ValueError.
+    A tree of gradients that does not fit that of the parameters raises KeyError; shapes that do
+    not fit raise ValueError.
 
     ``v' = momentum * v + (1 - momentum) * g``; the update is ``v'``, or with Nesterov's momentum
     ``momentum * v' + (1 - momentum) * g``. Matrices, and convolution weights as matrices

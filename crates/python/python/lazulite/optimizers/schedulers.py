@@ -11,7 +11,7 @@ def exponential_decay(init: float, decay_rate: float) -> Callable:
 
     Shapes: one number for the number of a step, or an array of its shape.
     Dtypes: float32.
-    What is no number is a TypeError where it is used.
+    A value that is not a number raises TypeError where it is used.
 
     Example:
         >>> exponential_decay(1.0, 0.5)(3)
@@ -29,7 +29,7 @@ def step_decay(init: float, decay_rate: float, step_size: int) -> Callable:
 
     Shapes: one number for the number of a step, or an array of its shape.
     Dtypes: float32.
-    A number of steps that is 0 is a ZeroDivisionError or ValueError.
+    A number of steps of 0 raises ZeroDivisionError or ValueError.
 
     Example:
         >>> step_decay(1.0, 0.5, 10)(25)
@@ -48,7 +48,7 @@ def cosine_decay(init: float, decay_steps: int, end: float = 0.0) -> Callable:
 
     Shapes: one number for the number of a step, or an array of its shape.
     Dtypes: float32.
-    A number of steps that is 0 is a ZeroDivisionError or ValueError.
+    A number of steps of 0 raises ZeroDivisionError or ValueError.
 
     Example:
         >>> cosine_decay(1.0, 10)(10).item()

@@ -20,7 +20,7 @@ def sigmoid(x):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
     return mx.sigmoid(x)
 
@@ -30,7 +30,7 @@ def tanh(x):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
     return mx.tanh(x)
 
@@ -40,7 +40,7 @@ def relu(x):
 
     Shapes: any, which the result has.
     Dtypes: all; bool becomes int32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
 
     Example:
         >>> import lazulite.core as mx
@@ -55,7 +55,7 @@ def relu2(x):
 
     Shapes: any, which the result has.
     Dtypes: all; bool becomes int32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
     return mx.square(mx.maximum(x, 0))
 
@@ -65,7 +65,7 @@ def relu6(x):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
     return mx.minimum(mx.maximum(x, 0), 6.0)
 
@@ -75,7 +75,7 @@ def leaky_relu(x, negative_slope=0.01):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
     """
     return mx.maximum(negative_slope * x, x)
 
@@ -86,7 +86,7 @@ def prelu(x: mx.array, alpha: mx.array) -> mx.array:
 
     Shapes: those of ``x`` and ``alpha`` broadcast together.
     Dtypes: floats and complex; integers and bool become float32.
-    Shapes that do not broadcast are a ValueError.
+    Shapes that do not broadcast raise ValueError.
     """
     return mx.maximum(x, 0) + alpha * mx.minimum(x, 0)
 
@@ -96,7 +96,7 @@ def elu(x, alpha=1.0):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
     """
     # The inner where keeps exp, and so the derivative of the branch not taken, from overflowing;
     # unlike a minimum it has the derivative of the lower branch at 0.
@@ -108,7 +108,7 @@ def celu(x, alpha=1.0):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
     return mx.maximum(x, 0.0) + alpha * (mx.exp(mx.minimum(x, 0.0) / alpha) - 1)
 
@@ -118,7 +118,7 @@ def selu(x):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
     """
     return elu(x, _SELU_ALPHA) * _SELU_SCALE
 
@@ -128,7 +128,7 @@ def silu(x):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
     return x * mx.sigmoid(x)
 
@@ -138,7 +138,7 @@ def gelu(x) -> mx.array:
 
     Shapes: any, which the result has.
     Dtypes: floats; integers and bool become float32, complex is refused.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
 
     Example:
         >>> import lazulite.core as mx
@@ -153,7 +153,7 @@ def gelu_approx(x):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
 
     The absolute error is below 5e-4.
     """
@@ -165,7 +165,7 @@ def gelu_fast_approx(x):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
     """
     return x * mx.sigmoid(1.702 * x)
 
@@ -175,7 +175,7 @@ def mish(x: mx.array) -> mx.array:
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
     return x * mx.tanh(softplus(x))
 
@@ -185,7 +185,7 @@ def hardswish(x):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
     """
     return x * mx.minimum(mx.maximum(x + 3, 0), 6) / 6
 
@@ -195,7 +195,7 @@ def hard_tanh(x, min_val=-1.0, max_val=1.0):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
     return mx.minimum(mx.maximum(x, min_val), max_val)
 
@@ -205,7 +205,7 @@ def hard_shrink(x, lambd=0.5):
 
     Shapes: any, which the result has.
     Dtypes: all; bool becomes int32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
     return mx.where(mx.abs(x) > lambd, x, 0)
 
@@ -215,7 +215,7 @@ def softshrink(x, lambd: float = 0.5):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
     return mx.where(mx.abs(x) > lambd, x - mx.sign(x) * lambd, 0)
 
@@ -225,7 +225,7 @@ def softplus(x):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
     return mx.logaddexp(x, 0)
 
@@ -235,7 +235,7 @@ def softsign(x):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
     return x / (1 + mx.abs(x))
 
@@ -245,7 +245,7 @@ def log_sigmoid(x):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers become float32, bool is refused.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
     """
     return -softplus(-x)
 
@@ -255,7 +255,7 @@ def softmax(x, axis=-1):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
     """
     return mx.softmax(x, axis=axis)
 
@@ -265,7 +265,7 @@ def softmin(x, axis=-1):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers become float32, bool is refused.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
     """
     return mx.softmax(-x, axis=axis)
 
@@ -275,7 +275,7 @@ def log_softmax(x, axis=-1):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
     """
     return x - mx.logsumexp(x, axis=axis, keepdims=True)
 
@@ -303,7 +303,7 @@ def step(x: mx.array, threshold: float = 0.0):
 
     Shapes: any, which the result has.
     Dtypes: all; the result is int32.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
     """
     return mx.where(x >= threshold, 1, 0)
 
@@ -313,7 +313,7 @@ class Sigmoid(Module):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
 
     def __call__(self, x):
@@ -325,7 +325,7 @@ class Tanh(Module):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
 
     def __call__(self, x):
@@ -337,7 +337,7 @@ class ReLU(Module):
 
     Shapes: any, which the result has.
     Dtypes: all; bool becomes int32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
 
     def __call__(self, x):
@@ -349,7 +349,7 @@ class ReLU2(Module):
 
     Shapes: any, which the result has.
     Dtypes: all; bool becomes int32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
 
     def __call__(self, x):
@@ -361,7 +361,7 @@ class ReLU6(Module):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
 
     def __call__(self, x):
@@ -373,7 +373,7 @@ class LeakyReLU(Module):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
     """
 
     def __init__(self, negative_slope=0.01):
@@ -389,7 +389,7 @@ class PReLU(Module):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    A last axis that does not broadcast with the slopes is a ValueError.
+    A last axis that does not broadcast with the slopes raises ValueError.
 
     Args:
         num_parameters: 1, or the size of the last axis of the input.
@@ -409,7 +409,7 @@ class ELU(Module):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
     """
 
     def __init__(self, alpha=1.0):
@@ -425,7 +425,7 @@ class CELU(Module):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
 
     def __init__(self, alpha=1.0):
@@ -441,7 +441,7 @@ class SELU(Module):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
     """
 
     def __call__(self, x):
@@ -453,7 +453,7 @@ class SiLU(Module):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
 
     def __call__(self, x):
@@ -497,7 +497,7 @@ class Mish(Module):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
 
     def __call__(self, x):
@@ -509,7 +509,7 @@ class Hardswish(Module):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
     """
 
     def __call__(self, x):
@@ -521,7 +521,7 @@ class HardTanh(Module):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
 
     def __call__(self, x):
@@ -533,7 +533,7 @@ class HardShrink(Module):
 
     Shapes: any, which the result has.
     Dtypes: all; bool becomes int32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
 
     def __init__(self, lambd=0.5):
@@ -549,7 +549,7 @@ class Softshrink(Module):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
 
     def __init__(self, lambd=0.5):
@@ -565,7 +565,7 @@ class Softplus(Module):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
 
     def __call__(self, x):
@@ -577,7 +577,7 @@ class Softsign(Module):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is neither an array nor a number is a ValueError.
+    An argument that is neither an array nor a number raises ValueError.
     """
 
     def __call__(self, x):
@@ -589,7 +589,7 @@ class LogSigmoid(Module):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers become float32, bool is refused.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
     """
 
     def __call__(self, x):
@@ -601,7 +601,7 @@ class Softmax(Module):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
     """
 
     def __call__(self, x):
@@ -613,7 +613,7 @@ class Softmin(Module):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers become float32, bool is refused.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
     """
 
     def __call__(self, x):
@@ -625,7 +625,7 @@ class LogSoftmax(Module):
 
     Shapes: any, which the result has.
     Dtypes: floats and complex; integers and bool become float32.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
     """
 
     def __call__(self, x):
@@ -637,7 +637,7 @@ class GLU(Module):
 
     Shapes: ``(..., 2 n, ...) -> (..., n, ...)`` on the axis.
     Dtypes: floats and complex; integers and bool become float32.
-    An axis of an odd size is a ValueError.
+    An axis of an odd size raises ValueError.
     """
 
     def __init__(self, axis: int = -1):
@@ -653,7 +653,7 @@ class Step(Module):
 
     Shapes: any, which the result has.
     Dtypes: all; the result is int32.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
     """
 
     def __init__(self, threshold: float = 0.0):

@@ -24,7 +24,7 @@ class Module(dict):
 
     Shapes: those of the parameters, which loaded and updated ones must have.
     Dtypes: any.
-    An attribute that is not there is an AttributeError.
+    A missing attribute raises AttributeError.
 
     Attributes that are arrays, modules, dicts, lists or tuples are entries of the module and can
     hold parameters; a name with a leading underscore keeps an array out of the parameters. A

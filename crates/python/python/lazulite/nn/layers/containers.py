@@ -8,7 +8,7 @@ class Sequential(Module):
 
     Shapes: what a layer gives is what the next one takes.
     Dtypes: those of the layers.
-    What a layer raises is passed on; what cannot be called is a TypeError.
+    Exceptions of a layer are passed on; a layer that cannot be called raises TypeError.
 
     Example:
         >>> import lazulite.core as mx

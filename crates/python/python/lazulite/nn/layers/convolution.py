@@ -97,7 +97,7 @@ class Conv2d(Module):
     `Conv1d` along each axis.
     Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
     No complex numbers.
-    An input with other numbers of axes or channels is a ValueError.
+    An input with other numbers of axes or channels raises ValueError.
 
     The arguments are those of `Conv1d`; kernel size, stride, padding and dilation are one number
     or a pair.
@@ -155,7 +155,7 @@ class Conv3d(Module):
     sizes of `Conv1d` along each axis.
     Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
     No complex numbers.
-    An input with other numbers of axes or channels is a ValueError.
+    An input with other numbers of axes or channels raises ValueError.
 
     The arguments are those of `Conv1d` without groups; kernel size, stride, padding and dilation
     are one number or a triple.

@@ -15,7 +15,7 @@ class ConvTranspose1d(Module):
     ``l' = (l - 1) * stride - 2 * padding + dilation * (kernel_size - 1) + output_padding + 1``.
     Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
     No complex numbers.
-    An input with other numbers of axes or channels is a ValueError.
+    An input with other numbers of axes or channels raises ValueError.
 
     Args:
         in_channels: Channels of the input.
@@ -101,7 +101,7 @@ class ConvTranspose2d(_ConvTransposeNd):
     `ConvTranspose1d` along each axis.
     Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
     No complex numbers.
-    An input with other numbers of axes or channels is a ValueError.
+    An input with other numbers of axes or channels raises ValueError.
 
     The arguments are those of `ConvTranspose1d`; kernel size, stride, padding, dilation and
     output padding are one number or a pair.
@@ -150,7 +150,7 @@ class ConvTranspose3d(_ConvTransposeNd):
     sizes of `ConvTranspose1d` along each axis.
     Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
     No complex numbers.
-    An input with other numbers of axes or channels is a ValueError.
+    An input with other numbers of axes or channels raises ValueError.
 
     The arguments are those of `ConvTranspose1d`; kernel size, stride, padding, dilation and
     output padding are one number or a triple.

@@ -23,7 +23,7 @@ def sum_gradients(group):
 
     Shapes: any, which the result has.
     Dtypes: floats.
-    A process that cannot be reached is a RuntimeError.
+    A process that cannot be reached raises RuntimeError.
     """
     if group.size() == 1:
         return lambda x: x

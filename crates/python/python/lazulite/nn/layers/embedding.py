@@ -14,7 +14,7 @@ class Embedding(Module):
     Shapes: indices ``x: (...)`` of any integer type, ``weight: (num_embeddings, dims)``,
     ``y: (..., dims)``. The weight starts normal with variance ``1 / dims``.
     Dtypes: indices are integers; the result has the type of the weights.
-    Indices that are no integers are a ValueError, one out of range is an IndexError when it is
+    Indices that are not integers raise ValueError; one out of range raises IndexError when it is
     evaluated.
 
     Args:

@@ -28,7 +28,7 @@ class Linear(Module):
     Shapes: ``x: (..., input_dims)``, ``weight: (output_dims, input_dims)``,
     ``bias: (output_dims,)``, ``y: (..., output_dims)``.
     Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
-    An input with another last axis is a ValueError.
+    An input with another last axis raises ValueError.
 
     Both parameters start uniform in ``[-k, k)`` with ``k = 1 / sqrt(input_dims)``.
 
@@ -93,7 +93,7 @@ class Bilinear(Module):
     ``weight: (output_dims, input2_dims, input1_dims)``, ``bias: (output_dims,)``,
     ``y: (..., output_dims)``.
     Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
-    An input with another last axis is a ValueError.
+    An input with another last axis raises ValueError.
 
     Both parameters start uniform in ``[-k, k)`` with ``k = 1 / sqrt(input1_dims)``.
     """

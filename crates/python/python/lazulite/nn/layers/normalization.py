@@ -11,7 +11,7 @@ class LayerNorm(Module):
 
     Shapes: ``x, y: (..., dims)``, ``weight, bias: (dims,)``.
     Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
-    An input with another last axis is a ValueError.
+    An input with another last axis raises ValueError.
 
     Args:
         dims: The size of the last axis.
@@ -40,7 +40,7 @@ class RMSNorm(Module):
     """``y = x / sqrt(mean(x^2) + eps) * weight`` over the last axis (Zhang and Sennrich, 2019).
 
     Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
-    An input with another last axis is a ValueError.
+    An input with another last axis raises ValueError.
 
     The mean is taken in float32. Shapes: ``x, y: (..., dims)``, ``weight: (dims,)``.
 
@@ -72,7 +72,7 @@ class InstanceNorm(Module):
 
     Shapes: ``x, y: (n, ..., dims)``, ``weight, bias: (dims,)``.
     Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
-    With parameters, an input with another last axis is a ValueError.
+    With parameters, an input with another last axis raises ValueError.
 
     Args:
         dims: The number of channels.

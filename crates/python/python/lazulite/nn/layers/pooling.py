@@ -122,7 +122,7 @@ class AvgPool1d(_Pool):
     """The mean over windows of one axis; the zeros of the padding count.
 
     Dtypes: floats; integers become float32.
-    An input with another number of axes is a ValueError.
+    An input with another number of axes raises ValueError.
 
     Shapes: as arguments and errors, those of `MaxPool1d`.
     """
@@ -142,7 +142,7 @@ class MaxPool2d(_Pool):
     Shapes: ``x: (n, h, w, c)`` gives ``(n, h', w', c)`` with the sizes of `MaxPool1d` along each
     axis. The arguments, each a number or a pair, and the errors are those of `MaxPool1d`.
     Dtypes: floats and integers, which the result has.
-    An input with another number of axes is a ValueError.
+    An input with another number of axes raises ValueError.
 
     Example:
         >>> import lazulite.core as mx
@@ -164,7 +164,7 @@ class AvgPool2d(_Pool):
     """The mean over windows of two axes; the zeros of the padding count.
 
     Dtypes: floats; integers become float32.
-    An input with another number of axes is a ValueError.
+    An input with another number of axes raises ValueError.
 
     Shapes: as arguments and errors, those of `MaxPool2d`.
     """
@@ -185,7 +185,7 @@ class MaxPool3d(_Pool):
     along each axis. The arguments, each a number or a triple, and the errors are those of
     `MaxPool1d`.
     Dtypes: floats and integers, which the result has.
-    An input with another number of axes is a ValueError.
+    An input with another number of axes raises ValueError.
     """
 
     def __init__(
@@ -201,7 +201,7 @@ class AvgPool3d(_Pool):
     """The mean over windows of three axes; the zeros of the padding count.
 
     Dtypes: floats; integers become float32.
-    An input with another number of axes is a ValueError.
+    An input with another number of axes raises ValueError.
 
     Shapes: as arguments and errors, those of `MaxPool3d`.
     """

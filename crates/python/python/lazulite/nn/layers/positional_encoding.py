@@ -15,8 +15,8 @@ class RoPE(Module):
     ``scale * (p + offset) * base ** (-2 * i / dims)``.
 
     Shapes: ``x, y: (..., l, d)`` with ``d >= dims``; the elements past ``dims`` are left alone.
-    Dtypes: floats; others are a ValueError.
-    A last axis shorter than ``dims`` is a ValueError.
+    Dtypes: floats; others raise ValueError.
+    A last axis shorter than ``dims`` raises ValueError.
 
     Args:
         dims: How many elements of the last axis are turned.
@@ -56,7 +56,7 @@ class SinusoidalPositionalEncoding(Module):
     ``dims / 2`` frequencies, then the cosines. The frequencies go geometrically from
     ``max_freq`` down to ``min_freq``.
     Dtypes: floats; integers become float32.
-    What is not an array is a TypeError.
+    An argument that is not an array raises TypeError.
 
     Args:
         dims: The size of the encoding.
@@ -101,7 +101,7 @@ class ALiBi(Module):
     Shapes: ``attention_scores: (n, heads, q, k)``, and so the result; the last query stands at
     position ``offset + q - 1``, and keys start at position 0.
     Dtypes: that of the scores.
-    Shapes that do not broadcast are a ValueError.
+    Shapes that do not broadcast raise ValueError.
     """
 
     @staticmethod

@@ -91,7 +91,7 @@ class QuantizedLinear(Module):
     ``scales`` and, in affine mode, ``biases: (output_dims, input_dims / group_size)``,
     ``bias: (output_dims,)``, ``y: (..., output_dims)``.
     Dtypes: float16, bfloat16 and float32.
-    Rows without whole groups and inputs with another last axis are a ValueError.
+    Rows without whole groups, and inputs with another last axis, raise ValueError.
 
     The parameters are frozen from the start: integers have no gradients. A layer is usually
     made by `quantize` or :meth:`from_linear`; a new one has random weights.
@@ -188,7 +188,7 @@ class QuantizedEmbedding(Module):
     ``weight: (num_embeddings, dims * bits / 32)`` in uint32, ``scales`` and, in affine mode,
     ``biases: (num_embeddings, dims / group_size)``.
     Dtypes: indices are integers; the result has the type of the weights.
-    Indices that are no integers are a ValueError, one out of range is an IndexError when it is
+    Indices that are not integers raise ValueError; one out of range raises IndexError when it is
     evaluated.
 
     Args:
@@ -278,7 +278,7 @@ class QQLinear(Module):
     Shapes: ``x: (..., input_dims)``, ``y: (..., output_dims)``; ``weight`` is
     ``(output_dims, input_dims)`` in training and packed in uint32 in evaluation mode.
     Dtypes: float16, bfloat16 and float32.
-    Rows without whole groups and inputs with another last axis are a ValueError.
+    Rows without whole groups, and inputs with another last axis, raise ValueError.
 
     Args:
         input_dims: The size of the last axis of the input.

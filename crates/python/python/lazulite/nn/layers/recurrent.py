@@ -80,7 +80,7 @@ class GRU(Module):
     """The gated recurrent unit (Cho et al., 2014).
 
     Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
-    An input with another last axis is a ValueError.
+    An input with another last axis raises ValueError.
 
     ``r = sigmoid(Wxr x + Whr h + br)``, ``z = sigmoid(Wxz x + Whz h + bz)``,
     ``n = tanh(Wxn x + bn + r * (Whn h + bhn))``, ``h' = (1 - z) * n + z * h``; without ``hidden``
@@ -137,7 +137,7 @@ class LSTM(Module):
     """The long short-term memory (Hochreiter and Schmidhuber, 1997).
 
     Dtypes: promoted with those of the parameters, which are float32 unless the module is cast.
-    An input with another last axis is a ValueError.
+    An input with another last axis raises ValueError.
 
     With ``i, f, g, o`` the four parts of ``Wx x + Wh h + bias``:
     ``c' = sigmoid(f) * c + sigmoid(i) * tanh(g)`` and ``h' = sigmoid(o) * tanh(c')``.
