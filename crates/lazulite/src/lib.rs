@@ -1,7 +1,8 @@
-//! An array framework: lazy arrays, function transforms, one planner, every CPU.
+//! An array framework: lazy arrays, function transforms, one planner, for CPUs and NVIDIA GPUs.
 //!
 //! Arrays are lazy handles on a graph; reading one evaluates what it needs, in one plan, in which
-//! elementwise runs, reductions and epilogues are fused without being asked to.
+//! elementwise runs, reductions and epilogues are fused without being asked to. New work is placed
+//! on a GPU where there is one, else on the processor; [`with_stream`] chooses.
 //!
 //! ```
 //! use lazulite::prelude::*;
@@ -46,9 +47,14 @@
 //! Methods return [`Result`]; the operators panic with the same text. Bare numbers are weak: they
 //! take the array's dtype (`float16 * 2.0` stays `float16`).
 //!
-//! [`export`] writes functions to files for other programs to call.
+//! Most ops are methods of [`Array`]; families have modules: [`linalg`], [`fft`], [`random`],
+//! [`conv`], [`fast`], [`quantized`] and others. [`nn`] has layers, losses and `#[derive(Module)]`,
+//! [`optim`] the optimisers, [`io`] safetensors, npy, npz and GGUF. [`export`] writes functions to
+//! files for other programs to call. [`plan::explain`] prints how arrays would be computed,
+//! [`estimate`] what that would cost, [`doctor`] what a program spent its time on.
 //!
-//! [`nn`] has layers, losses and `#[derive(Module)]`, [`optim`] the optimisers.
+//! Cargo features: `cuda` (on by default) has the CUDA backend, which loads the driver at run time;
+//! `ndarray` has conversions to and from arrays of that crate.
 #![forbid(unsafe_code)]
 
 // The derive macros name the crate, also inside it.

@@ -1,8 +1,10 @@
 //! What costs a program time that no rewrite can mend, with the line, the seconds and a mend.
 //!
-//! ```text
+//! ```no_run
+//! use lazulite_core::doctor;
+//! # fn train() {}
 //! let visit = doctor::begin();
-//! train()?;
+//! train();
 //! println!("{}", visit.finish());
 //! ```
 //!

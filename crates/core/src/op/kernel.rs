@@ -213,12 +213,16 @@ impl Kernel {
 /// Kind `Argument` without outputs, `Shape` if one has too many elements. What `code` returns, and
 /// that it panicked, is an error of evaluation.
 ///
-/// ```text
+/// ```no_run
+/// use lazulite_core::{Array, Dtype, op::kernel};
+/// let x = Array::from_slice(&[1.0f32, 2.0, 3.0], &[3])?;
 /// let doubled = kernel::host("double", &[x], &[(&[3], Dtype::F32)], |x, y| {
 ///     let (x, y) = (x[0].as_slice::<f32>()?, y[0].as_mut_slice::<f32>()?);
 ///     y.iter_mut().zip(x).for_each(|(y, x)| *y = 2.0 * x);
 ///     Ok(())
 /// })?;
+/// assert_eq!(doubled[0].to_vec::<f32>()?, [2.0, 4.0, 6.0]);
+/// # Ok::<(), lazulite_core::Error>(())
 /// ```
 pub fn host(
     label: &str,

@@ -28,11 +28,15 @@ type List = SmallVec<[Option<Array>; 2]>;
 /// A function that returns the gradient of `f` with respect to its argument, in the argument's
 /// form. `f` must return a 0-d array; pass several arguments as a tuple.
 ///
-/// ```text
-/// let slope = grad(|x: Array| x.sin());
-/// let curvature = grad(grad(|x: Array| x.sin()));
+/// ```no_run
+/// use lazulite_core::{Array, grad};
+/// let curvature = grad(grad(|x: Array| x.multiply(&x)));
+/// assert_eq!(curvature(Array::scalar(3.0f32))?.item::<f32>()?, 2.0);
 /// let g = grad(|(w, b): (Array, Array)| w.multiply(&w)?.add(&b)?.sum(None, false));
-/// let (dw, db) = g((w, b))?;
+/// let w = Array::from_slice(&[1.0f32, 2.0], &[2])?;
+/// let (dw, db) = g((w, Array::scalar(0.0f32)))?;
+/// assert_eq!((dw.to_vec::<f32>()?, db.item::<f32>()?), (vec![2.0, 4.0], 2.0));
+/// # Ok::<(), lazulite_core::Error>(())
 /// ```
 ///
 /// # Errors
@@ -85,8 +89,12 @@ pub fn value_and_grad_aux<A: Tree, X>(
 
 /// The gradient of a function of several arguments with respect to argument `N`, counted from 0.
 ///
-/// ```text
+/// ```no_run
+/// use lazulite_core::{Array, transform::grad_wrt};
 /// let g = grad_wrt::<1, _>(|(x, w): (Array, Array)| x.multiply(&w)?.sum(None, false));
+/// let dw = g((Array::scalar(3.0f32), Array::scalar(5.0f32)))?;
+/// assert_eq!(dw.item::<f32>()?, 3.0);
+/// # Ok::<(), lazulite_core::Error>(())
 /// ```
 ///
 /// # Errors
@@ -146,8 +154,12 @@ fn require_inexact<A: Tree>(args: &A, primals: &[Array]) -> Result<()> {
 /// The outputs of `f` at `primals`, and the cotangents of the primals for given ones of the
 /// outputs. Primals that are integers or that `f` does not use get zeros.
 ///
-/// ```text
-/// let (y, dx) = vjp(|x: Array| x.exp(), &x, &cotangent)?;
+/// ```no_run
+/// use lazulite_core::{Array, vjp};
+/// let (x, cotangent) = (Array::scalar(3.0f32), Array::scalar(10.0f32));
+/// let (y, dx) = vjp(|x: Array| x.square(), &x, &cotangent)?;
+/// assert_eq!((y.item::<f32>()?, dx.item::<f32>()?), (9.0, 60.0));
+/// # Ok::<(), lazulite_core::Error>(())
 /// ```
 ///
 /// # Errors
@@ -174,8 +186,12 @@ pub fn vjp<A: Tree, B: Tree>(
 
 /// The outputs of `f` at `primals`, and the tangents of the outputs for given ones of the primals.
 ///
-/// ```text
-/// let (y, dy) = jvp(|x: Array| x.exp(), &x, &tangent)?;
+/// ```no_run
+/// use lazulite_core::{Array, jvp};
+/// let (x, tangent) = (Array::scalar(3.0f32), Array::scalar(10.0f32));
+/// let (y, dy) = jvp(|x: Array| x.square(), &x, &tangent)?;
+/// assert_eq!((y.item::<f32>()?, dy.item::<f32>()?), (9.0, 60.0));
+/// # Ok::<(), lazulite_core::Error>(())
 /// ```
 ///
 /// # Errors

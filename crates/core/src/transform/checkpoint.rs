@@ -13,9 +13,13 @@ use std::sync::Arc;
 /// `f`, whose intermediate results are computed again when cotangents go back through it, instead
 /// of being kept until then. Arrays that `f` captures are differentiated too.
 ///
-/// ```text
+/// ```no_run
+/// use lazulite_core::{Array, Dtype, checkpoint, grad};
 /// let layer = checkpoint(|(w, x): (Array, Array)| w.matmul(&x)?.tanh()?.exp());
+/// let x = Array::ones(&[4, 8], Dtype::F32)?;
 /// let g = grad(|w: Array| layer((w, x.clone()))?.sum(None, false));
+/// assert_eq!(g(Array::zeros(&[2, 4], Dtype::F32)?)?.shape(), [2, 4]);
+/// # Ok::<(), lazulite_core::Error>(())
 /// ```
 ///
 /// # Errors

@@ -89,9 +89,14 @@ impl Recording {
 /// functions hold on to the arrays, which never change. The default random key is a hidden
 /// argument, so that every call draws other numbers, the same as `f` itself would.
 ///
-/// ```text
-/// let step = compile(|(w, x): (Array, Array)| x.matmul(&w)?.tanh());
-/// let y = step((w.clone(), x))?;
+/// ```no_run
+/// use lazulite_core::{Array, Dtype, compile};
+/// let layer = compile(|(w, x): (Array, Array)| x.matmul(&w)?.tanh());
+/// let w = Array::ones(&[4, 2], Dtype::F32)?;
+/// let y = layer((w.clone(), Array::ones(&[3, 4], Dtype::F32)?))?; // traced for these shapes
+/// let z = layer((w, Array::zeros(&[3, 4], Dtype::F32)?))?; // replayed
+/// assert_eq!((y.shape(), z.shape()), (&[3, 2][..], &[3, 2][..]));
+/// # Ok::<(), lazulite_core::Error>(())
 /// ```
 ///
 /// # Errors

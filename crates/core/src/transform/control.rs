@@ -47,8 +47,16 @@ fn choose<T: Tree>(op: &'static str, condition: &Array, a: &T, b: &T) -> Result<
 /// Derivatives go through all steps; wrap `f` in [`super::checkpoint()`] to compute its inside again
 /// in place of keeping it.
 ///
-/// ```text
-/// let (total, sums) = scan(|s: Array, x: Array| { let s = s.add(&x)?; Ok((s.clone(), s)) }, zero, xs)?;
+/// ```no_run
+/// use lazulite_core::{Array, scan};
+/// let add = |sum: Array, x: Array| {
+///     let sum = sum.add(&x)?;
+///     Ok((sum.clone(), sum))
+/// };
+/// let xs = Array::from_slice(&[1.0f32, 2.0, 3.0], &[3])?;
+/// let (total, sums) = scan(add, Array::scalar(0.0f32), xs)?;
+/// assert_eq!((total.item::<f32>()?, sums.to_vec::<f32>()?), (6.0, vec![1.0, 3.0, 6.0]));
+/// # Ok::<(), lazulite_core::Error>(())
 /// ```
 ///
 /// # Errors

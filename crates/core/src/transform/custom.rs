@@ -23,10 +23,13 @@ pub struct CustomFn<A, B> {
 
 /// `f`, for which some transforms can be written by hand; the others go through what `f` does.
 ///
-/// ```text
-/// let clipped = custom_function(|x: Array| x.log())
+/// ```no_run
+/// use lazulite_core::{Array, custom_function, grad};
+/// let log = custom_function(|x: Array| x.log())
 ///     .with_vjp(|x, _y, ct| ct.divide(&x.maximum(&Array::scalar(1e-3f32))?));
-/// let y = clipped.call(x)?;
+/// let slope = grad(|x: Array| log.call(x))(Array::scalar(0.0f32))?;
+/// assert_eq!(slope.item::<f32>()?, 1e3); // not infinite
+/// # Ok::<(), lazulite_core::Error>(())
 /// ```
 pub fn custom_function<A, B>(f: impl Fn(A) -> Result<B> + Send + Sync + 'static) -> CustomFn<A, B>
 where

@@ -88,8 +88,12 @@ impl BatchAxes {
 /// A function that applies `f`, written for one example, to a batch. `in_axes` says where the
 /// arguments have their batch axes, `out_axes` where the results are to have theirs.
 ///
-/// ```text
-/// let scores = vmap(|(w, x): (Array, Array)| w.matmul(&x), [None, Some(0)], 0)((w, batch))?;
+/// ```no_run
+/// use lazulite_core::{Array, Dtype, vmap};
+/// let scores = vmap(|(w, x): (Array, Array)| w.matmul(&x), [None, Some(0)], 0);
+/// let (w, batch) = (Array::ones(&[3, 4], Dtype::F32)?, Array::ones(&[8, 4], Dtype::F32)?);
+/// assert_eq!(scores((w, batch))?.shape(), [8, 3]);
+/// # Ok::<(), lazulite_core::Error>(())
 /// ```
 ///
 /// # Errors
