@@ -22,11 +22,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 /// The inputs of a node.
 pub(crate) type Inputs = SmallVec<[Array; 2]>;
 
-/// A counted handle on a node. Nothing refers to nodes weakly, so that one count does.
+/// A counted handle on a node, without the count of weak handles that `std::sync::Arc` keeps: there
+/// are none.
 pub(crate) type NodeRef = triomphe::Arc<Node>;
 
-/// What the inputs of a node are made of; lists by value are moved.
+/// The forms in which an op's caller gives inputs: an array of handles, which is moved, or a
+/// borrowed list, whose handles are cloned.
 pub(crate) trait Operands {
+    /// The list that the node keeps.
     fn into_inputs(self) -> Inputs;
 }
 
@@ -53,6 +56,7 @@ pub struct Array {
     pub(crate) output: u32,
 }
 
+/// An op applied to inputs.
 pub(crate) struct Node {
     pub(crate) op: Primitive,
     /// Empty once all outputs are evaluated and no active trace needs the graph.
@@ -65,6 +69,7 @@ pub(crate) struct Node {
     pub(crate) mark: AtomicU32,
 }
 
+/// One output of a node: what it is, and how far its computation is.
 pub(crate) struct Output {
     pub(crate) shape: Shape,
     pub(crate) dtype: Dtype,
@@ -430,7 +435,8 @@ impl Array {
         Ok((v.buffer, Layout { shape: self.shape().into(), strides: v.strides, offset: v.offset }))
     }
 
-    /// The elements in row-major order, in host memory without a copy.
+    /// The elements in row-major order, in host memory. The array is evaluated first. They are
+    /// copied only if they lie on another device or in another order.
     ///
     /// # Errors
     /// Kind `Dtype` if the elements are not `T`; those of evaluation.
@@ -460,7 +466,7 @@ impl Array {
         Ok(slice)
     }
 
-    /// A copy of the elements in row-major order.
+    /// A copy of the elements in row-major order; the array is evaluated first.
     ///
     /// # Errors
     /// As [`Array::as_slice`].
@@ -469,7 +475,7 @@ impl Array {
         Ok(self.as_slice()?.to_vec())
     }
 
-    /// The value of an array of one element.
+    /// The value of an array of one element, which is evaluated first.
     ///
     /// # Errors
     /// Kind `Shape` if there is not exactly one element, `Dtype` if it is not a `T`.

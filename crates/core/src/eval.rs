@@ -20,7 +20,7 @@ use crate::observe::{self, Clock, Planned, What};
 use crate::plan::collect::{Graph, NodeId, Slot, collect};
 use crate::plan::cost::{self, StepCost};
 use crate::plan::lineage::{Lineage, lineage};
-use crate::plan::{Plan, Work, cache};
+use crate::plan::{Plan, cache};
 use parking_lot::Mutex;
 use run::{Finish, Run};
 use smallvec::{SmallVec, smallvec};
@@ -254,33 +254,4 @@ fn segments(graph: &Graph, plan: &Plan) -> SmallVec<[Segment; 1]> {
         out[here].done = Some(Arc::default());
     }
     out
-}
-
-impl Work {
-    /// The node whose stream the step runs on.
-    pub(crate) fn node(&self, graph: &Graph) -> NodeId {
-        match self {
-            Work::View { node, .. }
-            | Work::Forward { node }
-            | Work::Op { node, .. }
-            | Work::Product { node, .. } => *node,
-            Work::Tape(tape) => graph.node_of[tape.stores[0] as usize],
-        }
-    }
-
-    fn stream(&self, graph: &Graph) -> Stream {
-        graph.nodes[self.node(graph) as usize].node.stream
-    }
-
-    pub(crate) fn writes(&self, graph: &Graph) -> SmallVec<[Slot; 2]> {
-        match self {
-            Work::Tape(tape) | Work::Product { epilogue: tape, .. } => {
-                tape.stores.iter().copied().collect()
-            }
-            Work::View { node, .. } | Work::Forward { node } | Work::Op { node, .. } => {
-                let n = &graph.nodes[*node as usize];
-                (n.first..n.first + n.node.outputs.len() as Slot).collect()
-            }
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! Pass 6, which comes first: plans under the structural keys of their graphs.
+//! Plans under the structural keys of their graphs: looked up after pass 1, before the others run.
 //!
 //! A key holds ops, dtypes, ranks, unit axes, which shapes are equal, sharing, and who is held from
 //! outside; sizes, strides, slice bounds and scalar values are parameters. Where a pass looked at
@@ -12,7 +12,7 @@ use crate::shape::Shape;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -225,7 +225,7 @@ struct Cache {
     words: usize,
     guard_failures: u64,
     /// How often a known structure was planned anew, by the guard that failed.
-    failures: FastMap<String, u64>,
+    failures: FxHashMap<String, u64>,
 }
 
 /// How often plans were found and made.
@@ -511,7 +511,3 @@ impl Guard {
         }
     }
 }
-
-/// The type of hash maps over small integers in the planner.
-pub(crate) type FastMap<K, V> =
-    std::collections::HashMap<K, V, BuildHasherDefault<rustc_hash::FxHasher>>;

@@ -22,6 +22,7 @@ use super::rewrite::Rewritten;
 use crate::device::DeviceKind;
 use crate::op::Primitive;
 use crate::op::identity::Identity;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 /// The most members of a group: bounds the slots that an executor needs, and the size of sources.
@@ -373,7 +374,7 @@ impl<'a> Fuser<'a> {
         order.retain(|&g| !self.groups[g].members.is_empty() && self.groups[g].product.is_none());
         order.sort_unstable_by_key(|&g| self.groups[g].members.last().copied());
         // The latest group that reads a slot, for each slot.
-        let mut readers = super::cache::FastMap::<Slot, usize>::default();
+        let mut readers = FxHashMap::<Slot, usize>::default();
         for g in order {
             let inputs = self.group_inputs(g);
             let sibling = inputs.iter().find_map(|slot| {
@@ -488,9 +489,9 @@ impl<'a> Fuser<'a> {
     /// where that takes long to find out.
     fn leads_to(&self, from: NodeId, group: usize) -> bool {
         const MOST_VISITED: usize = 512;
-        let mut seen = super::cache::FastMap::<NodeId, ()>::default();
+        let mut seen = FxHashSet::<NodeId>::default();
         let mut stack = vec![from];
-        seen.insert(from, ());
+        seen.insert(from);
         while let Some(id) = stack.pop() {
             let home = self.group_of[id as usize];
             if home == Some(group) || seen.len() > MOST_VISITED {
@@ -499,11 +500,11 @@ impl<'a> Fuser<'a> {
             let alone = [id];
             let members = home.map_or(&alone[..], |h| &self.groups[h].members);
             for &m in members {
-                seen.insert(m, ());
+                seen.insert(m);
                 let n = self.node(m);
                 for slot in n.first..n.first + n.node.outputs.len() as Slot {
                     for &c in &self.consumers[slot as usize] {
-                        if seen.insert(c, ()).is_none() {
+                        if seen.insert(c) {
                             stack.push(c);
                         }
                     }

@@ -1,10 +1,11 @@
 //! The planner: a graph in, a printable list of steps out. It computes nothing and knows no device.
 //!
-//! Passes, in the order in which a graph meets them: [`cache`] (is the plan known?), `collect`
-//! (which nodes), [`rules`] (other nodes for a part of the graph), `rewrite` (slots with equal
-//! values), `fuse` (tapes and epilogues), `memory` (lifetimes and reuse). A plan speaks of slots of
-//! the graph that it was made for; another graph of the same structural key numbers its slots alike,
-//! so the plan runs on it with other sizes and values.
+//! The passes, in order: 1. `collect` (which nodes), 2. [`rules`] (other nodes for a part of the
+//! graph), 3. `rewrite` (slots with equal values), 4. `fuse` (tapes and epilogues, put in order by
+//! `order`), 5. `memory` (lifetimes and reuse). After `collect`, [`cache`] asks whether the plan of
+//! such a graph is known; only if it is not do the other passes run. A plan speaks of slots of the
+//! graph that it was made for; another graph of the same structural key numbers its slots alike, so
+//! the plan runs on it with other sizes and values.
 
 pub mod cache;
 pub(crate) mod collect;
@@ -28,6 +29,7 @@ pub use dot::dot;
 pub use explain::{Report, StepReport, explain, profile, report};
 pub use tape::{Extent, Instr, Tape, TapeValue, ValueId};
 
+use crate::device::Stream;
 use crate::dtype::Literal;
 use cache::Enabled;
 use collect::Graph;
@@ -136,6 +138,35 @@ pub(crate) fn make(graph: &Graph, enabled: Enabled) -> Plan {
 }
 
 impl Work {
+    /// The node whose stream the step runs on.
+    pub(crate) fn node(&self, graph: &Graph) -> NodeId {
+        match self {
+            Work::View { node, .. }
+            | Work::Forward { node }
+            | Work::Op { node, .. }
+            | Work::Product { node, .. } => *node,
+            Work::Tape(tape) => graph.node_of[tape.stores[0] as usize],
+        }
+    }
+
+    /// The stream that the step runs on.
+    pub(crate) fn stream(&self, graph: &Graph) -> Stream {
+        graph.nodes[self.node(graph) as usize].node.stream
+    }
+
+    /// The slots that the step makes.
+    pub(crate) fn writes(&self, graph: &Graph) -> SmallVec<[Slot; 2]> {
+        match self {
+            Work::Tape(tape) | Work::Product { epilogue: tape, .. } => {
+                tape.stores.iter().copied().collect()
+            }
+            Work::View { node, .. } | Work::Forward { node } | Work::Op { node, .. } => {
+                let n = &graph.nodes[*node as usize];
+                (n.first..n.first + n.node.outputs.len() as Slot).collect()
+            }
+        }
+    }
+
     /// The slots that the step reads.
     pub(crate) fn reads(&self, graph: &Graph) -> SmallVec<[Slot; 4]> {
         match self {

@@ -2,10 +2,10 @@
 //! member may stand before that. Products of one array with several quantised matrices follow each
 //! other, so that a device can prepare the array once, or make all of them in one go.
 
-use super::cache::FastMap;
 use super::collect::{Graph, Slot};
 use super::{Step, Work};
 use crate::op::Primitive;
+use rustc_hash::FxHashMap;
 
 /// The steps, each after those that make what it reads, otherwise as they were.
 pub(crate) fn in_order(graph: &Graph, steps: Vec<Step>) -> Vec<Step> {
@@ -65,8 +65,8 @@ pub(crate) fn together(graph: &Graph, steps: Vec<Step>) -> Vec<Step> {
         return steps;
     }
     // For each step the one behind which it moves, if any; for each slot the step that makes it.
-    let mut maker: FastMap<Slot, u32> = FastMap::default();
-    let mut first: FastMap<Slot, (u32, u32)> = FastMap::default();
+    let mut maker: FxHashMap<Slot, u32> = FxHashMap::default();
+    let mut first: FxHashMap<Slot, (u32, u32)> = FxHashMap::default();
     let mut behind: Vec<Vec<u32>> = vec![Vec::new(); steps.len()];
     let mut moves = vec![false; steps.len()];
     for (i, step) in steps.iter().enumerate() {

@@ -7,7 +7,7 @@ use super::collect::{Graph, GraphNode, NodeId, Slot};
 use crate::dtype::Literal;
 use crate::op::identity::Identity;
 use crate::op::{BinaryOp, Primitive};
-use rustc_hash::FxHasher;
+use rustc_hash::{FxHashMap, FxHasher};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
 
@@ -25,7 +25,7 @@ pub(crate) fn rewrite(graph: &Graph, enabled: Enabled) -> Rewritten {
     let alias = (0..graph.slots() as Slot).collect();
     let mut out = Rewritten { alias, guards: Vec::new() };
     let (no_ops, equal) = (enabled.has("no-op"), enabled.has("equal subexpressions"));
-    let mut seen = super::cache::FastMap::<u64, SmallVec<[NodeId; 1]>>::default();
+    let mut seen = FxHashMap::<u64, SmallVec<[NodeId; 1]>>::default();
     for id in 0..graph.nodes.len() as NodeId {
         let n = &graph.nodes[id as usize];
         if let Some(slot) = n.stands_for {
@@ -85,7 +85,7 @@ fn unit_factor(graph: &Graph, n: &GraphNode, guards: &mut Vec<Guard>) -> Option<
 fn common_subexpression(
     graph: &Graph,
     id: NodeId,
-    seen: &mut super::cache::FastMap<u64, SmallVec<[NodeId; 1]>>,
+    seen: &mut FxHashMap<u64, SmallVec<[NodeId; 1]>>,
     out: &mut Rewritten,
 ) {
     let n = &graph.nodes[id as usize];

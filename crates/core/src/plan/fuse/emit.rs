@@ -5,7 +5,8 @@ use crate::dtype::Dtype;
 use crate::op::{BinaryOp, Primitive, ReduceOp, UnaryOp};
 use crate::plan::collect::{GraphNode, NodeId, Slot};
 use crate::plan::tape::{Extent, Instr, Tape, TapeValue, ValueId};
-use crate::plan::{LoadFrom, Step, TapeWork, Work, cache};
+use crate::plan::{LoadFrom, Step, TapeWork, Work};
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 impl Fuser<'_> {
@@ -76,7 +77,7 @@ impl Fuser<'_> {
             tape: Tape { axes: g.axes, ..Tape::default() },
             loads: Vec::new(),
             load_values: Vec::new(),
-            values: cache::FastMap::default(),
+            values: FxHashMap::default(),
         };
         if let Some(product) = g.product {
             let slot = self.node(product).first;
@@ -109,7 +110,7 @@ struct TapeBuilder<'a> {
     tape: Tape,
     loads: Vec<LoadFrom>,
     load_values: Vec<ValueId>,
-    values: cache::FastMap<Slot, ValueId>,
+    values: FxHashMap<Slot, ValueId>,
 }
 
 impl TapeBuilder<'_> {

@@ -14,9 +14,9 @@ use crate::error::Result;
 use crate::op::identity::Identity;
 use crate::op::view::{Ends, Slice};
 use crate::op::{BinaryOp, Primitive, ReduceOp};
-use crate::plan::cache::FastMap;
 use crate::plan::collect::{GraphNode, NodeId, Slot};
 use crate::shape::Shape;
+use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
 
 /// Fewer items than this are not worth a batch.
@@ -167,7 +167,7 @@ struct Lockstep<'s, 'a> {
         std::hash::BuildHasherDefault<rustc_hash::FxHasher>,
     >,
     /// Which item a slot was computed for.
-    item: FastMap<Slot, usize>,
+    item: FxHashMap<Slot, usize>,
     /// How many ops were batched that move or compute elements.
     ops: usize,
     /// How many stacks were made of separate arrays.
@@ -185,7 +185,7 @@ struct Lockstep<'s, 'a> {
 impl Lockstep<'_, '_> {
     /// The batch of the slots' expressions, or why there is none.
     fn run(site: &Site<'_>, roots: &[Slot]) -> Result<std::result::Result<Batched, Unfit>> {
-        let (made, item) = (Default::default(), FastMap::default());
+        let (made, item) = (Default::default(), FxHashMap::default());
         let (ops, stacks, common, sliced) = (0, 0, 0, false);
         let (operands, kept) = (Vec::new(), Vec::new());
         let mut walk = Lockstep { site, made, item, ops, stacks, common, sliced, operands, kept };

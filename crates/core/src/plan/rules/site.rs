@@ -6,8 +6,8 @@ use crate::array::Array;
 use crate::dtype::Dtype;
 use crate::op::identity::Identity;
 use crate::op::{BinaryOp, Primitive};
-use crate::plan::cache::FastMap;
 use crate::plan::collect::{Graph, GraphNode, NodeId, Slot};
+use rustc_hash::FxHashMap;
 use rustc_hash::FxHasher;
 use std::cell::{Cell, OnceCell};
 use std::hash::{Hash, Hasher};
@@ -19,7 +19,7 @@ pub(super) struct Site<'a> {
     uses: Vec<u32>,
     /// For each slot whether a sum adds something to it.
     added_to: Vec<bool>,
-    instead: FastMap<Slot, Array>,
+    instead: FxHashMap<Slot, Array>,
     /// For each node whether the program may ask for its value later.
     kept: Vec<bool>,
     /// Nodes that one batch computes together.
@@ -53,7 +53,7 @@ pub(super) fn has_alike(graph: &Graph) -> bool {
 /// expressions of leaves of equal shapes, parameters aside. The structural key tells them.
 fn alike(graph: &Graph, kept: &[bool]) -> Vec<Vec<NodeId>> {
     let mut hashes: Vec<u64> = Vec::with_capacity(graph.nodes.len());
-    let mut places: FastMap<u64, usize> = FastMap::default();
+    let mut places: FxHashMap<u64, usize> = FxHashMap::default();
     let mut lists: Vec<Vec<NodeId>> = Vec::new();
     for (id, n) in graph.nodes.iter().enumerate() {
         let mut hash = FxHasher::default();
@@ -99,7 +99,7 @@ impl<'a> Site<'a> {
             }
         }
         let seen = vec![Cell::new(false); graph.nodes.len()];
-        let (instead, tied, alike) = (FastMap::default(), Vec::new(), OnceCell::new());
+        let (instead, tied, alike) = (FxHashMap::default(), Vec::new(), OnceCell::new());
         Site { graph, uses, added_to, instead, kept: kept(graph), tied, alike, seen }
     }
 

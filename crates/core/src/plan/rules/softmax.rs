@@ -12,8 +12,8 @@ use crate::error::Result;
 use crate::op::gather::GatherAxis;
 use crate::op::identity::Identity;
 use crate::op::{BinaryOp, Primitive, ReduceOp, UnaryOp};
-use crate::plan::cache::FastMap;
 use crate::plan::collect::{GraphNode, NodeId, Slot};
+use rustc_hash::FxHashMap;
 
 pub(super) const LOG: Rule = Rule {
     name: "log_softmax",
@@ -107,7 +107,7 @@ fn pick(site: &Site<'_>, root: NodeId) -> Result<Found> {
     }
     let frame = site.shape(source);
     let picker = Picker { site, frame, axis: op.axis, index: site.array(index) };
-    let mut made = FastMap::default();
+    let mut made = FxHashMap::default();
     let picked = picker.pick(source, &mut made)?;
     Ok(picked.map_or(Found::OtherValues, Found::Instead))
 }
@@ -139,7 +139,7 @@ struct Picker<'s, 'a> {
 
 impl Picker<'_, '_> {
     /// The picked elements of what `slot` broadcasts to; none if the expression is too large.
-    fn pick(&self, slot: Slot, made: &mut FastMap<Slot, Array>) -> Result<Option<Array>> {
+    fn pick(&self, slot: Slot, made: &mut FxHashMap<Slot, Array>) -> Result<Option<Array>> {
         /// More ops than this are left alone.
         const MOST: usize = 24;
         let mut stack = vec![(slot, false)];
