@@ -50,7 +50,7 @@
 //! Most ops are methods of [`Array`]; families have modules: [`linalg`], [`fft`], [`random`],
 //! [`conv`], [`fast`], [`quantized`] and others. [`nn`] has layers, losses and `#[derive(Module)]`,
 //! [`optim`] the optimisers, [`io`] safetensors, npy, npz and GGUF. [`export`] writes functions to
-//! files for other programs to call. [`plan::explain`] prints how arrays would be computed,
+//! files for other programs to call. [`plan::explain()`] prints how arrays would be computed,
 //! [`estimate`] what that would cost, [`doctor`] what a program spent its time on.
 //!
 //! Cargo features: `cuda` (on by default) has the CUDA backend, which loads the driver at run time;
