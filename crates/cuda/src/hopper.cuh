@@ -56,3 +56,9 @@ template <int N, int TA, int TB> __forceinline__ void product_shared(float* x, u
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\nwgmma.mma_async.sync.aligned.m64n64k16.f32." KIND "." KIND " " LIST32 ", %32, %33, p, 1, 1, %35, %36;\n}"
                  : F16(x, 0), F16(x, 16) : "l"(a), "l"(b), "r"(add), "n"(TA), "n"(TB));
 }
+// Four floats of block `rank` of the cluster, which lie there as at an address of the caller's own shared memory.
+__forceinline__ void floats_of(int rank, u32 at, float* x) {
+  u32 there;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(at), "r"(rank));
+  asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(x[0]), "=f"(x[1]), "=f"(x[2]), "=f"(x[3]) : "r"(there) : "memory");
+}

@@ -22,6 +22,7 @@ mod copy;
 mod device;
 mod driver;
 mod fast;
+mod few;
 mod fft;
 mod flash;
 mod fused;

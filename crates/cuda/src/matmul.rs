@@ -13,10 +13,10 @@ use lazulite_core::{Dtype, Error, ErrorKind, Result};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
-use crate::copy;
 use crate::driver;
 use crate::fused::merge;
 use crate::stream::Launch;
+use crate::{copy, few};
 
 /// Bytes of scratch memory that an algorithm may use.
 const WORKSPACE: usize = 32 << 20;
@@ -25,29 +25,30 @@ const KEPT: usize = 4096;
 
 /// One operand as cublasLt takes it: column-major, perhaps transposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Side {
-    transposed: bool,
-    rows: usize,
-    columns: usize,
-    leading: usize,
-    batch_stride: isize,
-    alignment: u32,
+pub(crate) struct Side {
+    pub transposed: bool,
+    pub rows: usize,
+    pub columns: usize,
+    pub leading: usize,
+    pub batch_stride: isize,
+    pub alignment: u32,
 }
 
+/// One product: the right operand is cublasLt's left one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    dtype: Dtype,
-    result: Dtype,
-    left: Side,
-    right: Side,
-    out: Side,
-    batch: usize,
+pub(crate) struct Key {
+    pub dtype: Dtype,
+    pub result: Dtype,
+    pub left: Side,
+    pub right: Side,
+    pub out: Side,
+    pub batch: usize,
     /// True iff a vector is added to every row of the result.
-    bias: bool,
+    pub bias: bool,
     /// True iff a gelu follows.
-    gelu: bool,
+    pub gelu: bool,
     /// The array that is added, if it is not the result itself.
-    term: Option<Side>,
+    pub term: Option<Side>,
 }
 
 /// What joins a product before it rounds.
@@ -246,7 +247,10 @@ pub(crate) fn matmul_with(
             gelu: matches!(beside, Some(Beside::Gelu(_))),
             term: term.filter(|_| factors[1] != 0.0),
         };
-        run(launch, key, at, bias.unwrap_or(0), factors)?;
+        let bias = bias.unwrap_or(0);
+        if !few::product(launch, &key, at, bias, factors)? {
+            run(launch, key, at, bias, factors)?;
+        }
     }
     Ok(())
 }
@@ -392,12 +396,20 @@ fn choose(handle: sys::cublasLtHandle_t, key: &Key, bias: u64) -> Result<Algorit
         (P::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.term.unwrap_or(key.out).alignment),
         (P::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key.out.alignment),
     ];
+    // Parts of a sum are joined as wide as they are: rounded to bfloat16 before, 8192 products of numbers up to 1
+    // came out wrong by 0.1.
+    use sys::cublasLtReductionScheme_t as R;
+    let joins = match key.result.is_half() {
+        true => R::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE,
+        false => R::CUBLASLT_REDUCTION_SCHEME_MASK,
+    } as u32;
+    let joins = (P::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, joins);
     // SAFETY: the attributes are a 64-bit number and 32-bit numbers.
     let found = unsafe {
         let set = result::set_matmul_pref_attribute;
         let at = (&raw const bytes).cast();
         set(preference, P::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, at, 8).map_err(failed)?;
-        for (attribute, value) in &alignments {
+        for (attribute, value) in alignments.iter().chain([&joins]) {
             set(preference, *attribute, (&raw const *value).cast(), 4).map_err(failed)?;
         }
         let [a, b, c, d] = layouts;

@@ -109,26 +109,23 @@ extern "C" __global__ void __cluster_dims__(1, 1, SPLITS) __launch_bounds__(THRE
   cluster_barrier();
   for (int i = blockIdx.z * THREADS + thread; i < M * ROWS / 4; i += SPLITS * THREADS) {
     const int r = i / (ROWS / 4), c = i % (ROWS / 4) * 4;
-    float4 part[SPLITS];
+    float part[SPLITS][4], sum[4];
     const u32 at = base + (r * APART + c) * 4;
 #pragma unroll
-    for (int p = 0; p < SPLITS; p++) {
-      u32 there;
-      asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(at), "r"(p));
-      asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
-                   : "=f"(part[p].x), "=f"(part[p].y), "=f"(part[p].z), "=f"(part[p].w) : "r"(there) : "memory");
-    }
-    float4 sum = part[0];
+    for (int p = 0; p < SPLITS; p++) floats_of(p, at, part[p]);
 #pragma unroll
-    for (int p = 1; p < SPLITS; p++) { sum.x += part[p].x; sum.y += part[p].y; sum.z += part[p].z; sum.w += part[p].w; }
+    for (int e = 0; e < 4; e++) {
+      sum[e] = part[0][e];
+#pragma unroll
+      for (int p = 1; p < SPLITS; p++) sum[e] += part[p][e];
+    }
     if (m0 + r >= m) continue;
     T* to = out + (i64)(m0 + r) * n + n0 + c;
     if (n % 4 == 0) {
-      if (n0 + c < n) { ((u32*)to)[0] = Unit<T>::pair(sum.x, sum.y); ((u32*)to)[1] = Unit<T>::pair(sum.z, sum.w); }
+      if (n0 + c < n) { ((u32*)to)[0] = Unit<T>::pair(sum[0], sum[1]); ((u32*)to)[1] = Unit<T>::pair(sum[2], sum[3]); }
     } else {
-      const float v[4] = {sum.x, sum.y, sum.z, sum.w};
 #pragma unroll
-      for (int e = 0; e < 4; e++) if (n0 + c + e < n) to[e] = convert<T>(v[e]);
+      for (int e = 0; e < 4; e++) if (n0 + c + e < n) to[e] = convert<T>(sum[e]);
     }
   }
   // Nobody's memory goes while others read it.
