@@ -44,6 +44,119 @@ template <int N> __forceinline__ void soften(float (*x)[4], float* top, float* s
   }
 }
 
+// The results (max, sum, EP values) that four warps left of one row, 16 rows apart: their join goes to `part`, or is that
+// row's result where there is none. A warp's lanes share the columns.
+__forceinline__ void join_warps(const float* all, float sink, float* part, T* out, int lane) {
+  const int apart = 16 * (EP + 2);
+  float high = -INFINITY_F, total = 0.f, by[4], over = 1.f;
+#pragma unroll
+  for (int w = 0; w < 4; w++) high = fmaxf(high, all[w * apart]);
+  const float base = high == -INFINITY_F ? 0.f : high;
+#pragma unroll
+  for (int w = 0; w < 4; w++) { by[w] = exp2_of(all[w * apart] - base); total += by[w] * all[w * apart + 1]; }
+  if (!part) {
+    const float peak = fmaxf(high, sink);
+    over = high == -INFINITY_F ? 0.f : exp2_of(high - peak);
+    total = total * over + (sink == -INFINITY_F ? 0.f : exp2_of(sink - peak));
+    over = total == 0.f ? 0.f : over / total;
+  } else if (lane == 0) { part[0] = high; part[1] = total; }
+  for (int c = lane; c < E; c += 32) {
+    float x = 0.f;
+#pragma unroll
+    for (int w = 0; w < 4; w++) x += by[w] * all[w * apart + 2 + c];
+    if (part) part[2 + c] = x; else out[c] = convert<T>(x * over);
+  }
+}
+
+// The result of a row from those of its spans (max, sum, E values), in order; likewise for a warp.
+__forceinline__ void join_spans(const float* parts, int spans, float sink, T* out, int lane) {
+  float high = sink;
+  for (int p = lane; p < spans; p += 32) high = fmaxf(high, __ldcg(parts + p * (E + 2)));
+  high = warp_join<Max<float>>(high);
+  const float base = high == -INFINITY_F ? 0.f : high;
+  float total = exp2_of(sink - base), joined[(E + 31) / 32];
+#pragma unroll
+  for (int j = 0; j < (E + 31) / 32; j++) joined[j] = 0.f;
+#pragma unroll 4
+  for (int p = 0; p < spans; p++) {
+    const float* part = parts + p * (E + 2);
+    const float weight = exp2_of(__ldcg(part) - base);
+    total += __ldcg(part + 1) * weight;
+#pragma unroll
+    for (int j = 0; j < (E + 31) / 32; j++)
+      if (lane + 32 * j < E) joined[j] += __ldcg(part + 2 + lane + 32 * j) * weight;
+  }
+#pragma unroll
+  for (int j = 0; j < (E + 31) / 32; j++)
+    if (lane + 32 * j < E) out[lane + 32 * j] = convert<T>(total == 0.f ? 0.f : joined[j] / total);
+}
+
+#ifndef PREFILL
+// The queries of a tile of 16 rows as a lane's fragments, and the head and the place of its two rows: row r of a group is query
+// r % t of head r / t.
+struct Queries { u32 words[DP / 16][4]; int head[2], place[2]; bool live[2]; };
+__forceinline__ void load_queries(Queries& y, const T* q, const G& g, int tile, int group, int b, int lane) {
+  const int t = (int)g.v[0], each = (int)(g.v[2] / g.v[3]), rows = each * t;
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+    int row = tile * 16 + lane / 4 + 8 * r;
+    y.live[r] = row < rows;
+    if (!y.live[r]) row = 0;
+    y.head[r] = group * each + row / t; y.place[r] = row % t;
+    const T* from = q + b * g.v[6] + y.head[r] * g.v[7] + y.place[r] * g.v[8];
+#pragma unroll
+    for (int d = 0; d < DP / 16; d++)
+#pragma unroll
+      for (int e = 0; e < 2; e++) {
+        const int c = d * 16 + e * 8 + lane % 4 * 2;
+        y.words[d][r + 2 * e] = y.live[r] && c < D ? *(const u32*)(from + c) : 0u;
+      }
+  }
+}
+// Scales the 16 logits of a row from key c0 on, and hides those from `end` on and those that a mask hides.
+__forceinline__ void scale_and_mask(float (*x)[4], const Queries& y, float scale, i64 c0, i64 end, const void* mask, const G& g, int b, int lane) {
+  const i64 t = g.v[0], s = g.v[1];
+#pragma unroll
+  for (int j = 0; j < 2; j++) {
+#pragma unroll
+    for (int e = 0; e < 4; e++) x[j][e] *= scale;
+    if (c0 + 16 > end || FLAGS) {
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        const i64 limit = !y.live[r] ? 0 : FLAGS & 1 ? s - t + y.place[r] + 1 : s;
+        mask_pair(&x[j][2 * r], c0 + j * 8 + lane % 4 * 2, limit < end ? limit : end, FLAGS, mask,
+                  b * g.v[15] + y.head[r] * g.v[16] + y.place[r] * g.v[17], g.v[18]);
+      }
+    }
+  }
+}
+// Leaves a warp's results for join_warps: (warp, row, 2 + EP).
+__forceinline__ void leave_results(float* all, const float* top, const float* sum, const float (*acc)[4], int warp, int lane) {
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+    float* to = all + (warp * 16 + lane / 4 + 8 * r) * (EP + 2);
+    const float total = quad_sum(sum[r]);
+    if (lane % 4 == 0) { to[0] = top[r]; to[1] = total; }
+#pragma unroll
+    for (int j = 0; j < EP / 8; j++) { to[2 + j * 8 + lane % 4 * 2] = acc[j][2 * r]; to[3 + j * 8 + lane % 4 * 2] = acc[j][2 * r + 1]; }
+  }
+}
+// Joins what four warps left of a block's rows, a row for a warp at a time: all = (warp, row, 2 + EP). Then, with LAST, what
+// the blocks left of them.
+template <bool LAST>
+__forceinline__ void join_rows(const float* all, const T* sinks, T* out, float* parts, const G& g, int tile, int group, int b, int span, int warp, int lane) {
+  const int t = (int)g.v[0], each = (int)(g.v[2] / g.v[3]), spans = (int)g.v[5];
+  for (int r = warp; r < 16 && tile * 16 + r < each * t; r += 4) {
+    const int row = tile * 16 + r, h = group * each + row / t;
+    const i64 at = (b * g.v[2] + h) * t + row % t;
+    const float sink = FLAGS & 8 ? widen(sinks[h]) * LOG2E : -INFINITY_F;
+    float* part = parts + at * spans * (E + 2);
+    if (LAST) join_spans(part, spans, sink, out + at * E, lane);
+    else join_warps(all + r * (EP + 2), sink, spans == 1 ? nullptr : part + span * (E + 2), out + at * E, lane);
+  }
+}
+#endif
+
 #ifdef PREFILL
 // A block of 4 warps owns 64 queries of a head, a warp 16; keys come in tiles of BN, of which the next is
 // under way while one is used.
@@ -180,9 +293,8 @@ extern "C" __global__ void __launch_bounds__(128) flash_decode(const T* q, const
     const T* sinks, T* out, float* parts, u32* counters, double scale_, G g) {
   extern __shared__ __align__(128) u8 memory[];
   __shared__ u32 arrived;
-  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, flags = FLAGS;
-  const i64 t = g.v[0], s = g.v[1], group = blockIdx.y % g.v[3], tile = blockIdx.y / g.v[3], b = blockIdx.z;
-  const i64 each = g.v[2] / g.v[3], rows = each * t, span = blockIdx.x;
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, b = blockIdx.z;
+  const i64 s = g.v[1], group = blockIdx.y % g.v[3], tile = blockIdx.y / g.v[3], span = blockIdx.x;
   const i64 begin = span * g.v[4], end = begin + g.v[4] < s ? begin + g.v[4] : s;
   const u32 mine = shared_address(memory) + warp * STAGES * STAGE;
   const T* keys = k + b * g.v[9] + group * g.v[10];
@@ -210,25 +322,8 @@ extern "C" __global__ void __launch_bounds__(128) flash_decode(const T* q, const
     if (start + i * 64 < end) fetch(start + i * 64, i);
     commit_copies();
   }
-  // The queries, straight into fragments.
-  u32 query[DP / 16][4];
-  int head[2], place[2];
-  bool live[2];
-#pragma unroll
-  for (int r = 0; r < 2; r++) {
-    i64 i = tile * 16 + lane / 4 + 8 * r;
-    live[r] = i < rows;
-    if (!live[r]) i = 0;
-    head[r] = (int)(group * each + i / t); place[r] = (int)(i % t);
-    const T* from = q + b * g.v[6] + head[r] * g.v[7] + place[r] * g.v[8];
-#pragma unroll
-    for (int d = 0; d < DP / 16; d++)
-#pragma unroll
-      for (int e = 0; e < 2; e++) {
-        int c = d * 16 + e * 8 + lane % 4 * 2;
-        query[d][r + 2 * e] = live[r] && c < D ? *(const u32*)(from + c) : 0u;
-      }
-  }
+  Queries queries;
+  load_queries(queries, q, g, (int)tile, (int)group, b, lane);
   float acc[EP / 8][4], top[2] = {-INFINITY_F, -INFINITY_F}, sum[2] = {0.f, 0.f};
 #pragma unroll
   for (int j = 0; j < EP / 8; j++)
@@ -249,23 +344,10 @@ extern "C" __global__ void __launch_bounds__(128) flash_decode(const T* q, const
 #pragma unroll
     for (int d = 0; d < DP / 16; d++) {
       load_4(w, at + ka + d * 32);
-      Unit<T>::mma(x[0], query[d], w[0], w[1]);
-      Unit<T>::mma(x[1], query[d], w[2], w[3]);
+      Unit<T>::mma(x[0], queries.words[d], w[0], w[1]);
+      Unit<T>::mma(x[1], queries.words[d], w[2], w[3]);
     }
-#pragma unroll
-    for (int j = 0; j < 2; j++) {
-#pragma unroll
-      for (int e = 0; e < 4; e++) x[j][e] *= scale;
-      if (c0 + 16 > end || flags) {
-#pragma unroll
-        for (int r = 0; r < 2; r++) {
-          i64 limit = flags & 1 ? s - t + place[r] + 1 : s;
-          if (!live[r]) limit = 0;
-          mask_pair(&x[j][2 * r], c0 + j * 8 + lane % 4 * 2, limit < end ? limit : end, flags, mask,
-                    b * g.v[15] + head[r] * g.v[16] + place[r] * g.v[17], g.v[18]);
-        }
-      }
-    }
+    scale_and_mask(x, queries, scale, c0, end, mask, g, b, lane);
     soften<2>(x, top, sum, keep);
     u32 a[4] = {Unit<T>::pair(x[0][0], x[0][1]), Unit<T>::pair(x[0][2], x[0][3]),
                 Unit<T>::pair(x[1][0], x[1][1]), Unit<T>::pair(x[1][2], x[1][3])};
@@ -284,45 +366,12 @@ extern "C" __global__ void __launch_bounds__(128) flash_decode(const T* q, const
   }
   wait_copies<0>();
   __syncthreads();
-  // The warps' results meet in shared memory: (warp, row, 2 + EP).
+  // The warps' results meet where the tiles were.
   float* all = (float*)memory;
-#pragma unroll
-  for (int r = 0; r < 2; r++) {
-    float* to = all + (warp * 16 + lane / 4 + 8 * r) * (EP + 2);
-    float total = quad_sum(sum[r]);
-    if (lane % 4 == 0) { to[0] = top[r]; to[1] = total; }
-#pragma unroll
-    for (int j = 0; j < EP / 8; j++) { to[2 + j * 8 + lane % 4 * 2] = acc[j][2 * r]; to[3 + j * 8 + lane % 4 * 2] = acc[j][2 * r + 1]; }
-  }
+  leave_results(all, top, sum, acc, warp, lane);
   __syncthreads();
-  for (int r = warp; r < 16; r += 4) {
-    i64 i = tile * 16 + r;
-    if (i >= rows) break;
-    i64 h = group * each + i / t, at = (b * g.v[2] + h) * t + i % t;
-    float high = -INFINITY_F, total = 0.f, by[4];
-#pragma unroll
-    for (int w = 0; w < 4; w++) high = fmaxf(high, all[(w * 16 + r) * (EP + 2)]);
-    float base = high == -INFINITY_F ? 0.f : high;
-#pragma unroll
-    for (int w = 0; w < 4; w++) {
-      by[w] = exp2_of(all[(w * 16 + r) * (EP + 2)] - base); total += by[w] * all[(w * 16 + r) * (EP + 2) + 1];
-    }
-    float* part = parts + (at * g.v[5] + span) * (E + 2);
-    float over = 1.f;
-    if (g.v[5] == 1) {
-      float sink = flags & 8 ? widen(sinks[h]) * LOG2E : -INFINITY_F, peak = fmaxf(high, sink);
-      over = high == -INFINITY_F ? 0.f : exp2_of(high - peak);
-      total = total * over + (sink == -INFINITY_F ? 0.f : exp2_of(sink - peak));
-      over = total == 0.f ? 0.f : over / total;
-    } else if (lane == 0) { part[0] = high; part[1] = total; }
-    for (int c = lane; c < E; c += 32) {
-      float x = 0.f;
-#pragma unroll
-      for (int w = 0; w < 4; w++) x += by[w] * all[(w * 16 + r) * (EP + 2) + 2 + c];
-      if (g.v[5] == 1) out[at * E + c] = convert<T>(x * over); else part[2 + c] = x;
-    }
-  }
   const int spans = (int)g.v[5];
+  join_rows<false>(all, sinks, out, parts, g, (int)tile, (int)group, b, (int)span, warp, lane);
   if (spans == 1) return;
   // The last block of a tile to arrive joins the spans of its rows in order, a warp for each row.
   __threadfence();
@@ -333,32 +382,6 @@ extern "C" __global__ void __launch_bounds__(128) flash_decode(const T* q, const
   if (arrived + 1 != spans) return;
   __threadfence();
   if (threadIdx.x == 0) *counter = 0;
-  for (int r = warp; r < 16; r += 4) {
-    i64 i = tile * 16 + r;
-    if (i >= rows) break;
-    const i64 h = group * each + i / t, at = (b * g.v[2] + h) * t + i % t;
-    const float* mine = parts + at * spans * (E + 2);
-    const float sink = flags & 8 ? widen(sinks[h]) * LOG2E : -INFINITY_F;
-    float high = sink;
-    for (int p = lane; p < spans; p += 32) high = fmaxf(high, __ldcg(mine + p * (E + 2)));
-    high = warp_join<Max<float>>(high);
-    const float base = high == -INFINITY_F ? 0.f : high;
-    float total = exp2_of(sink - base), joined[(E + 31) / 32];
-#pragma unroll
-    for (int j = 0; j < (E + 31) / 32; j++) joined[j] = 0.f;
-#pragma unroll 4
-    for (int p = 0; p < spans; p++) {
-      const float* part = mine + p * (E + 2);
-      const float weight = exp2_of(__ldcg(part) - base);
-      total += __ldcg(part + 1) * weight;
-#pragma unroll
-      for (int j = 0; j < (E + 31) / 32; j++)
-        if (lane + 32 * j < E) joined[j] += __ldcg(part + 2 + lane + 32 * j) * weight;
-    }
-#pragma unroll
-    for (int j = 0; j < (E + 31) / 32; j++)
-      if (lane + 32 * j < E) out[at * E + lane + 32 * j] = convert<T>(total == 0.f ? 0.f : joined[j] / total);
-  }
+  join_rows<true>(all, sinks, out, parts, g, (int)tile, (int)group, b, (int)span, warp, lane);
 }
-
 #endif
