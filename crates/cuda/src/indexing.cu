@@ -314,19 +314,21 @@ extern "C" __global__ void masked(T* out, const bool* mask, const P* places, con
 
 #ifdef RANDOM
 // Words i and i + h + n % 2 of a key's n words (h = n / 2) are the halves of the hash of the counters
-// (i, i + h + n % 2). One thread for V neighbouring pairs, where V divides h; keys (blocks, 2).
+// (i, i + h + n % 2). One thread for V neighbouring pairs, where V divides h, which an odd n leaves at 1; keys (blocks, 2).
+// I counts all pairs.
 extern "C" __global__ void __launch_bounds__(256) random(const u32* keys, u32* out, i64 n, i64 streams) {
-  const i64 half = n / 2, each = half + n % 2, packs = each / V;
-  i64 t = (i64)blockIdx.x * blockDim.x + threadIdx.x;
-  if (t >= packs * streams) return;
-  const i64 s = streams == 1 ? 0 : t / packs, i = (t - s * packs) * V;
+  const I half = (I)(n / 2), each = (I)(n - n / 2), packs = each / V, t = (I)blockIdx.x * 256 + threadIdx.x;
+  if (t >= packs * (I)streams) return;
+  const I s = streams == 1 ? 0 : t / packs, i = (t - s * packs) * V;
+  const u32 k0 = keys[2 * s], k1 = keys[2 * s + 1];
   Pack<u32, V> first, second;
 #pragma unroll
   for (int e = 0; e < V; e++) {
-    first.v[e] = (u32)(i + e); second.v[e] = i + e < half ? (u32)(i + e + each) : 0u;
-    threefry(keys[2 * s], keys[2 * s + 1], first.v[e], second.v[e]);
+    first.v[e] = (u32)(i + e); second.v[e] = V > 1 || i < half ? (u32)(i + e + each) : 0u;
+    threefry(k0, k1, first.v[e], second.v[e]);
   }
-  *(Pack<u32, V>*)(out + s * n + i) = first;
-  if (i < half) *(Pack<u32, V>*)(out + s * n + each + i) = second;
+  out += (i64)s * n;
+  *(Pack<u32, V>*)(out + i) = first;
+  if (V > 1 || i < half) *(Pack<u32, V>*)(out + each + i) = second;
 }
 #endif

@@ -64,7 +64,9 @@ pub(crate) fn fill(
 ) -> Result<()> {
     let streams = keys.layout.len() / 2;
     let pack = if words.is_multiple_of(8) && to.is_multiple_of(16) { 4 } else { 1 };
-    let defines = format!("V={pack};RANDOM");
+    // With 64-bit numbers of pairs 2^26 words take 1.25 of the time on an H100.
+    let index = if words * streams < 1 << 31 { "u32" } else { "i64" };
+    let defines = format!("V={pack};I={index};RANDOM");
     let kernel = launch.gpu.modules.kernel(SOURCE, "random", &defines, Rounding::Separate)?;
     let mut args = Args::new();
     args.word(launch.read(keys)?).word(to).size(words).size(streams);

@@ -14,9 +14,13 @@ __forceinline__ void place(const G& g, i64 row, i64& from, i64& to) {
 }
 
 #ifdef SCAN
-// Threads take EACH neighbours at a time. With UNIT all rows and parts begin at multiples of EACH, whose
+// Threads take EACH neighbours at a time, in one pass 16 bytes of them. With UNIT all rows and parts begin at multiples of EACH, whose
 // elements lie side by side in both arrays.
+#ifdef ONCE
+#define EACH (sizeof(T) < 4 ? 8 : 4)
+#else
 #define EACH 8
+#endif
 #ifdef REVERSE
 #define BACK 1
 #else
@@ -117,13 +121,14 @@ extern "C" __global__ void __launch_bounds__(256) scan(const T* x, T* out, const
 }
 
 #ifdef ONCE
-// The running join of long rows in one pass, for joins of 32 bits. Blocks take parts of TURNS * WIDE elements in the
+// The running join of long rows in one pass, for joins of 32 bits. Blocks take parts of 2^14 elements in the
 // order in which they begin. Each leaves the join of its own part, and waits for those of the parts before it in its
 // group of GROUP and for that of all groups before, which the last part of a group leaves: what joins what depends on
 // the place alone, never on who was first. `state`: a ticket, then for each row its parts and its groups, as words
 // whose upper half is 1 once the lower one is known; all zero before.
 #define WIDE (512 * EACH)
-#define TURNS 4
+#define TURNS (16384 / WIDE)
+#define ENDS (TURNS * 16)
 #define GROUP 64
 __forceinline__ void leave(u64* at, A x) {
   union { A a; u32 w; } bits; bits.a = x;
@@ -143,7 +148,8 @@ __forceinline__ A running(A x, int lane) {
   return x;
 }
 extern "C" __global__ void __launch_bounds__(512, 2) scan_once(const T* x, T* out, u64* state, G g) {
-  __shared__ A ends[TURNS * 16];
+  // What is left of a thread's elements in its warp, which registers have no room for, and of a warp's in the part.
+  __shared__ A before[TURNS][512], ends[ENDS];
   __shared__ A earlier;
   __shared__ u32 ticket;
   if (threadIdx.x == 0) ticket = atomicAdd((u32*)state, 1u);
@@ -154,7 +160,7 @@ extern "C" __global__ void __launch_bounds__(512, 2) scan_once(const T* x, T* ou
   place(g, row, from, to);
   const i64 begin = part * g.v[4], end = begin + g.v[4] < g.v[1] ? begin + g.v[4] : g.v[1], first = begin + threadIdx.x * EACH;
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-  A v[TURNS][EACH], before[TURNS];
+  A v[TURNS][EACH];
 #pragma unroll
   for (int t = 0; t < TURNS; t++) fetch(x + from, first + t * WIDE, end, g, v[t]);
 #pragma unroll
@@ -162,18 +168,24 @@ extern "C" __global__ void __launch_bounds__(512, 2) scan_once(const T* x, T* ou
 #pragma unroll
     for (int e = 1; e < EACH; e++) v[t][e] = R<A>::join(v[t][e - 1], v[t][e]);
     const A sum = running(v[t][EACH - 1], lane);
-    before[t] = shuffle_up(sum, 1);
-    if (lane == 0) before[t] = R<A>::start();
+    const A left = shuffle_up(sum, 1);
+    before[t][threadIdx.x] = lane == 0 ? R<A>::start() : left;
     if (lane == 31) ends[t * 16 + warp] = sum;
   }
   __syncthreads();
   if (warp == 0) {
     // What comes before each warp's turn within the part.
-    const A one = ends[2 * lane], both = running(R<A>::join(one, ends[2 * lane + 1]), lane);
+    A mine[ENDS / 32], whole = R<A>::start();
+#pragma unroll
+    for (int i = 0; i < ENDS / 32; i++) {
+      mine[i] = ends[lane * (ENDS / 32) + i];
+      whole = i == 0 ? mine[0] : R<A>::join(whole, mine[i]);
+    }
+    const A both = running(whole, lane);
     A start = shuffle_up(both, 1);
     if (lane == 0) start = R<A>::start();
-    __syncwarp();
-    ends[2 * lane] = start; ends[2 * lane + 1] = R<A>::join(start, one);
+#pragma unroll
+    for (int i = 0; i < ENDS / 32; i++) { ends[lane * (ENDS / 32) + i] = start; start = R<A>::join(start, mine[i]); }
     if (lane == 31) leave(own + part, both);
     const i64 group = part / GROUP;
     A sum = R<A>::start();
@@ -193,7 +205,7 @@ extern "C" __global__ void __launch_bounds__(512, 2) scan_once(const T* x, T* ou
   __syncthreads();
 #pragma unroll
   for (int t = 0; t < TURNS; t++) {
-    const A offset = R<A>::join(R<A>::join(earlier, ends[t * 16 + warp]), before[t]);
+    const A offset = R<A>::join(R<A>::join(earlier, ends[t * 16 + warp]), before[t][threadIdx.x]);
     if (!g.v[8]) {
 #pragma unroll
       for (int e = EACH - 1; e > 0; e--) v[t][e] = v[t][e - 1];

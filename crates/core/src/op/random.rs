@@ -3,7 +3,7 @@
 //! Words come from Threefry-2x32 with 20 rounds (Salmon et al., "Parallel random numbers: as easy
 //! as 1, 2, 3", 2011), in the layout that MLX uses, so that equal keys give equal numbers.
 
-use super::{Avals, Batched, Derivative, Rules, batch_first, like, one};
+use super::{Avals, Batched, Derivative, Primitive, Rules, batch_first, like, one};
 use crate::array::Array;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -194,7 +194,25 @@ pub fn uniform(
     let unit = words.divide(&like(&words, f64::from(u32::MAX)))?;
     let unit = unit.minimum(&like(&unit, below_one))?.astype(dtype)?;
     let (low, high) = (low.astype(dtype)?, high.astype(dtype)?);
-    unit.multiply(&high.subtract(&low)?)?.add(&low)
+    unit.multiply(&width(&low, &high)?)?.add(&low)
+}
+
+/// `high - low`, without a step where both are literals of a type in which the difference is made here with
+/// the same rounding.
+fn width(low: &Array, high: &Array) -> Result<Array> {
+    let literal = |x: &Array| match x.node.op {
+        Primitive::Scalar(value) => Some(value.to_f64()),
+        _ => None,
+    };
+    let wide = match low.dtype() {
+        Dtype::F32 => literal(low).zip(literal(high)).map(|(l, h)| f64::from(h as f32 - l as f32)),
+        Dtype::F64 => literal(low).zip(literal(high)).map(|(l, h)| h - l),
+        _ => None,
+    };
+    match wide {
+        Some(difference) => Ok(like(low, difference)),
+        None => high.subtract(low),
+    }
 }
 
 /// Uniform numbers in `[0, 1)`.
