@@ -51,6 +51,7 @@ fi
 if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck; do
         for checks in "attention bfloat16 129" "attention bfloat16 4 777" "long rows" \
+            "few rows bfloat16 9 " "few rows float16 33 " "attention bfloat16 1 3000 " "long cumsum [1" \
             "quantized_matmul tiles 4 64 bfloat16 33" "quantized_matmul tiles 4 64 bfloat16 16" \
             "sort bfloat16 [3, 5000]" \
             "sum bfloat16 [300, 1031]" "cumsum false true bfloat16" "gather" "scatter" \

@@ -364,11 +364,11 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) one_query(const T* q, c
 #endif
 
 #ifdef WEIGHTS
-// out (rows, s) = softmax(scale * scores + mask) of float scores (b, h, t, s): one block for each row. G:
-// t, s, h, unused, unused, batch element, strides of mask (b, h, t, s), flags as above.
+// out (rows, s) = softmax(scale * scores + mask) of float scores (h, n, s) of n of the queries: one block for each row.
+// G: n, s, h, the first of them, t, batch element, strides of mask (b, h, t, s), flags as above.
 extern "C" __global__ void __launch_bounds__(256) weights(const float* scores, const void* mask,
     const T* sinks, T* out, double scale_, G g) {
-  i64 row = blockIdx.x, t = g.v[0], s = g.v[1], i = row % t, h = row / t % g.v[2], b = g.v[5];
+  i64 row = blockIdx.x, s = g.v[1], i = row % g.v[0] + g.v[3], t = g.v[4], h = row / g.v[0], b = g.v[5];
   int flags = (int)g.v[10];
   float scale = (float)scale_, top = -INFINITY_F, sum = 0.f;
   i64 end = flags & 1 ? (s - t + i + 1 < s ? s - t + i + 1 : s) : s;

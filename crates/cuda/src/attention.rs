@@ -225,17 +225,25 @@ pub(crate) fn at_example(x: &Operand, groups: usize, i: usize, heads: usize) -> 
     Operand { layout, ..x.clone() }
 }
 
-/// The weights of example `i`; `scores` is `float32` memory for its logits.
+/// Rows `first` to `first + rows` of what [`at_example`] gives.
+fn part(mut x: Operand, first: usize, rows: usize) -> Operand {
+    x.layout.offset = (x.layout.offset as isize + first as isize * x.layout.strides[2]) as usize;
+    x.layout.shape[2] = rows;
+    x
+}
+
+/// The weights of example `i` for as many queries as there are rows in `scores`, which is `float32` memory for
+/// their logits, from query `first` on.
 pub(crate) fn weigh(
     launch: &Launch<'_>,
     call: &Shapes,
-    i: usize,
+    (i, first): (usize, usize),
     scores: &Operand,
     weights: &Operand,
 ) -> Result<()> {
-    let &[groups, per, t, s] = scores.shape() else { return Ok(()) };
-    let h = groups * per;
-    let mut g: Vec<i64> = [t, s, h, 0, 0, i].map(|n| n as i64).into();
+    let &[groups, per, rows, s] = scores.shape() else { return Ok(()) };
+    let (h, t) = (groups * per, call.q.shape()[2]);
+    let mut g: Vec<i64> = [rows, s, h, first, t, i].map(|n| n as i64).into();
     match &call.mask {
         Some(mask) => g.extend(mask.layout.strides.iter().map(|&s| s as i64)),
         None => g.extend([0; 4]),
@@ -245,28 +253,39 @@ pub(crate) fn weigh(
     let kernel = launch.gpu.modules.kernel(SOURCE, "weights", &defines, Rounding::Contracted)?;
     let mut keys = at_example(&call.k, groups, i, 1);
     keys.layout = keys.layout.transpose(&[0, 1, 3, 2]);
-    matmul::matmul(launch, &at_example(&call.q, groups, i, per), &keys, scores)?;
+    let queries = part(at_example(&call.q, groups, i, per), first, rows);
+    matmul::matmul(launch, &queries, &keys, scores)?;
     let mut args = Args::new();
     args.word(launch.read(scores)?);
     let [mask_at, sinks_at] = call.optional(launch)?;
     args.word(mask_at).word(sinks_at).word(launch.write(weights)?);
     args.word(call.scale.to_bits()).words(&padded(&g));
     // SAFETY: the kernel has these parameters; strides stay within the operands.
-    unsafe { args.launch(kernel, [(h * t) as u32, 1, 1], [256, 1, 1], 0, launch.queue) }
+    unsafe { args.launch(kernel, [(h * rows) as u32, 1, 1], [256, 1, 1], 0, launch.queue) }
 }
 
-/// Attention by products: float32 logits of one batch element at a time, weights in the inputs'
-/// type.
+/// Bytes of logits that attention by products has at a time.
+const LOGITS: usize = 256 << 20;
+
+/// Attention by products: float32 logits of some queries of one batch element at a time, weights in the
+/// inputs' type.
 fn composed(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<()> {
     let (b, h, t) = (call.q.shape()[0], call.q.shape()[1], call.q.shape()[2]);
     let (groups, s) = (call.k.shape()[1], call.k.shape()[2]);
     let per = h / groups;
-    let scores = launch.temporary(Dtype::F32, &[groups, per, t, s])?;
-    let weights = launch.temporary(out.dtype, &[groups, per, t, s])?;
+    let rows = (LOGITS / 4 / (h * s).max(1)).clamp(MANY_QUERIES.min(t), t);
+    let scores = launch.temporary(Dtype::F32, &[groups, per, rows, s])?;
+    let weights = launch.temporary(out.dtype, &[groups, per, rows, s])?;
     for i in 0..b {
-        weigh(launch, call, i, &scores, &weights)?;
         let values = at_example(&call.v, groups, i, 1);
-        matmul::matmul(launch, &weights, &values, &at_example(out, groups, i, per))?;
+        for first in (0..t).step_by(rows) {
+            let n = rows.min(t - first);
+            let [scores, weights] = [&scores, &weights]
+                .map(|x| Operand { layout: Layout::contiguous(&[groups, per, n, s]), ..x.clone() });
+            weigh(launch, call, (i, first), &scores, &weights)?;
+            let out = part(at_example(out, groups, i, per), first, n);
+            matmul::matmul(launch, &weights, &values, &out)?;
+        }
     }
     Ok(())
 }

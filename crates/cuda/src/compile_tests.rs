@@ -356,6 +356,37 @@ fn quantised_products_by_warpgroups_compile_without_spills() {
 }
 
 #[test]
+fn products_of_few_rows_by_warpgroups_compile_without_spills() {
+    if !compiler() {
+        return;
+    }
+    for defines in [
+        "T=bf16;O=bf16;M=8;SPLITS=2;STAGES=12",
+        "T=bf16;O=f32;M=16;SPLITS=1;STAGES=11;ACROSS",
+        "T=f16;O=f16;M=32;SPLITS=8;STAGES=9;ACROSS;HALF",
+        "T=f16;O=f32;M=64;SPLITS=4;STAGES=6;HALF",
+        "T=bf16;O=bf16;M=64;SPLITS=2;STAGES=6;ACROSS",
+    ] {
+        check_warpgroups(crate::few::SOURCE, defines);
+    }
+}
+
+#[test]
+fn attention_of_few_queries_by_the_copy_engine_compiles_without_spills() {
+    if !compiler() {
+        return;
+    }
+    for defines in [
+        "T=bf16;D=128;E=128;FLAGS=0;STAGES=2",
+        "T=bf16;D=128;E=128;FLAGS=13;STAGES=2",
+        "T=f16;D=64;E=64;FLAGS=3;STAGES=4;HALF",
+        "T=bf16;D=96;E=80;FLAGS=9;STAGES=2",
+    ] {
+        check_warpgroups(crate::flash::FEW_90, defines);
+    }
+}
+
+#[test]
 fn attention_by_warpgroups_compiles_without_spills() {
     if !compiler() {
         return;
@@ -398,8 +429,9 @@ fn every_kernel_compiles_without_spills() {
         "T=u8;SCATTER;MODE=JoinMax",
         "T=c64;SCATTER_AXIS;MODE=JoinMultiply",
         "T=bool;SCATTER_AXIS;MODE=JoinMin",
-        "V=4;RANDOM",
-        "V=1;RANDOM",
+        "V=4;I=u32;RANDOM",
+        "V=1;I=u32;RANDOM",
+        "V=4;I=i64;RANDOM",
     ];
     let scan = [
         "T=f32;R=Sum;SCAN;UNIT",

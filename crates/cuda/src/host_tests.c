@@ -72,6 +72,7 @@ int cuMemcpyDtoDAsync_v2(u64 to, u64 from, size_t bytes, void* stream) { return 
 int cuModuleLoadData(void** module, const void* code) { return made(module); }
 int cuModuleGetFunction(void** function, void* module, const char* name) { return made(function); }
 int cuFuncSetAttribute(void* function, int which, int value) { return done(); }
+int cuTensorMapEncodeTiled(void* map) { return done(); }
 int cuLaunchKernel(void* function) { usleep(20); return done(); }
 int cuLaunchKernelEx(void* config) { usleep(20); return done(); }
 int cuGetErrorString(int code, const char** text) { *text = "nothing"; return 0; }

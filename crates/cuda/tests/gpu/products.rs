@@ -155,6 +155,8 @@ pub fn checks(r: &mut Report, d: &mut Draw) {
             }
         }
     }
+    few_rows(r, d);
+    long_attention(r, d);
     unusual_logits(r, d);
     for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
         for (t, s, h, g, e) in [
@@ -410,6 +412,73 @@ fn layer_gradients(r: &mut Report, d: &mut Draw, dtype: Dtype, atol: f64) {
         out.extend(gradients.iter().map(|g| g.multiply(&step)).collect::<Result<Vec<_>>>()?);
         Ok(out)
     });
+}
+
+/// Attention by products whose logits do not fit at once.
+fn long_attention(r: &mut Report, d: &mut Draw) {
+    let (t, s) = (5000, 4500);
+    let mut heads = |n: usize| d.array(Dtype::F32, &[1, 3, n, 16], -1.0, 1.0);
+    let (q, k, v) = (heads(t), heads(s), heads(s));
+    let m = d.array(Dtype::Bool, &[t, s], 0.2, 1.0);
+    r.check("attention float32 in parts", 1e-3, 2e-5, || {
+        Ok(vec![
+            attention(&q, &k, &v, 0.25, Mask::Causal, None)?,
+            attention(&q, &k, &v, 0.25, Mask::Array(&m), None)?,
+        ])
+    });
+}
+
+/// Products of few rows: around the sizes of tiles and of the parts of a sum, in both layouts of the matrix,
+/// with what joins before the result rounds, in batches, of rows that lie apart, and with numbers that are
+/// none.
+fn few_rows(r: &mut Report, d: &mut Draw) {
+    for dtype in [Dtype::BF16, Dtype::F16] {
+        for (m, n, k) in [
+            (2, 64, 64),
+            (5, 999, 1000),
+            (8, 4096, 520),
+            (9, 200, 72),
+            (16, 328, 8192),
+            (31, 1032, 576),
+            (33, 72, 1000),
+            (63, 130, 4104),
+            (64, 512, 2048),
+        ] {
+            let mut array = |shape: &[usize]| d.array(dtype, shape, -1.0, 1.0);
+            let (a, b, bt) = (array(&[m, k]), array(&[k, n]), array(&[n, k]));
+            let (bias, term) = (array(&[n]), array(&[m, n]));
+            let (x, w, wt) = (array(&[3, m, k]), array(&[3, k, n]), array(&[3, n, k]));
+            let (apart, odd) = (array(&[m, k + 16]), array(&[m, k + 9]));
+            let scale = Array::literal(Literal::from_f64(0.125, dtype));
+            // One rounding of sums of k products.
+            r.check(&format!("few rows {dtype} {m} {n} {k}"), 1e-4, 0.05, || {
+                let (along, across) = (a.matmul(&bt.t()?)?, a.matmul(&b)?);
+                let part = |x: &Array, from: usize| {
+                    x.slice(&[0, from as i64], &[m as i64, (from + k) as i64], &[1, 1])
+                };
+                Ok(vec![
+                    along.add(&bias)?,
+                    across.add(&bias)?,
+                    term.add(&along)?,
+                    term.subtract(&across.multiply(&scale)?)?,
+                    along.multiply(&bias)?.tanh()?,
+                    part(&apart, 8)?.matmul(&bt.t()?)?,
+                    part(&odd, 1)?.matmul(&b)?,
+                    x.matmul(&w)?,
+                    x.matmul(&wt.transpose(Some(&[0, 2, 1]))?)?,
+                    x.matmul(&b)?,
+                    along,
+                    across,
+                ])
+            });
+            let mut values: Vec<f64> = (0..m * k).map(|_| d.next() - 0.5).collect();
+            values[k - 1] = f64::NAN;
+            values[k + k / 2] = f64::INFINITY;
+            let x = given(dtype, &[m, k], &values);
+            let name = format!("few rows with what is no number {dtype} {m} {n} {k}");
+            r.check(&name, 1e-4, 0.05, || Ok(vec![x.matmul(&b)?, x.matmul(&bt.t()?)?.add(&bias)?]));
+        }
+    }
 }
 
 /// Attention whose logits rise or fall along the keys by hundreds or a few in 128, have one outlier, are
