@@ -3,8 +3,8 @@
 //! The nodes that somebody may ask for later are claimed first (pending on an [`Event`]), so that
 //! other threads wait instead of computing them again. The steps of one stream are one job; where
 //! a graph spans several streams, each consecutive part is a job that waits for the parts it reads.
-//! When all is done the claimed nodes get their values and let their inputs go; after an error they
-//! are lazy again, and everything else is as it was.
+//! When all is done the claimed nodes get their values and let their inputs go; after an error those
+//! that were computed before it do, too, and the others are lazy again.
 
 mod event;
 mod run;

@@ -19,14 +19,6 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-fn release(graph: &Graph, claimed: &[NodeId]) {
-    for &id in claimed {
-        for output in &graph.nodes[id as usize].node.outputs {
-            output.set(State::Lazy);
-        }
-    }
-}
-
 type Slots = Vec<Option<Value>>;
 
 /// One evaluation under way.
@@ -164,9 +156,31 @@ impl Run {
             None => self.publish(&mut slots),
         };
         if outcome.is_err() {
-            release(&self.graph, &self.claimed);
+            self.salvage(&mut slots);
         }
         Some(outcome)
+    }
+
+    /// After a failure: what was computed before it stays, since buffers that it was made of may have
+    /// been overwritten; the other claimed nodes are lazy again.
+    fn salvage(&self, slots: &mut Slots) {
+        for &(copy, original) in &self.plan.aliases {
+            if slots[copy as usize].is_none() {
+                slots[copy as usize] = slots[original as usize].clone();
+            }
+        }
+        let mut computed = Vec::new();
+        for &id in &self.claimed {
+            let n = &self.graph.nodes[id as usize];
+            let places = n.first as usize..n.first as usize + n.node.outputs.len();
+            let done = slots[places.clone()].iter().all(Option::is_some);
+            computed.extend(done.then_some(&n.node));
+            for (output, value) in n.node.outputs.iter().zip(&mut slots[places]) {
+                let value = value.take().filter(|_| done);
+                output.set(value.map_or(State::Lazy, |value| State::Ready(Box::new(value))));
+            }
+        }
+        computed.into_iter().for_each(|node| node.detach());
     }
 
     fn publish(&self, slots: &mut Slots) -> Result<()> {

@@ -190,6 +190,23 @@ fn what_takes_no_step_waits_for_what_it_stands_for() -> Result<()> {
 }
 
 #[test]
+fn what_was_computed_before_an_error_stays() -> Result<()> {
+    for n in [4, 3000, 300_000] {
+        let x = ramp(&[n]).add(&Array::scalar(1.0f32))?;
+        x.eval()?;
+        let want: Vec<f32> = x.to_vec::<f32>()?.iter().map(|v| v * 3.0).collect();
+        let y = x.multiply(&Array::scalar(3.0f32))?;
+        // From here on nobody else sees `x`, and `y` may take its buffer.
+        drop(x);
+        let wrong = Array::from_slice(&[n as i32 + 5], &[1])?;
+        let failed = y.sort(Some(-1))?.take(&wrong, Some(0))?.eval();
+        assert!(failed.is_err());
+        close(&y.to_vec::<f32>()?, &want, 0.0);
+    }
+    Ok(())
+}
+
+#[test]
 fn threads_may_evaluate_the_same_array() -> Result<()> {
     let x = ramp(&[10_000]);
     for _ in 0..50 {
