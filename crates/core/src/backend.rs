@@ -186,7 +186,7 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// Kind `OutOfMemory`.
     fn upload(&self, device: Device, bytes: &[u8]) -> Result<Buffer>;
-    /// Memory holding one number, of which the backend may remember what it is.
+    /// Memory holding one number; the backend may remember its value.
     ///
     /// # Errors
     /// Kind `OutOfMemory`.
@@ -278,7 +278,7 @@ pub fn finish(most: Duration) {
     registry().iter().for_each(|backend| backend.finish(most));
 }
 
-/// True iff the device is there.
+/// True iff a backend for the device is linked in and the device is present.
 pub fn is_available(device: Device) -> bool {
     get(device).is_ok()
 }

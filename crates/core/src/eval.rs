@@ -39,8 +39,9 @@ impl Array {
     }
 }
 
-/// Computes all of `arrays` in one plan, and waits for them; on a device with queues of its own,
-/// until the work is queued. Whoever measures time there calls [`synchronize`].
+/// Computes all of `arrays` in one plan, and waits for them. On a device with queues of its own,
+/// such as a GPU, it waits only until the work is queued: call [`synchronize`] before reading a
+/// clock.
 ///
 /// # Errors
 /// Whatever a step finds wrong in its data, and a lack of memory.

@@ -39,7 +39,7 @@ pub struct Vectors<T> {
 pub struct Cut {
     /// Columns of a task, a multiple of 16.
     pub columns: usize,
-    /// Elements of each column, of which the last task has fewer.
+    /// Elements of each column; the last task may have fewer.
     pub ks: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Products of which blocks are left out: the blocks that are kept are packed once, and each piece of
+//! Products that leave out masked blocks: the blocks that are kept are packed once, and each piece of
 //! the result meets only those that are kept for it.
 //!
 //! Neighbouring blocks that the masks treat alike are one strip, so that a range costs what a product

@@ -213,7 +213,7 @@ unsafe impl<E: Elem> Operand<E::Acc> for Strided<'_, E> {
         [k0, kc]: [usize; 2],
         dst: *mut E::Acc,
     ) {
-        // Rows along the columns are read as far as all panels go, some k at a time.
+        // Where the columns are contiguous, all panels are filled for a few k at a time.
         let step = if self.strides[0] == 1 && self.strides[1] != 1 { 16 } else { kc };
         for p in (0..kc).step_by(step) {
             for i in (0..columns).step_by(width) {

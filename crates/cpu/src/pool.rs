@@ -3,9 +3,8 @@
 //! A job is a number of tasks, cut by the caller by shape alone, so that results never depend on how
 //! many threads take them. The caller works too. Workers spin for some microseconds after a job, and
 //! longer while an evaluation is under way, so that the next small kernel finds them awake, and then
-//! park. A job that finds the workers busy
-//! with another caller's, or that starts inside a task, runs on its caller alone: nothing nests and
-//! nothing waits for a lock.
+//! park. A job that finds the workers busy with another caller's, or that starts inside a task, runs
+//! on its caller alone: nothing nests and nothing waits for a lock.
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};

@@ -37,7 +37,7 @@ pub(crate) fn arg_reduce(op: &ArgReduce, x: &Operand, out: &Operand) -> Result<(
     Ok(())
 }
 
-/// Elements of which the best is sought.
+/// Elements among which the best is sought.
 #[derive(Clone, Copy)]
 struct Line {
     first: *const u8,

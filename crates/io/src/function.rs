@@ -130,8 +130,7 @@ impl Exporter {
         Exporter { shapeless, metadata, traces: Vec::new() }
     }
 
-    /// Records `f` for `inputs` and the named inputs, of which it gets the latter behind the
-    /// former, in the order of their names.
+    /// Records `f` for `inputs` followed by the named inputs in the order of their names.
     ///
     /// # Errors
     /// Those of `f`; kind `Argument` if there is a recording for such inputs, or two of a name;

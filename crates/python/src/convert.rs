@@ -361,7 +361,7 @@ fn collect<T: Element>(n: &[Scalar], shape: &[usize], f: impl Fn(Scalar) -> T) -
     Ok(Array::from_slice(&elements, shape)?)
 }
 
-/// Leaves of which some are arrays or hold array data, as one array with leading axes.
+/// Leaves, some of which are arrays or hold array data, as one array with leading axes.
 fn join(flat: &Flat<'_>, dtype: Option<Dtype>) -> Answer<Array> {
     let shape = &flat.shape;
     if let Some((bytes, d, inner)) = gather_bytes(flat)? {

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub enum PyDeviceType {
     /// The processor.
     cpu,
-    /// A graphics card.
+    /// An NVIDIA GPU.
     gpu,
 }
 
@@ -336,7 +336,7 @@ fn stream(s: StreamLike) -> Answer<StreamContext> {
     StreamContext::new(s)
 }
 
-/// True if the device is there.
+/// True if the device can be used.
 ///
 /// An argument that is not a device raises TypeError.
 ///

@@ -159,7 +159,7 @@ fn scalar(value: &Bound<'_, PyAny>) -> Answer<Literal> {
     )))
 }
 
-/// The outputs of a kernel from PTX or machine code, of which `name` is the function.
+/// The outputs of the function `name` in PTX or machine code.
 ///
 /// It gets the addresses of the inputs, then those of the outputs, then the scalars (bool, 32-bit
 /// int or float). `grid` counts threads, as for `cuda_kernel`. It runs when a result is computed, on

@@ -156,7 +156,7 @@ fn metal_is_available() -> bool {
     false
 }
 
-/// True if a graphics card of NVIDIA is there.
+/// True if an NVIDIA GPU can be used.
 #[pyfunction(name = "is_available")]
 fn cuda_is_available() -> bool {
     let device = lazulite::Device { kind: lazulite::DeviceKind::Gpu, index: 0 };

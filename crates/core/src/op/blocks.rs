@@ -1,4 +1,4 @@
-//! Products of which blocks are left out.
+//! Products that leave out masked blocks.
 //!
 //! A processor multiplies what masks of bool keep and nothing else. On other devices, and for blocks so
 //! small that to look at them would cost what they save, the masks are composed with a plain product.
@@ -17,8 +17,8 @@ const LEAST_BLOCK: usize = 16;
 
 /// `out[i, j] = sum over p of a[i, p] b[p, j]` over what is kept, and 0 where the result is not.
 ///
-/// Inputs `a (..., m, k)` and `b (..., k, n)`, then bool masks of the blocks of `a`, of `b` and of the
-/// result, as far as `masks` says that there are such. All have the same leading axes.
+/// Inputs `a (..., m, k)` and `b (..., k, n)`, then those bool masks of the blocks of `a`, of `b` and
+/// of the result that `masks` says there are. All have the same leading axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct MaskedMatmul {
     /// The sizes of blocks along m, k and n; blocks at the end may be smaller.

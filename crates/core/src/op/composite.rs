@@ -122,7 +122,8 @@ impl Array {
         self.astype(Dtype::Bool)?.astype(Dtype::I32)?.sum(axes, keepdims)
     }
 
-    /// The elements held between `low` and `high`, each of which may be missing; all broadcast.
+    /// The elements limited to the range from `low` to `high`; one limit may be missing. All
+    /// broadcast.
     ///
     /// # Errors
     /// Kind `Argument` if both are missing, `Shape` if the shapes cannot be broadcast.

@@ -105,7 +105,7 @@ pub enum TemplateArgument {
     Bool(bool),
 }
 
-/// The text of a CUDA kernel, of which the signature is generated.
+/// The text of a CUDA kernel, whose signature is generated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CudaSource {
     /// The body of the function.

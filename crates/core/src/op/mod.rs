@@ -306,7 +306,7 @@ primitives! {
     Dequantize(quantized::Dequantize),
     /// Product with a quantised matrix.
     QuantizedMatmul(quantized::QuantizedMatmul),
-    /// A product of which blocks are left out.
+    /// A product that leaves out masked blocks.
     MaskedMatmul(blocks::MaskedMatmul),
     /// Row blocks times matrices that an index picks.
     GroupedMatmul(grouped::GroupedMatmul),

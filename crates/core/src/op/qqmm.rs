@@ -1,4 +1,4 @@
-//! Products of which both sides are quantised: activations on the way, weights before or on the way.
+//! Products with both sides quantised: activations on the way, weights before or on the way.
 //!
 //! What is multiplied is what the quantised numbers stand for. Derivatives take the rounding for the
 //! identity (the straight-through estimator of Bengio, Léonard and Courville, "Estimating or

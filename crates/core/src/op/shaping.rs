@@ -125,7 +125,7 @@ impl Array {
         if !crate::transform::follows_sizes() {
             return arrays.iter().map(|x| x.broadcast_to(&shape)).collect();
         }
-        // An array of the common shape, of which only that is taken.
+        // An array of the common shape; only its shape is used.
         let Some((first, rest)) = arrays.split_first() else { return Ok(Vec::new()) };
         let common = rest.iter().try_fold(first.clone(), |all, x| all.logical_and(x))?;
         arrays.iter().map(|x| x.broadcast_like(&common)).collect()

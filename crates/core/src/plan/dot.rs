@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::shape::show;
 use std::fmt::Write;
 
-/// The graph below `outputs`, as far as it is not evaluated, in the language of Graphviz: a box for
+/// The unevaluated graph below `outputs`, in the language of Graphviz: a box for
 /// each op, an ellipse for each array with data and for each output. Arrays are called by the names
 /// that they are given, others by a letter.
 ///

@@ -98,7 +98,7 @@ pub fn value_and_grad_aux<A: Tree, X>(
 /// ```
 ///
 /// # Errors
-/// As [`grad`], of which only argument `N` is looked at.
+/// As [`grad`]; only argument `N` must be floating or complex.
 pub fn grad_wrt<const N: usize, A: Argument<N> + Clone>(
     f: impl Fn(A) -> Result<Array>,
 ) -> impl Fn(A) -> Result<A::Item> {

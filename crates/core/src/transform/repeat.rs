@@ -107,7 +107,7 @@ impl<A: Tree, B: Tree, F: Fn(A) -> Result<B>> Repeated<A, B, F> {
     }
 
     /// The results by a recording, which is made if there was a call of this kind before; `None` if
-    /// there is none to be had for these arguments.
+    /// these arguments cannot be recorded.
     fn replay(&self, args: &A, buffers: &[Buffer], stream: Stream) -> Result<Option<B>> {
         let avals: Vec<Aval> = args.leaves().iter().map(Array::aval).collect();
         // A call from within the function, or from another thread meanwhile, is evaluated plainly.

@@ -340,7 +340,7 @@ pub fn save(path: &Path, tensors: &[(&str, &dyn Saved)], metadata: &Metadata) ->
     save_contents(path, &contents, metadata)
 }
 
-/// As [`save`], for tensors of which some are quantised.
+/// As [`save`], for tensors some of which are quantised.
 ///
 /// # Errors
 /// Kind `Dtype` for a type other than float32, float16, bfloat16, int8, int16 and int32, `Argument`

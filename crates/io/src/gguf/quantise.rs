@@ -15,8 +15,7 @@ const SUPER: usize = 256;
 const LEAST: usize = 1024;
 
 impl TensorType {
-    /// The blocks of this type for `values`, of which each row, and so their number, is made of whole
-    /// blocks.
+    /// The blocks of this type for `values`, whose rows, and so their number, must be whole blocks.
     ///
     /// # Errors
     /// Kind `Unsupported` for a type other than `Q4_0`, `Q5_0`, `Q8_0`, `Q4_K` and `Q6_K`, `Argument` if the

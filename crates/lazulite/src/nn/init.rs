@@ -141,7 +141,7 @@ fn matrix(op: &'static str, shape: &[usize]) -> Result<[usize; 2]> {
         .map_err(|_| Error::shape(op, &[shape], format!("a shape of {shape:?}, expected a matrix")))
 }
 
-/// Normal numbers of which `ceil(sparsity n)` in each row of `n`, at random places, are 0.
+/// Normal numbers, except that `ceil(sparsity n)` in each row of `n`, at random places, are 0.
 ///
 /// # Errors
 /// Kind `Shape` if it is not a matrix, `Argument` if `sparsity` is not in `[0, 1]`.

@@ -201,7 +201,7 @@ impl PyArray {
         on(stream, || wrap(self.array().moveaxis(source, destination)))
     }
 
-    /// The same elements in another shape, of which one size may be -1.
+    /// The same elements in another shape; a size of -1 is computed from the others.
     #[pyo3(signature = (*shape, stream = None))]
     fn reshape(&self, shape: &Bound<'_, PyTuple>, stream: On) -> Answer<PyArray> {
         let sizes: Axes = match shape.len() {

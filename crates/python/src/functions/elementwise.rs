@@ -333,7 +333,7 @@ fn where_(condition: Operand, x: Operand, y: Operand, stream: On) -> Answer<PyAr
     })
 }
 
-/// Elements limited to the range from `a_min` to `a_max`, of which one may be None.
+/// Elements limited to the range from `a_min` to `a_max`; one limit may be None.
 ///
 /// Shapes: those of `a` and of both limits broadcast together.
 /// Dtypes: all.
@@ -355,10 +355,11 @@ fn clip(a: Operand, a_min: Option<Operand>, a_max: Option<Operand>, stream: On) 
     })
 }
 
-/// True iff shapes and all elements are equal.
+/// True iff shapes and all elements are equal; with `equal_nan`, NaN equals NaN.
 ///
-/// Shapes: the operands broadcast; shapes that cannot raise ValueError.
+/// Shapes: any; arrays of different shapes are not equal.
 /// Dtypes: all.
+/// An argument that is neither an array nor a number raises ValueError.
 ///
 /// >>> mx.array_equal(mx.array([1, 2]), mx.array([1, 2]))
 /// array(True, dtype=bool)

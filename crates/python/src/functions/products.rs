@@ -163,7 +163,7 @@ fn block_masked_mm(
     on(stream, || wrap(blocks::block_masked_mm(&a.0, &b.0, block_size, masks)))
 }
 
-/// The product over each range of the inner axis, of which `segments` holds the ends:
+/// The product over each range of the inner axis; `segments` holds the ends of the ranges:
 /// `(m, k), (k, n), (..., 2) -> (..., m, n)`.
 ///
 /// Shapes: `a (m, k)`, `b (k, n)`, `segments (..., 2)`, the result `(..., m, n)`; others raise

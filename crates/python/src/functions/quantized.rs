@@ -302,7 +302,7 @@ fn gather_mm(
     on(stream, || wrap(a.0.gather_mm(&b.0, left.as_ref(), right.as_ref())))
 }
 
-/// Floating numbers as 8 bits, of which 4 are the exponent and 3 the fraction (`uint8`).
+/// Floating numbers as 8 bits (`uint8`): a sign, 4 bits of exponent and 3 of fraction (E4M3).
 ///
 /// Shapes: any; the result has the shape of `x`.
 /// Dtypes: floats; others raise ValueError.

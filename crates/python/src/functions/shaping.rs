@@ -25,9 +25,9 @@ fn py(arrays: Vec<Array>) -> Vec<PyArray> {
     arrays.into_iter().map(PyArray::from).collect()
 }
 
-/// The same elements in another shape, of which one size may be -1.
+/// The same elements in another shape, in row-major order.
 ///
-/// Shapes: any of as many elements, of which one size may be -1.
+/// Shapes: any with as many elements; a size of -1 is computed from the others.
 /// Dtypes: all.
 /// Sizes that do not fit raise ValueError.
 ///
@@ -142,7 +142,7 @@ fn flatten(a: Arr, start_axis: i64, end_axis: i64, stream: On) -> Answer<PyArray
 
 /// The array with one axis cut into several.
 ///
-/// Shapes: the axis is replaced by `shape`, of which one size may be -1.
+/// Shapes: the axis is replaced by `shape`, where a size of -1 is computed from the others.
 /// Dtypes: all.
 /// An axis out of range raises IndexError.
 /// Sizes that do not fit raise ValueError.

@@ -33,10 +33,11 @@ fn eval(py: Python<'_>, args: &Bound<'_, PyTuple>) -> Answer<()> {
     evaluate(py, &trees::flatten(args)?)
 }
 
-/// Starts to compute the arrays of trees, and does not wait for them.
+/// Starts to compute the arrays of trees, and does not wait for them. Other leaves are ignored.
 ///
-/// Errors in the data (an index out of range, a singular matrix, too little memory) are raised
-/// here: IndexError, RuntimeError, MemoryError.
+/// Errors in the data (an index out of range, a singular matrix) come with the next call that needs
+/// the values: IndexError, RuntimeError. A plan that needs more memory than the limit leaves raises
+/// MemoryError here.
 ///
 /// >>> mx.async_eval(mx.ones(3) + 1)
 #[pyfunction]
@@ -154,7 +155,7 @@ enum Numbers {
 }
 extract_one_of!(Numbers, "an integer or a sequence of integers": One, Many);
 
-/// The first item that is there twice.
+/// The first item that occurs twice.
 fn duplicate<T: PartialEq>(items: &[T]) -> Option<&T> {
     items.iter().enumerate().find(|(i, item)| items[..*i].contains(item)).map(|(_, item)| item)
 }
@@ -514,7 +515,7 @@ impl VmapFunction {
 }
 wrapper!(VmapFunction);
 
-/// An axes argument, of which None is a value.
+/// An axes argument, where None is a value of its own and not the default.
 enum Given {
     Default,
     Tree(Py<PyAny>),
@@ -611,7 +612,8 @@ pub fn call_tree<'py>(
     call(fun, args.cast::<PyTuple>()?, Some(kwargs.cast::<PyDict>()?))
 }
 
-/// `fun`, of which only inputs and outputs are kept for its derivative.
+/// `fun`, whose intermediate results are computed again for its derivative instead of being kept:
+/// less memory for more arithmetic.
 ///
 /// Shapes: those of `fun`.
 /// Dtypes: those of `fun`.

@@ -28,7 +28,7 @@ use smallvec::SmallVec;
 /// same leading axes and one type of `float32`, `float64` and `complex64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub enum Linalg {
-    /// `A = L L^H`: `(n, n) -> L (n, n)`, of which only the lower triangle of A is read.
+    /// `A = L L^H`: `(n, n) -> L (n, n)`; only the lower triangle of A is read.
     Cholesky,
     /// `A[perm] = L U`: `(m, n) ->` both factors in one matrix `(m, n)`, without L's diagonal of
     /// ones; the rows swapped at each step, in order, `(min(m, n))`; `perm (m)`.

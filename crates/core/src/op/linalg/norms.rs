@@ -143,8 +143,9 @@ pub fn norm(
     }
 }
 
-/// The cross product of vectors of three elements along `axis`, or of two, of which the third is 0.
-/// Of two vectors of two elements it is the third element alone. The other axes broadcast.
+/// The cross product of vectors of three elements along `axis`; the third element of a vector of
+/// two is 0. For two vectors of two elements the result is the third element alone. The other axes
+/// broadcast.
 ///
 /// # Dtypes
 /// The promoted type.

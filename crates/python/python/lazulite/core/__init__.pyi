@@ -368,7 +368,7 @@ class array:
     def reciprocal(self, /, *, stream: StreamOrDevice = None) -> array:
         """One over the array."""
     def reshape(self, /, *shape: Sequence[int], stream: StreamOrDevice = None) -> array:
-        """The same elements in another shape, of which one size may be -1."""
+        """The same elements in another shape; a size of -1 is computed from the others."""
     def round(self, /, decimals: int = 0, *, stream: StreamOrDevice = None) -> array:
         """The array rounded to a number of decimals."""
     def rsqrt(self, /, *, stream: StreamOrDevice = None) -> array:
@@ -712,10 +712,11 @@ def argsort(a: array, /, axis: None | int = ..., *, stream: StreamOrDevice = Non
     array([1, 2, 0], dtype=uint32)"""
 
 def array_equal(a: scalar | array, b: scalar | array, equal_nan: bool = False, stream: StreamOrDevice = None) -> array:
-    """True iff shapes and all elements are equal.
+    """True iff shapes and all elements are equal; with `equal_nan`, NaN equals NaN.
    
-    Shapes: the operands broadcast; shapes that cannot raise ValueError.
+    Shapes: any; arrays of different shapes are not equal.
     Dtypes: all.
+    An argument that is neither an array nor a number raises ValueError.
    
     >>> mx.array_equal(mx.array([1, 2]), mx.array([1, 2]))
     array(True, dtype=bool)"""
@@ -775,10 +776,11 @@ def astype(a: array, dtype: Dtype, /, *, stream: StreamOrDevice = None) -> array
     array([1, -1], dtype=int32)"""
 
 def async_eval(*args: Any) -> Any:
-    """Starts to compute the arrays of trees, and does not wait for them.
+    """Starts to compute the arrays of trees, and does not wait for them. Other leaves are ignored.
    
-    Errors in the data (an index out of range, a singular matrix, too little memory) are raised
-    here: IndexError, RuntimeError, MemoryError.
+    Errors in the data (an index out of range, a singular matrix) come with the next call that needs
+    the values: IndexError, RuntimeError. A plan that needs more memory than the limit leaves raises
+    MemoryError here.
    
     >>> mx.async_eval(mx.ones(3) + 1)"""
 
@@ -980,7 +982,8 @@ def ceil(a: array, /, *, stream: StreamOrDevice = None) -> array:
     array([2, -1], dtype=float32)"""
 
 def checkpoint(fun: _F) -> _F:
-    """`fun`, of which only inputs and outputs are kept for its derivative.
+    """`fun`, whose intermediate results are computed again for its derivative instead of being kept:
+    less memory for more arithmetic.
    
     Shapes: those of `fun`.
     Dtypes: those of `fun`.
@@ -1000,7 +1003,7 @@ def clear_streams() -> None:
     >>> mx.clear_streams()"""
 
 def clip(a: array, /, a_min: scalar | array | None, a_max: scalar | array | None, *, stream: StreamOrDevice = None) -> array:
-    """Elements limited to the range from `a_min` to `a_max`, of which one may be None.
+    """Elements limited to the range from `a_min` to `a_max`; one limit may be None.
    
     Shapes: those of `a` and of both limits broadcast together.
     Dtypes: all.
@@ -1858,7 +1861,7 @@ def inner(a: array, b: array, /, *, stream: StreamOrDevice = None) -> array:
     array(11, dtype=int32)"""
 
 def is_available(device: Device | DeviceType) -> bool:
-    """True if the device is there.
+    """True if the device can be used.
    
     An argument that is not a device raises TypeError.
    
@@ -2546,9 +2549,9 @@ def reset_peak_memory() -> None:
     >>> mx.reset_peak_memory()"""
 
 def reshape(a: array, /, shape: Sequence[int], *, stream: StreamOrDevice = None) -> array:
-    """The same elements in another shape, of which one size may be -1.
+    """The same elements in another shape, in row-major order.
    
-    Shapes: any of as many elements, of which one size may be -1.
+    Shapes: any with as many elements; a size of -1 is computed from the others.
     Dtypes: all.
     Sizes that do not fit raise ValueError.
    
@@ -2667,7 +2670,7 @@ def searchsorted(sorted_sequence: array, values: array, /, side: str = 'left', *
     array([0, 1, 3], dtype=uint32)"""
 
 def segmented_mm(a: array, b: array, /, segments: array, *, stream: StreamOrDevice = None) -> array:
-    """The product over each range of the inner axis, of which `segments` holds the ends:
+    """The product over each range of the inner axis; `segments` holds the ends of the ranges:
     `(m, k), (k, n), (..., 2) -> (..., m, n)`.
    
     Shapes: `a (m, k)`, `b (k, n)`, `segments (..., 2)`, the result `(..., m, n)`; others raise
@@ -3003,7 +3006,7 @@ def tile(a: array, reps: int | Sequence[int], /, *, stream: StreamOrDevice = Non
     array([1, 2, 1, 2], dtype=int32)"""
 
 def to_fp8(x: array, *, stream: StreamOrDevice = None) -> array:
-    """Floating numbers as 8 bits, of which 4 are the exponent and 3 the fraction (`uint8`).
+    """Floating numbers as 8 bits (`uint8`): a sign, 4 bits of exponent and 3 of fraction (E4M3).
    
     Shapes: any; the result has the shape of `x`.
     Dtypes: floats; others raise ValueError.
@@ -3088,7 +3091,7 @@ def trunc(a: array, /, *, stream: StreamOrDevice = None) -> array:
 def unflatten(a: array, /, axis: int, shape: Sequence[int], *, stream: StreamOrDevice = None) -> array:
     """The array with one axis cut into several.
    
-    Shapes: the axis is replaced by `shape`, of which one size may be -1.
+    Shapes: the axis is replaced by `shape`, where a size of -1 is computed from the others.
     Dtypes: all.
     An axis out of range raises IndexError.
     Sizes that do not fit raise ValueError.

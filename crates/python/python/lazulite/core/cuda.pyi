@@ -7,4 +7,4 @@ from . import Device, DeviceType, Dtype, StreamOrDevice, array, scalar
 
 
 def is_available() -> bool:
-    """True if a graphics card of NVIDIA is there."""
+    """True if an NVIDIA GPU can be used."""

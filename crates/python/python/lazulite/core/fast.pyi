@@ -70,7 +70,7 @@ def metal_kernel(name: str, input_names: Sequence[str], output_names: Sequence[s
     Dtypes: those that the caller names."""
 
 def precompiled_cuda_kernel(*, name: str, compiled_source: bytes, inputs: Sequence[bool | int | float | array | ndarray | complex | ArrayLike], output_shapes: Sequence[tuple[int, ...]], output_dtypes: Sequence[Dtype], scalars: Sequence[Any], grid: tuple[int, int, int], threadgroup: tuple[int, int, int], shared_memory: int = 0, init_value: float | None = None, ensure_row_contiguous: bool = False, stream: StreamOrDevice = None) -> list[array]:
-    """The outputs of a kernel from PTX or machine code, of which `name` is the function.
+    """The outputs of the function `name` in PTX or machine code.
    
     It gets the addresses of the inputs, then those of the outputs, then the scalars (bool, 32-bit
     int or float). `grid` counts threads, as for `cuda_kernel`. It runs when a result is computed, on
