@@ -1,10 +1,11 @@
-"""The CUDA backend beside PyTorch and JAX on one GPU: a table, and a page of results on demand.
+"""The CUDA backend beside PyTorch, JAX and MLX on one GPU: a table, and a page on demand.
 
 python benches/gpu.py --program target/release/deps/gpu-... --page benches/results/h100.md
 
 The program is the test program of the CUDA crate, from
 `cargo test --release -p lazulite-cuda --test gpu --no-run`. Processes take turns; a figure is the
-best over all rounds, since everything runs on one device alone.
+best over all rounds, since everything runs on one device alone. A peer that is not installed has no
+column's figures; MLX is `mlx[cuda13]`.
 """
 
 import argparse
@@ -37,6 +38,7 @@ def main():
         "lazulite": [args.program, "bench"],
         "torch": [*peer, "torch"],
         "jax": [*peer, "jax"],
+        "mlx": [sys.executable, str(HERE / "gpu_mlx.py")],
     }
     times = {name: {} for name in commands}
     facts = []
@@ -51,10 +53,10 @@ def main():
                     facts.append(line)
     query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     device = lines_of(query, 20)
-    rows = ["| case (ms) | lazulite | torch | jax | best peer / lazulite |"]
-    rows.append("| --- | --- | --- | --- | --- |")
+    rows = ["| case (ms) | lazulite | torch | jax | mlx | best peer / lazulite |"]
+    rows.append("| --- | --- | --- | --- | --- | --- |")
     for case, own in times["lazulite"].items():
-        peers = [times[p].get(case) for p in ("torch", "jax")]
+        peers = [times[p].get(case) for p in ("torch", "jax", "mlx")]
         best = min((p for p in peers if p is not None), default=None)
         cells = [f"{p:.4f}" if p else "" for p in (own, *peers)]
         cells.append(f"{best / own:.2f}" if best else "")

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The CUDA backend on a machine with a GPU: the table of ops against the processor (with outputs that
 # were full of ones before), then without the libraries that it needs, then memcheck and racecheck over a
-# part of it where compute-sanitizer is there, then the times beside PyTorch and JAX where benches/gpu.py
+# part of it where compute-sanitizer is there, then the times beside its peers where benches/gpu.py
 # lies beside this folder. Needs the test binary (built anywhere with
 #   cargo test --release -p lazulite-cuda --test gpu --no-run), a driver, NVRTC and cublasLt.
 # Usage: scripts/gpu_check.sh BINARY [PAGE OF RESULTS]

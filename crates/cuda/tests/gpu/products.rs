@@ -142,11 +142,13 @@ pub fn checks(r: &mut Report, d: &mut Draw) {
             let Ok(parts) = parts else { continue };
             for m in [1, 2, 4, 5, 16, 17, 33, 64, 100, 128, 130] {
                 let x = d.array(dtype, &[m, 2048], -1.0, 1.0);
-                // Sums of 2048 products with weights that round once more than on the processor.
+                // Sums of 2048 products with weights that round once more than on the processor: by
+                // up to 2^-9 each, 0.0009 in the mean of squares, times x's 0.58 and the root of 2048.
+                // The sum's deviation is 0.024, and one of 26,000 may be six times that.
                 r.check(
                     &format!("quantized_matmul tiles {bits} {group} {dtype} {m}"),
                     1e-2,
-                    0.1,
+                    0.15,
                     || {
                         let (scales, biases) = (&parts[1], parts.get(2));
                         Ok(vec![x.quantized_matmul(&parts[0], scales, biases, true, format)?])
