@@ -127,6 +127,9 @@ def attention():
     q, k, u = draw(8, 32, 1, 128), draw(8, 8, 8192, 128), draw(8, 8, 8192, 128)
     name = "decode attention 8x32(8)x8192x128"
     run(name, 20, lambda: attend(q, k, u, scale=scale))
+    q, k, u = (draw(4, 16, 2048, 64, dtype=mx.float32) for _ in range(3))
+    run("attention f32 4x16x2048x64", 5, lambda: attend(q, k, u, scale=0.125))
+    run("attention f32 causal", 5, lambda: attend(q, k, u, scale=0.125, mask="causal"))
 
 
 def networks():

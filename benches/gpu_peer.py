@@ -141,6 +141,9 @@ def with_torch():
     q, k, u = draw(8, 32, 1, 128), draw(8, 8, 8192, 128), draw(8, 8, 8192, 128)
     name = "decode attention 8x32(8)x8192x128"
     time_(name, 20, lambda: attend(q, k, u, enable_gqa=True))
+    q, k, u = (draw(4, 16, 2048, 64, dtype=torch.float32) for _ in range(3))
+    time_("attention f32 4x16x2048x64", 5, lambda: attend(q, k, u))
+    time_("attention f32 causal", 5, lambda: attend(q, k, u, is_causal=True))
     torch_networks(time_, draw)
     one = torch.ones(32, device="cuda")
 

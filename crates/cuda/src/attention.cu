@@ -364,14 +364,15 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) one_query(const T* q, c
 #endif
 
 #ifdef WEIGHTS
-// out (rows, s) = softmax(scale * scores + mask) of float scores (h, n, s) of n of the queries: one block for each row.
-// G: n, s, h, the first of them, t, batch element, strides of mask (b, h, t, s), flags as above.
+// out (rows, s) = softmax(scale * scores + mask) of float scores (h, t, s), of which out may have the memory: one
+// block for each row. G: queries t and keys s of this slice, h, its first query, all keys less all queries, batch
+// element, strides of mask (b, h, t, s), flags as above.
 extern "C" __global__ void __launch_bounds__(256) weights(const float* scores, const void* mask,
     const T* sinks, T* out, double scale_, G g) {
-  i64 row = blockIdx.x, s = g.v[1], i = row % g.v[0] + g.v[3], t = g.v[4], h = row / g.v[0], b = g.v[5];
+  i64 row = blockIdx.x, t = g.v[0], s = g.v[1], i = g.v[3] + row % t, h = row / t, b = g.v[5];
   int flags = (int)g.v[10];
   float scale = (float)scale_, top = -INFINITY_F, sum = 0.f;
-  i64 end = flags & 1 ? (s - t + i + 1 < s ? s - t + i + 1 : s) : s;
+  i64 end = flags & 1 && g.v[4] + i + 1 < s ? g.v[4] + i + 1 : s;
   i64 at = b * g.v[6] + h * g.v[7] + i * g.v[8];
   const float* mine = scores + row * s;
   for (i64 c = threadIdx.x; c < end; c += 256) {

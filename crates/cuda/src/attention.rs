@@ -1,5 +1,7 @@
 //! Attention: which kernel takes a call, and the kernels for all types and sizes.
 
+use std::ops::Range;
+
 use lazulite_core::backend::{Memory, Operand};
 use lazulite_core::op::fast::Attention;
 use lazulite_core::shape::Layout;
@@ -225,25 +227,30 @@ pub(crate) fn at_example(x: &Operand, groups: usize, i: usize, heads: usize) -> 
     Operand { layout, ..x.clone() }
 }
 
-/// Rows `first` to `first + rows` of what [`at_example`] gives.
-fn part(mut x: Operand, first: usize, rows: usize) -> Operand {
-    x.layout.offset = (x.layout.offset as isize + first as isize * x.layout.strides[2]) as usize;
-    x.layout.shape[2] = rows;
+/// Rows `rows` of an operand `(groups, heads, rows, columns)`.
+fn rows_of(x: &Operand, rows: &Range<usize>) -> Operand {
+    let mut x = x.clone();
+    x.layout.shape[2] = rows.len();
+    x.layout.offset =
+        x.layout.offset.wrapping_add_signed(rows.start as isize * x.layout.strides[2]);
     x
 }
 
-/// The weights of example `i` for as many queries as there are rows in `scores`, which is `float32` memory for
-/// their logits, from query `first` on.
+/// The weights of queries `rows` of example `i` for the first keys, as many as `scores` has columns;
+/// `scores` is `float32` memory for their logits, which may be that of `weights`.
 pub(crate) fn weigh(
     launch: &Launch<'_>,
     call: &Shapes,
-    (i, first): (usize, usize),
+    i: usize,
+    rows: &Range<usize>,
     scores: &Operand,
     weights: &Operand,
 ) -> Result<()> {
-    let &[groups, per, rows, s] = scores.shape() else { return Ok(()) };
-    let (h, t) = (groups * per, call.q.shape()[2]);
-    let mut g: Vec<i64> = [rows, s, h, first, t, i].map(|n| n as i64).into();
+    let &[groups, per, t, s] = scores.shape() else { return Ok(()) };
+    let h = groups * per;
+    let mut g: Vec<i64> = [t, s, h, rows.start].map(|n| n as i64).into();
+    g.push(call.k.shape()[2] as i64 - call.q.shape()[2] as i64);
+    g.push(i as i64);
     match &call.mask {
         Some(mask) => g.extend(mask.layout.strides.iter().map(|&s| s as i64)),
         None => g.extend([0; 4]),
@@ -251,9 +258,9 @@ pub(crate) fn weigh(
     g.push(i64::from(call.flags));
     let defines = format!("T={};WEIGHTS", storage(weights.dtype));
     let kernel = launch.gpu.modules.kernel(SOURCE, "weights", &defines, Rounding::Contracted)?;
-    let mut keys = at_example(&call.k, groups, i, 1);
+    let mut keys = rows_of(&at_example(&call.k, groups, i, 1), &(0..s));
     keys.layout = keys.layout.transpose(&[0, 1, 3, 2]);
-    let queries = part(at_example(&call.q, groups, i, per), first, rows);
+    let queries = rows_of(&at_example(&call.q, groups, i, per), rows);
     matmul::matmul(launch, &queries, &keys, scores)?;
     let mut args = Args::new();
     args.word(launch.read(scores)?);
@@ -261,31 +268,49 @@ pub(crate) fn weigh(
     args.word(mask_at).word(sinks_at).word(launch.write(weights)?);
     args.word(call.scale.to_bits()).words(&padded(&g));
     // SAFETY: the kernel has these parameters; strides stay within the operands.
-    unsafe { args.launch(kernel, [(h * rows) as u32, 1, 1], [256, 1, 1], 0, launch.queue) }
+    unsafe { args.launch(kernel, [(h * t) as u32, 1, 1], [256, 1, 1], 0, launch.queue) }
 }
 
-/// Bytes of logits that attention by products has at a time.
-const LOGITS: usize = 256 << 20;
-
-/// Attention by products: float32 logits of some queries of one batch element at a time, weights in the
-/// inputs' type.
+/// Attention by products, a slice of one example's queries at a time: `float32` logits, weights in
+/// the inputs' type.
 fn composed(launch: &Launch<'_>, call: &Shapes, out: &Operand) -> Result<()> {
-    let (b, h, t) = (call.q.shape()[0], call.q.shape()[1], call.q.shape()[2]);
+    let &[b, h, t, _] = call.q.shape() else { return Ok(()) };
     let (groups, s) = (call.k.shape()[1], call.k.shape()[2]);
     let per = h / groups;
-    let rows = (LOGITS / 4 / (h * s).max(1)).clamp(MANY_QUERIES.min(t), t);
-    let scores = launch.temporary(Dtype::F32, &[groups, per, rows, s])?;
-    let weights = launch.temporary(out.dtype, &[groups, per, rows, s])?;
+    let slice = slice_length(h, t, s);
+    let logits = launch.temporary(Dtype::F32, &[h, slice, s])?;
+    let others = match out.dtype {
+        Dtype::F32 => logits.clone(),
+        dtype => launch.temporary(dtype, &[h, slice, s])?,
+    };
     for i in 0..b {
-        let values = at_example(&call.v, groups, i, 1);
-        for first in (0..t).step_by(rows) {
-            let n = rows.min(t - first);
-            let [scores, weights] = [&scores, &weights]
-                .map(|x| Operand { layout: Layout::contiguous(&[groups, per, n, s]), ..x.clone() });
-            weigh(launch, call, (i, first), &scores, &weights)?;
-            let out = part(at_example(out, groups, i, per), first, n);
-            matmul::matmul(launch, &weights, &values, &out)?;
+        for first in (0..t).step_by(slice) {
+            let rows = first..(first + slice).min(t);
+            // No query of the slice sees what comes after.
+            let seen = match call.flags & 1 {
+                0 => s,
+                _ => (s + rows.end).saturating_sub(t).next_multiple_of(64).clamp(1, s.max(1)),
+            };
+            let layout = Layout::contiguous(&[groups, per, rows.len(), seen.min(s)]);
+            let part = |x: &Operand| Operand { layout: layout.clone(), ..x.clone() };
+            let (scores, weights) = (part(&logits), part(&others));
+            weigh(launch, call, i, &rows, &scores, &weights)?;
+            let values = rows_of(&at_example(&call.v, groups, i, 1), &(0..seen.min(s)));
+            let to = rows_of(&at_example(out, groups, i, per), &rows);
+            matmul::matmul(launch, &weights, &values, &to)?;
         }
     }
     Ok(())
+}
+
+/// How many queries of `t` are taken at a time, so that the logits of `h` heads for `s` keys stay in the
+/// second level of the cache between the products.
+fn slice_length(h: usize, t: usize, s: usize) -> usize {
+    const IN_CACHE: usize = 32 << 20;
+    // Fewer queries would leave the matrix units idle.
+    const FEWEST: usize = 16;
+    let rows = (IN_CACHE / (h * s * 4).max(1)).max(FEWEST);
+    // The products' tiles have 64 rows.
+    let rows = if rows > 64 { rows - rows % 64 } else { rows };
+    rows.min(t)
 }

@@ -159,7 +159,7 @@ fn composed(
         let shared = |x: &Operand| at_example(x, groups, i, 1);
         let c = copy::as_contiguous(launch, &heads(ct))?;
         let o = copy::as_contiguous(launch, &heads(out))?;
-        attention::weigh(launch, call, (i, 0), &scores, &weights)?;
+        attention::weigh(launch, call, i, &(0..t), &scores, &weights)?;
         matmul::matmul(launch, &c, &turned(&shared(&call.v)), &scores)?;
         let mut args = Args::new();
         args.word(launch.read(&weights)?).word(launch.read(&scores)?).word(launch.read(&c)?);

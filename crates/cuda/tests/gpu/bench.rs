@@ -13,7 +13,7 @@ use lazulite_core::op::scatter::UpdateMode;
 use lazulite_core::transform::{compile, value_and_grad, vjp_arrays};
 use lazulite_core::{Array, Device, Dtype, Literal, Result, Stream, eval, with_stream};
 
-use Dtype::BF16;
+use Dtype::{BF16, F32};
 
 const STREAM: Stream = Stream::default_of(Device::GPU);
 
@@ -228,6 +228,10 @@ fn attentions(b: &Bench, d: &Draw) {
     b.time("decode attention 8x32(8)x8192x128", 20, || {
         attention(&q, &k, &v, 0.088, Mask::None, None)
     });
+    let heads = || d.of(&[4, 16, 2048, 64], F32);
+    let (q, k, v) = (heads(), heads(), heads());
+    b.time("attention f32 4x16x2048x64", 5, || attention(&q, &k, &v, 0.125, Mask::None, None));
+    b.time("attention f32 causal", 5, || attention(&q, &k, &v, 0.125, Mask::Causal, None));
 }
 
 /// Width, heads and rows of the transformer block of the cases.

@@ -158,8 +158,8 @@ pub fn checks(r: &mut Report, d: &mut Draw) {
         }
     }
     few_rows(r, d);
-    long_attention(r, d);
     unusual_logits(r, d);
+    sliced_attention(r, d);
     for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
         for (t, s, h, g, e) in [
             (1, 300, 8, 2, 64),
@@ -232,6 +232,27 @@ pub fn checks(r: &mut Report, d: &mut Draw) {
                 rope(&x, 64, false, Frequencies::Base(10000.0), 1.0, &zero)?,
                 rope(&x, 32, true, Frequencies::Base(500.0), 0.5, &each)?,
                 rope(&x, 32, false, Frequencies::Array(&freqs), 1.0, &zero)?,
+            ])
+        });
+    }
+}
+
+/// Attention in `float32` whose logits are more than a slice's.
+fn sliced_attention(r: &mut Report, d: &mut Draw) {
+    for (t, s, h, g, e) in [(700, 3000, 8, 2, 64), (2100, 900, 8, 8, 32)] {
+        let q = d.array(Dtype::F32, &[2, h, t, e], -1.0, 1.0);
+        let k = d.array(Dtype::F32, &[2, g, s, e], -1.0, 1.0);
+        let v = d.array(Dtype::F32, &[2, g, s, e], -1.0, 1.0);
+        let m = d.array(Dtype::Bool, &[t, s], 0.2, 1.0);
+        let bias = d.array(Dtype::F32, &[2, 1, t, s], -1.0, 1.0);
+        let sinks = d.array(Dtype::F32, &[h], -1.0, 1.0);
+        let scale = 1.0 / (e as f64).sqrt();
+        r.check(&format!("attention in slices {t} {s}"), 1e-3, 2e-5, || {
+            Ok(vec![
+                attention(&q, &k, &v, scale, Mask::None, None)?,
+                attention(&q, &k, &v, scale, Mask::Causal, Some(&sinks))?,
+                attention(&q, &k, &v, scale, Mask::Array(&m), None)?,
+                attention(&q, &k, &v, scale, Mask::Array(&bias), Some(&sinks))?,
             ])
         });
     }
@@ -413,20 +434,6 @@ fn layer_gradients(r: &mut Report, d: &mut Draw, dtype: Dtype, atol: f64) {
         let step = Array::literal(Literal::from_f64(0.001, dtype));
         out.extend(gradients.iter().map(|g| g.multiply(&step)).collect::<Result<Vec<_>>>()?);
         Ok(out)
-    });
-}
-
-/// Attention by products whose logits do not fit at once.
-fn long_attention(r: &mut Report, d: &mut Draw) {
-    let (t, s) = (5000, 4500);
-    let mut heads = |n: usize| d.array(Dtype::F32, &[1, 3, n, 16], -1.0, 1.0);
-    let (q, k, v) = (heads(t), heads(s), heads(s));
-    let m = d.array(Dtype::Bool, &[t, s], 0.2, 1.0);
-    r.check("attention float32 in parts", 1e-3, 2e-5, || {
-        Ok(vec![
-            attention(&q, &k, &v, 0.25, Mask::Causal, None)?,
-            attention(&q, &k, &v, 0.25, Mask::Array(&m), None)?,
-        ])
     });
 }
 
