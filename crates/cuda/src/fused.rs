@@ -4,12 +4,12 @@
 //! load moves along the innermost one, and the width of a pack. Sizes and strides are parameters, so
 //! other sizes of the same variant run the same kernel.
 
-use std::fmt::Write;
+mod print;
+
 use std::hash::{BuildHasher, Hash};
 use std::sync::OnceLock;
 
 use lazulite_core::backend::Operand;
-use lazulite_core::op::BinaryOp;
 use lazulite_core::plan::{Instr, Tape};
 use lazulite_core::shape::Strides;
 use lazulite_core::{Dtype, Result};
@@ -21,9 +21,9 @@ use crate::allocator::{DeviceMemory, RandomWords};
 use crate::args::Args;
 use crate::driver::Kernel;
 use crate::module::Rounding;
-use crate::print::{compute, expression, outline, storage, stored};
 use crate::rows;
 use crate::stream::Launch;
+pub(crate) use print::print;
 
 /// How a load moves along the innermost axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -357,221 +357,6 @@ pub(crate) fn load_dtypes(tape: &Tape) -> Vec<Dtype> {
         }
     }
     out
-}
-
-/// A quotient by one number for all elements.
-struct Divided {
-    value: usize,
-    operand: u16,
-}
-
-/// The quotients of random words: by powers of two, as in a uniform draw, they are products, which are
-/// exact and take fewer instructions (a draw of 2^26 numbers: 0.90 of the time on an H100).
-fn divided(tape: &Tape, variant: &Variant) -> Vec<Divided> {
-    let quotient = |v: usize| match tape.values[v].instr {
-        Instr::Binary(BinaryOp::Divide, _, by) if tape.values[v].dtype == Dtype::F32 => {
-            let by = &tape.values[by as usize];
-            match by.instr {
-                Instr::Load { operand }
-                    if by.dtype == Dtype::F32 && variant.steps[operand as usize] == Step::Same =>
-                {
-                    Some(Divided { value: v, operand })
-                }
-                _ => None,
-            }
-        }
-        _ => None,
-    };
-    match variant.random {
-        Some(_) => (0..tape.values.len()).filter_map(quotient).collect(),
-        None => Vec::new(),
-    }
-}
-
-/// The source of the kernel of a variant.
-pub(crate) fn print(tape: &Tape, variant: &Variant) -> String {
-    let mut out = String::new();
-    let loads = load_dtypes(tape);
-    let (n, d, index) = (loads.len(), variant.ndim, if variant.wide { "i64" } else { "i32" });
-    let stores: Vec<Dtype> = tape.stores.iter().map(|&v| tape.values[v as usize].dtype).collect();
-    let geometry = 1 + d + (n + usize::from(variant.into.is_some())) * d;
-    let inner_stride = |l: usize| format!("(I)g.v[{}]", 1 + d + l * d + d - 1);
-    let w = &mut out;
-    // Writing to a string cannot fail.
-    let _ = write!(
-        w,
-        "struct P {{ u64 at[{}]; }};\nstruct G {{ i64 v[{geometry}]; }};\ntypedef {index} I;\n",
-        n + stores.len()
-    );
-    let offsets: String = (0..n).map(|l| format!("I o{l}, ")).collect();
-    let words = if variant.random.is_some() { ", const Pack<u32, W>& words" } else { "" };
-    let divided = divided(tape, variant);
-    let exact = if divided.is_empty() { "" } else { ", bool EXACT" };
-    let _ = writeln!(
-        w,
-        "template <int W{exact}> void body(const P& p, const G& g, {offsets}I out{words}) {{"
-    );
-    for (l, &dtype) in loads.iter().enumerate() {
-        let t = storage(dtype);
-        let _ = match variant.steps[l] {
-            _ if variant.random == Some(l) => writeln!(w, "  const Pack<{t}, W>& l{l} = words;"),
-            Step::Unit => writeln!(
-                w,
-                "  const Pack<{t}, W> l{l} = *(const Pack<{t}, W>*)((const {t}*)p.at[{l}] + o{l});"
-            ),
-            Step::Same | Step::Zero => {
-                writeln!(w, "  const {t} l{l} = ((const {t}*)p.at[{l}])[o{l}];")
-            }
-            Step::Any => {
-                let stride = inner_stride(l);
-                writeln!(
-                    w,
-                    "  {t} l{l}[W];\n#pragma unroll\n  for (int e = 0; e < W; e++) l{l}[e] = \
-                     ((const {t}*)p.at[{l}])[o{l} + {stride} * e];"
-                )
-            }
-        };
-    }
-    for (s, &dtype) in stores.iter().enumerate() {
-        let _ = writeln!(w, "  Pack<{}, W> r{s};", storage(dtype));
-    }
-    let _ = writeln!(w, "#pragma unroll\n  for (int e = 0; e < W; e++) {{");
-    for (v, value) in tape.values.iter().enumerate() {
-        let text = match value.instr {
-            Instr::Load { operand } => match variant.steps[operand as usize] {
-                Step::Unit => format!("widen(l{operand}.v[e])"),
-                Step::Same | Step::Zero => format!("widen(l{operand})"),
-                Step::Any => format!("widen(l{operand}[e])"),
-            },
-            Instr::Binary(_, a, b) if divided.iter().any(|d| d.value == v) => {
-                format!("EXACT ? v{a} * inverse(v{b}) : v{a} / v{b}")
-            }
-            _ => expression(tape, v).unwrap_or_default(),
-        };
-        let _ = writeln!(w, "    const {} v{v} = {text};", compute(value.dtype));
-    }
-    for (s, &v) in tape.stores.iter().enumerate() {
-        let _ = writeln!(w, "    r{s}.v[e] = {};", stored(tape, v as usize));
-    }
-    let _ = writeln!(w, "  }}");
-    for (s, &dtype) in stores.iter().enumerate() {
-        let t = storage(dtype);
-        let _ = match variant.into {
-            Some(Step::Any) => writeln!(
-                w,
-                "#pragma unroll\n  for (int e = 0; e < W; e++) \
-                 (({t}*)p.at[{}])[out + {} * e] = r{s}.v[e];",
-                n + s,
-                inner_stride(n)
-            ),
-            _ => writeln!(w, "  *(Pack<{t}, W>*)(({t}*)p.at[{}] + out) = r{s};", n + s),
-        };
-    }
-    let _ = writeln!(w, "}}");
-
-    let _ = write!(
-        w,
-        "extern \"C\" __global__ void __launch_bounds__(256) tape(P p, G g) {{\n  \
-         OVERLAPS\n  const I pack = (I)((i64)blockIdx.x * 256 + threadIdx.x);\n  \
-         if (pack >= (I)g.v[0]) return;\n  const I at = pack * {};\n",
-        variant.pack
-    );
-    let passed = |extra: &str| -> String {
-        (0..n)
-            .map(|l| match variant.steps[l] {
-                Step::Same => "0, ".to_string(),
-                Step::Zero => format!("o{l}, "),
-                _ if extra.is_empty() => format!("o{l}, "),
-                Step::Unit => format!("o{l} + {extra}, "),
-                Step::Any => {
-                    format!("o{l} + {extra} * {}, ", inner_stride(l))
-                }
-            })
-            .collect()
-    };
-    let mut moving: Vec<usize> = (0..n).filter(|&l| variant.steps[l] != Step::Same).collect();
-    if variant.into.is_some() {
-        moving.push(n);
-    }
-    let out_at = |extra: &str| match (variant.into, extra) {
-        (None, "") => "at".to_string(),
-        (None, _) => format!("at + {extra}"),
-        (Some(_), "") => format!("o{n}"),
-        (Some(_), _) => format!("o{n} + {extra} * {}", inner_stride(n)),
-    };
-    if variant.random.is_some() {
-        // A thread makes a pack of words of the first half of the array and one of the second.
-        let key = variant.random.unwrap_or_default();
-        let _ = write!(
-            w,
-            "  const u32* key = (const u32*)p.at[{key}];\n  const I half = (I)(g.v[1] / 2);\n  \
-             Pack<u32, {pack}> words[2];\n#pragma unroll\n  for (int e = 0; e < {pack}; e++) {{ \
-             words[0].v[e] = (u32)(at + e); words[1].v[e] = (u32)(at + e + half); \
-             threefry(key[0], key[1], words[0].v[e], words[1].v[e]); }}\n#pragma unroll\n  \
-             for (int h = 0; h < 2; h++) {{\n    const I to = at + h * half;\n",
-            pack = variant.pack
-        );
-        for &l in &moving {
-            let _ = writeln!(w, "    const I o{l} = to * (I)g.v[{}];", 1 + d + l * d);
-        }
-        let call = |exact: &str| {
-            format!("body<{}{exact}>(p, g, {}to, words[h]);", variant.pack, passed(""))
-        };
-        let tests: Vec<String> = divided
-            .iter()
-            .map(|d| format!("has_inverse(*(const f32*)p.at[{}])", d.operand))
-            .collect();
-        let _ = match tests.is_empty() {
-            true => write!(w, "    {}\n  }}\n", call("")),
-            false => write!(
-                w,
-                "    if ({}) {} else {}\n  }}\n",
-                tests.join(" && "),
-                call(", true"),
-                call(", false")
-            ),
-        };
-    } else if d == 1 {
-        for &l in &moving {
-            let _ = writeln!(w, "  const I o{l} = at * (I)g.v[{}];", 1 + d + l * d);
-        }
-        let _ = write!(
-            w,
-            "  if (at + {p} <= (I)g.v[1]) body<{p}>(p, g, {}{});\n  \
-             else for (I k = 0; k < (I)g.v[1] - at; k++) body<1>(p, g, {}{});\n",
-            passed(""),
-            out_at(""),
-            passed("k"),
-            out_at("k"),
-            p = variant.pack
-        );
-    } else {
-        let _ = writeln!(w, "  I rest = pack;");
-        for a in (0..d).rev() {
-            let size = if a == d - 1 {
-                format!("((I)g.v[{}] / {})", 1 + a, variant.pack)
-            } else {
-                format!("(I)g.v[{}]", 1 + a)
-            };
-            let scale = if a == d - 1 { format!(" * {}", variant.pack) } else { String::new() };
-            let _ = match a {
-                0 => writeln!(w, "  const I ix0 = rest;"),
-                _ => writeln!(
-                    w,
-                    "  const I q{a} = rest / {size}; const I ix{a} = (rest - q{a} * {size}){scale}; \
-                     rest = q{a};"
-                ),
-            };
-        }
-        for &l in &moving {
-            let terms: Vec<String> =
-                (0..d).map(|a| format!("ix{a} * (I)g.v[{}]", 1 + d + l * d + a)).collect();
-            let _ = writeln!(w, "  const I o{l} = {};", terms.join(" + "));
-        }
-        let _ = writeln!(w, "  body<{}>(p, g, {}{});", variant.pack, passed(""), out_at(""));
-    }
-    let _ = writeln!(w, "}}");
-    outline(out)
 }
 
 #[cfg(test)]
