@@ -26,7 +26,7 @@ use run::{Finish, Run};
 use smallvec::{SmallVec, smallvec};
 use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 impl Array {
     /// Computes the array if it has no data yet, and waits for it.
@@ -113,7 +113,9 @@ fn schedule(arrays: &[Array], inline: bool) -> Result<Scheduled> {
         let finished = event.clone();
         let (seen, observed) =
             observe::active().then(|| observed(&graph, &plan, planned, clock.seconds())).unzip();
-        let run = Run { graph, plan, claimed, slots, remaining, failure, finished, observed };
+        let overwrites = AtomicBool::new(false);
+        let run =
+            Run { graph, plan, claimed, slots, remaining, failure, finished, overwrites, observed };
         let run = Arc::new(run);
         if segments.is_empty() {
             Finish::new(Arc::clone(&run)).with(|_| Ok(()));

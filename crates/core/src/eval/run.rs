@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 type Slots = Vec<Option<Value>>;
 
@@ -30,6 +30,9 @@ pub(super) struct Run {
     pub(super) remaining: AtomicUsize,
     pub(super) failure: Mutex<Option<Error>>,
     pub(super) finished: Arc<Event>,
+    /// True once a step has taken the buffer of an earlier evaluation's result: were it ended early then, what
+    /// is still to be made of that result would be lost.
+    pub(super) overwrites: AtomicBool,
     /// Set iff something observes the evaluation.
     pub(super) observed: Option<Observed>,
 }
@@ -109,6 +112,9 @@ impl Run {
 
     /// An error if somebody wants the evaluation to end early.
     fn go_on(&self, patience: &mut Patience) -> Result<()> {
+        if self.overwrites.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         if patience.is_over() || self.finished.stopped.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Kernel, "eval", "interrupted"));
         }
@@ -284,7 +290,9 @@ impl Run {
         if n.leaf {
             let unseen = !n.held && NodeRef::strong_count(&n.node) == n.edges as usize + 1;
             let output = &n.node.outputs[(slot - n.first) as usize];
-            return unseen.then(|| output.consume()).flatten().map(|_| buffer);
+            let taken = unseen.then(|| output.consume()).flatten().map(|_| buffer);
+            self.overwrites.fetch_or(taken.is_some(), Ordering::Relaxed);
+            return taken;
         }
         Some(buffer)
     }
