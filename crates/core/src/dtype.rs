@@ -370,8 +370,8 @@ impl Literal {
         }
     }
 
-    /// The value converted to `dtype`: integers wrap, floats truncate toward zero and saturate,
-    /// anything non-zero is true.
+    /// The value converted to `dtype`: integers wrap, floats truncate toward zero, saturate as 64-bit
+    /// integers and then wrap, anything non-zero is true.
     pub fn cast(self, dtype: Dtype) -> Literal {
         let wide = self.wide();
         let (int, float, complex) = match wide {
@@ -390,6 +390,7 @@ impl Literal {
             Dtype::U32 => Literal::new(int as u32),
             Dtype::U64 => Literal::new(match wide {
                 Wide::Int(i) => i as u64,
+                _ if float < 0.0 => int as u64,
                 _ => float as u64,
             }),
             Dtype::I8 => Literal::new(int as i8),
@@ -466,6 +467,9 @@ mod tests {
         assert_eq!(Literal::new(2.5f32).cast(Dtype::F16).get::<f16>().unwrap(), f16::from_f32(2.5));
         assert_eq!(Literal::new(-1i32).cast(Dtype::U8).get::<u8>().unwrap(), 255);
         assert_eq!(Literal::new(u64::MAX).cast(Dtype::U64).get::<u64>().unwrap(), u64::MAX);
+        for (x, want) in [(-1.5, u64::MAX), (-1e30, 1 << 63), (1e30, u64::MAX), (f64::NAN, 0)] {
+            assert_eq!(Literal::new(x).cast(Dtype::U64).get::<u64>().unwrap(), want, "{x}");
+        }
         assert!(Literal::new(1u8).get::<i8>().is_err());
     }
 }

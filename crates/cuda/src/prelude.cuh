@@ -57,7 +57,7 @@ template <class To, class From> struct Convert {
   static __forceinline__ To of(From x) { return (To)x; }
 };
 template <class From> struct Convert<bool, From> { static __forceinline__ bool of(From x) { return x != From(0); } };
-// Types up to 32 bits take the low bits of the saturated 64-bit integer.
+// Integers take the low bits of the saturated 64-bit integer; u64 has its own where x is positive.
 template <class To> struct FromFloat { static __forceinline__ To of(double x); };
 template <> struct FromFloat<i64> {
   static __forceinline__ i64 of(double x) {
@@ -67,7 +67,7 @@ template <> struct FromFloat<i64> {
 };
 template <> struct FromFloat<u64> {
   static __forceinline__ u64 of(double x) {
-    return !(x > 0.) ? 0 : x >= 18446744073709551616. ? 0xffffffffffffffffull : (u64)x;
+    return x < 0. ? (u64)FromFloat<i64>::of(x) : !(x > 0.) ? 0 : x >= 18446744073709551616. ? 0xffffffffffffffffull : (u64)x;
   }
 };
 template <class To> __forceinline__ To FromFloat<To>::of(double x) { return (To)FromFloat<i64>::of(x); }

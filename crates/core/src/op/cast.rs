@@ -6,8 +6,8 @@ use crate::dtype::Dtype;
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
 
-/// Conversion to `dtype`: integers wrap, floats truncate toward zero and saturate, NaN becomes 0,
-/// anything non-zero is true, complex numbers keep their real part.
+/// Conversion to `dtype`: integers wrap, floats truncate toward zero, saturate as 64-bit integers and
+/// then wrap, NaN becomes 0, anything non-zero is true, complex numbers keep their real part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Cast {
     /// The result's dtype.
@@ -17,8 +17,8 @@ pub struct Cast {
 impl Array {
     /// The elements converted to `dtype`; the array itself if it has that type already.
     ///
-    /// Integers wrap, floats truncate toward zero and saturate, NaN becomes 0, anything non-zero is
-    /// true, complex numbers keep their real part.
+    /// Integers wrap, floats truncate toward zero, saturate as 64-bit integers and then wrap, NaN
+    /// becomes 0, anything non-zero is true, complex numbers keep their real part.
     ///
     /// # Errors
     /// None today; the signature leaves room.

@@ -398,9 +398,15 @@ macro_rules! convert {
             }
         }
     )*};
-    // Reals are truncated to 64 bits, saturating, and then wrap.
+    // Reals are truncated to 64 bits, saturating, and then wrap; those that only `u64` has stay.
     (real $($from:ident)*) => {$(
-        convert!(@as $from: u64 i64 f32 f64);
+        convert!(@as $from: i64 f32 f64);
+        impl Convert<u64> for $from {
+            #[inline(always)]
+            fn convert(self) -> u64 {
+                if self < 0.0 { self as i64 as u64 } else { self as u64 }
+            }
+        }
         convert!(@wrap $from: u8 u16 u32 i8 i16 i32);
         impl Convert<Bit> for $from {
             #[inline(always)]
