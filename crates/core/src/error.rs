@@ -157,6 +157,13 @@ impl Error {
         self.0.axis
     }
 
+    /// The same error as one of `op`, which is made of the op that found the fault.
+    #[must_use]
+    pub(crate) fn of(mut self, op: &'static str) -> Error {
+        self.0.op = Cow::Borrowed(op);
+        self
+    }
+
     /// The same error with `context` put before the message.
     #[must_use]
     pub fn context(mut self, context: impl fmt::Display) -> Error {

@@ -211,7 +211,7 @@ pub fn block_masked_mm(a: &Array, b: &Array, block: usize, masks: BlockMasks<'_>
         if kept.iter().any(Option::is_some) && a.shape()[a.ndim() - 1] == b.shape()[b.ndim() - 2] {
             product([block; 3], [&a.astype(dtype)?, &b.astype(dtype)?], kept)?
         } else {
-            a.matmul(&b)?
+            a.matmul(&b).map_err(|error| error.of("block_masked_mm"))?
         };
     masked(&c, out.1.as_ref(), block)
 }

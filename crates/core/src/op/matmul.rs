@@ -152,7 +152,7 @@ impl Array {
     /// # Errors
     /// As [`Array::matmul`], and kind `Shape` if `self` does not broadcast to the product.
     pub fn addmm(&self, a: &Array, b: &Array, alpha: f64, beta: f64) -> Result<Array> {
-        let product = a.matmul(b)?;
+        let product = a.matmul(b).map_err(|error| error.of("addmm"))?;
         let shape = broadcast_shapes("addmm", self.shape(), product.shape())?;
         if shape.as_slice() != product.shape() {
             let message = format!(
