@@ -26,7 +26,7 @@ const ROOM: usize = 110 << 10;
 /// 8.2 us instead of 9.0 for 16 rows, 8.8 instead of 8.0 for 32). Beyond, it is the faster one only where
 /// cublasLt's calls take the host longer than the device.
 const MOST_AHEAD: usize = 16;
-/// Bytes of a matrix that the device reads in the time of such a call.
+/// Bytes of matrices that the device reads in the time of such a call.
 const HOST_BOUND: usize = 64 << 20;
 
 /// How a product is cut.
@@ -92,7 +92,8 @@ pub(crate) fn product(
     if facts.capability.0 != 9 || !types || !sizes || !small || !plain || !term_lies {
         return Ok(false);
     }
-    if m > MOST_AHEAD && (record::active() || n * k * 2 > HOST_BOUND) {
+    let bytes = (n * k).saturating_mul(2 * batch);
+    if m > MOST_AHEAD && (record::active() || bytes > HOST_BOUND) {
         return Ok(false);
     }
     if !in_tiles(left, batch) || !in_tiles(right, batch) {
