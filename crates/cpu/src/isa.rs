@@ -154,16 +154,41 @@ pub unsafe fn dispatch<J: Job>(kind: IsaKind, job: J) -> J::Output {
     }
 }
 
-/// Asks for the cache lines of `bytes` bytes from `p` on, which need not be readable.
+/// Asks for the cache lines of `bytes` bytes from `p` on, which need not be readable and are soon read.
 #[inline(always)]
 pub(crate) fn fetch(p: *const u8, bytes: usize) {
-    #[cfg(target_arch = "x86_64")]
     for at in (0..bytes).step_by(64) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        #[cfg(target_arch = "x86_64")]
         // SAFETY: every x86-64 has the instruction, which never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(at).cast()) };
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(at).cast());
+        }
+        let _ = at;
     }
-    let _ = (p, bytes);
+    let _ = p;
+}
+
+/// As [`fetch`], for many lines that are read after some thousand others. On AMD's processors they come as
+/// near as L2: those on their way to L1 keep the reads of the present block waiting (an EPYC of family
+/// 25, two cores, 64 MiB of `float32`: to L2, sums of columns take 0.47 of the time and of rows 0.74, argmax
+/// 0.73). Elsewhere they come to L1, which is what was measured on a Xeon.
+#[inline]
+pub(crate) fn fetch_block(p: *const u8, bytes: usize) {
+    static IS_AMD: OnceLock<bool> = OnceLock::new();
+    if *IS_AMD.get_or_init(is_amd) {
+        (0..bytes).step_by(64).for_each(|at| fetch_far(p.wrapping_add(at)));
+    } else {
+        fetch(p, bytes);
+    }
+}
+
+/// True iff AMD made the processor.
+fn is_amd() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::x86_64::__cpuid(0).ebx.to_le_bytes() == *b"Auth";
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 /// Asks for the cache line of `p`, which need not be readable, to come as near as L2.

@@ -6,7 +6,7 @@ use lazulite_core::op::reduce::{ArgReduce, ArgReduceOp};
 use parking_lot::Mutex;
 use std::cmp::Reverse;
 
-use crate::isa::fetch;
+use crate::isa::fetch_block;
 use crate::keys::{Key, Order, with_key};
 use crate::pool::{self, parallel_for};
 use crate::strided::{SERIAL, Target, View, Walk, rows_per_task, with_bits};
@@ -247,7 +247,7 @@ unsafe fn row_best<K: Key>(line: Line) -> (K, usize) {
         let part = line.shifted(start as isize * line.step);
         if line.step == 1 {
             let ahead = part.shifted((AHEAD * BLOCK) as isize);
-            fetch(ahead.first, BLOCK * line.order.bits() as usize / 8);
+            fetch_block(ahead.first, BLOCK * line.order.bits() as usize / 8);
         }
         // SAFETY: the caller's promise.
         let bound = unsafe { part.bound::<K>(keys.len()) };

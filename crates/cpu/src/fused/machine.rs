@@ -5,7 +5,7 @@ use super::program::{Pass, Program, Step, slot_bytes};
 use super::run::AHEAD;
 use super::space::{BLOCK, Mode, Space, Walk};
 use super::transfer::{self, PANEL, Place};
-use crate::isa::{IsaKind, fetch};
+use crate::isa::{IsaKind, fetch_block};
 use lazulite_core::plan::Extent;
 use smallvec::SmallVec;
 use std::cell::Cell;
@@ -361,7 +361,7 @@ impl<'a> Machine<'a> {
             if bound.fetches && along.is_contiguous() {
                 let (along, across) = if rows { (AHEAD * BLOCK, 0) } else { (0, AHEAD) };
                 let ahead = offset + other.step() * across as isize + (start + along) as isize;
-                fetch(place.first.wrapping_offset(ahead * size as isize), n * size);
+                fetch_block(place.first.wrapping_offset(ahead * size as isize), n * size);
             }
             // SAFETY: the elements lie inside the operand; slots and buffers have room for a block.
             unsafe {

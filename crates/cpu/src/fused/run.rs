@@ -7,7 +7,7 @@ use super::machine::Machine;
 use super::program::Pass;
 use super::space::BLOCK;
 use super::transfer::{self, Place};
-use crate::isa::fetch;
+use crate::isa::fetch_block;
 use lazulite_core::Dtype;
 use lazulite_core::plan::Extent;
 use smallvec::SmallVec;
@@ -145,7 +145,7 @@ impl Machine<'_> {
     pub(super) fn run_blocks(&mut self, pass: &Pass, run: &mut Run, blocks: usize) {
         let n = BLOCK * blocks;
         for (at, step) in &mut run.fetched {
-            fetch(*at, *step);
+            fetch_block(*at, *step);
             *at = at.wrapping_add(*step);
         }
         for load in &mut run.loads {
