@@ -19,7 +19,7 @@ use crate::{copy, flash, matmul};
 pub(crate) const SOURCE: &str = concat!(include_str!("rotary.cuh"), include_str!("attention.cu"));
 /// Queries from which on attention is two products and a softmax between them, on the matrix units:
 /// the kernel of running softmaxes, which does without, took 115 ms for 4x32x2048x128 on an H100.
-const MANY_QUERIES: usize = 32;
+pub(crate) const MANY_QUERIES: usize = 32;
 
 /// The most keys of a head with one query that one block takes alone.
 const MOST_ALONE: usize = 1024;

@@ -466,6 +466,13 @@ fn every_kernel_compiles_without_spills() {
         "T=bf16;D=128;E=128;FLAGS=0;STAGES=3;DECODE",
         "T=f16;D=256;E=256;FLAGS=1;STAGES=2;DECODE",
     ];
+    let flash32 = [
+        "T=f32;D=64;E=64;FLAGS=0;BN=32",
+        "T=f32;D=64;E=64;FLAGS=1;BN=32",
+        "T=f32;D=72;E=40;FLAGS=3;BN=32",
+        "T=f32;D=128;E=128;FLAGS=13;BN=32",
+        "T=f32;D=256;E=128;FLAGS=9;BN=16",
+    ];
     let sort = [
         "T=bf16;U=u16;FLOATING;ITEMS=16;ROWS",
         "T=f32;U=u32;FLOATING;PLACES;ITEMS=16;ROWS",
@@ -511,6 +518,7 @@ fn every_kernel_compiles_without_spills() {
         (crate::fast::SOURCE, &fast[..]),
         (crate::attention::SOURCE, &attention[..]),
         (crate::flash::SOURCE, &flash[..]),
+        (crate::flash::SOURCE_32, &flash32[..]),
         (crate::conv::SOURCE, &conv[..]),
         (crate::pack::SOURCE, &pack[..]),
         (crate::pack::FLOATS, &floats[..]),

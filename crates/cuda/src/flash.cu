@@ -1,48 +1,11 @@
 // out = softmax(scale q k^T + mask) v on the matrix units, with a running softmax (Dao, "FlashAttention-2",
 // 2023). q (b, h, t, D), k (b, g, s, D), v (b, g, s, E), elements T of 16 bits, contiguous along the last
-// axis and aligned to 16 bytes; D and E multiples of 8. Logits are in units of log2, so that exp2 serves.
-// G: t, s, h, g, keys of a span, spans, strides of q (b, h, t), k (b, g, s), v (b, g, s), mask (b, h, t, s),
-// FLAGS: 1 causal, 2 bool mask, 4 additive mask, 8 sinks.
-struct G { i64 v[64]; };
+// axis and aligned to 16 bytes; D and E multiples of 8. G and FLAGS are those of logits.cuh.
 #define DP ((D + 15) / 16 * 16)
 #define EP ((E + 15) / 16 * 16)
 // Rows in shared memory are 16 bytes longer than elements need, so that eight of them meet all banks.
 #define DROW (DP + 8)
 #define EROW (EP + 8)
-#define LOG2E 1.4426950408889634f
-
-// Masks the two neighbouring logits of key c of query i; `visible` is the number of keys that i sees.
-__forceinline__ void mask_pair(float* x, i64 c, i64 visible, int flags, const void* mask, i64 at, i64 step) {
-#pragma unroll
-  for (int e = 0; e < 2; e++) {
-    if (c + e >= visible) { x[e] = -INFINITY_F; continue; }
-    if (flags & 2) x[e] = ((const bool*)mask)[at + (c + e) * step] ? x[e] : -INFINITY_F;
-    if (flags & 4) x[e] += widen(((const T*)mask)[at + (c + e) * step]) * LOG2E;
-  }
-}
-
-// Replaces logits by weights and updates the running maximum and sum of two rows; returns in `keep` the
-// factors for what was summed before. Columns: 8 for each of N tiles.
-template <int N> __forceinline__ void soften(float (*x)[4], float* top, float* sum, float* keep) {
-#pragma unroll
-  for (int r = 0; r < 2; r++) {
-    float high = top[r];
-#pragma unroll
-    for (int j = 0; j < N; j++) high = fmaxf(high, fmaxf(x[j][2 * r], x[j][2 * r + 1]));
-    high = quad_max(high);
-    // A row that saw no key yet has the maximum -inf; 0 in its place keeps NaN out.
-    float base = high == -INFINITY_F ? 0.f : high;
-    keep[r] = exp2_of(top[r] - base);
-    top[r] = high;
-    float part = 0.f;
-#pragma unroll
-    for (int j = 0; j < N; j++) {
-      x[j][2 * r] = exp2_of(x[j][2 * r] - base); x[j][2 * r + 1] = exp2_of(x[j][2 * r + 1] - base);
-      part += x[j][2 * r] + x[j][2 * r + 1];
-    }
-    sum[r] = sum[r] * keep[r] + part;
-  }
-}
 
 // The results (max, sum, EP values) that four warps left of one row, 16 rows apart: their join goes to `part`, or is that
 // row's result where there is none. A warp's lanes share the columns.

@@ -8,7 +8,7 @@
 // Elements T of 16 bits, D and E at most 128; results leave by the copy engine too. A row's weights are powers of two of
 // what its logits exceed a base by, which is the maximum of the first tile that it meets, and of all so far where weights of
 // a later tile are large: no tile needs its maximum first.
-// G and FLAGS as in flash.cu, then g.v[27], the length of a head's row of `logs`: the logarithms to base 2 of the softmax's
+// G and FLAGS as in logits.cuh, then g.v[27], the length of a head's row of `logs`: the logarithms to base 2 of the softmax's
 // sums, for gradients (grad90.cu). scale is positive.
 struct G { i64 v[64]; };
 #define DC ((D + 63) / 64)

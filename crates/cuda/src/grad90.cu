@@ -8,7 +8,7 @@
 // The products of a tile's logits run while those with the weights of the one before do.
 // Tensor maps as in flash90.cu, of c as of q; boxes have 64 rows. logs and deltas: (b * h, g.v[27]), logarithms to
 // base 2; lengths are rounded up to 64 and rows behind the last one weigh nothing. Elements T of 16
-// bits, D and E at most 128. G as in flash.cu, then strides (b, h, t) of c and of out, and that length.
+// bits, D and E at most 128. G as in logits.cuh, then strides (b, h, t) of c and of out, and that length.
 struct G { i64 v[64]; };
 #define DC ((D + 63) / 64)
 #define EC ((E + 63) / 64)
