@@ -86,7 +86,8 @@ pub(crate) enum State {
     Pending(Arc<Event>),
     /// It has data.
     Ready(Box<Value>),
-    /// Its buffer was given to a step that overwrote it; nobody else could see it.
+    /// Its buffer was given to a step that overwrote it, or an evaluation that failed had no more use for
+    /// it; nobody else could see it.
     Consumed,
 }
 
@@ -144,6 +145,23 @@ impl Node {
         }
         let inputs = std::mem::take(&mut *self.inputs.lock());
         drop_iteratively(inputs);
+    }
+
+    /// Lets inputs go whose elements an evaluation does not read, unless an active trace still needs
+    /// them.
+    pub(crate) fn detach_unread(&self) {
+        if self.trace.as_ref().is_some_and(|t| t.is_active()) {
+            return;
+        }
+        let read = match self.op {
+            Primitive::CustomFunction(_) => self.outputs.len(),
+            _ => self.op.operands(),
+        };
+        let mut inputs = self.inputs.lock();
+        let read = read.min(inputs.len());
+        let unread: Inputs = inputs.drain(read..).collect();
+        drop(inputs);
+        drop_iteratively(unread);
     }
 }
 
@@ -217,6 +235,14 @@ impl Output {
             *state = State::Pending(event.clone());
         }
         lazy
+    }
+
+    /// Gives an output whose value was taken away its value back, if there is one.
+    pub(crate) fn restore(&self, value: Option<Value>) {
+        let mut state = self.state.lock();
+        if let (State::Consumed, Some(value)) = (&*state, value) {
+            *state = State::Ready(Box::new(value));
+        }
     }
 
     /// Takes the value away from a ready output.

@@ -201,7 +201,8 @@ pub trait Backend: Send + Sync {
     /// Runs one step, or queues it where the device has queues of its own.
     ///
     /// # Errors
-    /// Whatever the step finds wrong in its data, such as an index out of range.
+    /// Whatever the step finds wrong in its data, such as an index out of range. The inputs are then as they
+    /// were, also one that the step overwrites in place.
     fn execute(&self, stream: Stream, call: &Call<'_>) -> Result<()>;
     /// Runs `job` after all earlier jobs of `stream`: on the calling thread if `inline` is set and
     /// the stream is idle, otherwise on the stream's own.

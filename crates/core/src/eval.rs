@@ -3,8 +3,9 @@
 //! The nodes that somebody may ask for later are claimed first (pending on an [`Event`]), so that
 //! other threads wait instead of computing them again. The steps of one stream are one job; where
 //! a graph spans several streams, each consecutive part is a job that waits for the parts it reads.
-//! When all is done the claimed nodes get their values and let their inputs go; after an error those
-//! that were computed before it do, too, and the others are lazy again.
+//! When all is done the claimed nodes get their values and let their inputs go. After an error every node
+//! whose value is there does, since the buffers that it was made of may have been overwritten; the other
+//! claimed ones are lazy again.
 
 mod event;
 mod run;
@@ -113,9 +114,9 @@ fn schedule(arrays: &[Array], inline: bool) -> Result<Scheduled> {
         let finished = event.clone();
         let (seen, observed) =
             observe::active().then(|| observed(&graph, &plan, planned, clock.seconds())).unzip();
-        let overwrites = AtomicBool::new(false);
+        let panicked = AtomicBool::new(false);
         let run =
-            Run { graph, plan, claimed, slots, remaining, failure, finished, overwrites, observed };
+            Run { graph, plan, claimed, slots, remaining, failure, finished, panicked, observed };
         let run = Arc::new(run);
         if segments.is_empty() {
             Finish::new(Arc::clone(&run)).with(|_| Ok(()));

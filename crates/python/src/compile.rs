@@ -332,11 +332,17 @@ wrapper!(CompiledFunction);
 #[pyfunction]
 #[pyo3(signature = (fun, inputs = None, outputs = None, shapeless = false))]
 fn compile(
-    fun: Py<PyAny>,
+    fun: &Bound<'_, PyAny>,
     inputs: Option<Py<PyAny>>,
     outputs: Option<Py<PyAny>>,
     shapeless: bool,
 ) -> CompiledFunction {
+    // A compiled function is compiled already: a trace of its trace would look behind both.
+    let fun = match fun.cast::<CompiledFunction>().map(Bound::get) {
+        Ok(f) if f.inputs.is_none() && f.outputs.is_none() && f.shapeless == shapeless => &f.fun,
+        _ => fun.as_unbound(),
+    }
+    .clone_ref(fun.py());
     CompiledFunction {
         fun,
         inputs,

@@ -228,6 +228,13 @@ pub fn array_from(value: &Bound<'_, PyAny>, dtype: Option<Dtype>) -> Answer<Arra
     if is_sequence(value) {
         return nested(value, dtype);
     }
+    // Alone they are a buffer like others; as an operand or an item of a list they are text.
+    if value.is_instance_of::<PyBytes>()
+        && let Some(host) = buffer::read(value)?
+    {
+        let array = host.into_array()?;
+        return Ok(dtype.map_or_else(|| Ok(array.clone()), |d| array.astype(d))?);
+    }
     if value.is_none() {
         return Err(type_error("array(): expected a number, a sequence or an array, got None"));
     }
@@ -399,7 +406,7 @@ fn gather_bytes(flat: &Flat<'_>) -> Answer<Option<Elements>> {
     let mut bytes = Vec::new();
     let mut form: Option<(Dtype, Vec<usize>)> = None;
     for (_, object) in &flat.objects {
-        if object.is_instance_of::<PyArray>() {
+        if object.is_instance_of::<PyArray>() || object.is_instance_of::<PyBytes>() {
             return Ok(None);
         }
         let Some(host) = buffer::read(object)? else { return Ok(None) };
@@ -589,4 +596,44 @@ impl Sizes {
         };
         self.0.iter().map(size).collect()
     }
+}
+
+/// A number of things: an integer of any size, checked where the op is known that asks for it.
+pub struct Count(Result<u64, String>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Count {
+    type Error = PyErr;
+
+    fn extract(obj: Borrowed<'a, 'py, PyAny>) -> PyResult<Count> {
+        match obj.extract::<u64>() {
+            Ok(n) => Ok(Count(Ok(n))),
+            Err(e) if e.is_instance_of::<PyOverflowError>(obj.py()) => {
+                Ok(Count(Err(obj.str()?.to_string())))
+            }
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl Count {
+    /// The default of an argument.
+    pub const fn new(n: u64) -> Count {
+        Count(Ok(n))
+    }
+
+    /// The number; an error if it is negative or too large.
+    pub fn of(self, op: &str, argument: &str) -> Answer<u64> {
+        let why = "it must be an integer from 0 to 2^64 - 1";
+        self.0.map_err(|n| value_error(format!("[{op}] {argument} is {n}; {why}")))
+    }
+
+    /// As [`Count::of`], for what is counted in memory.
+    pub fn size(self, op: &str, argument: &str) -> Answer<usize> {
+        Ok(self.of(op, argument)? as usize)
+    }
+}
+
+/// [`Count::size`] of an argument that may be left out.
+pub fn optional_size(count: Option<Count>, op: &str, argument: &str) -> Answer<Option<usize>> {
+    count.map(|n| n.size(op, argument)).transpose()
 }

@@ -1,7 +1,7 @@
 //! `lazulite.core.fast`: the fused operations of transformers.
 
 use crate::array::{PyArray, wrap};
-use crate::convert::{Arr, Operand};
+use crate::convert::{Arr, Count, Operand};
 use crate::device::{On, on};
 use crate::errors::{Answer, value_error};
 use crate::functions::add_functions;
@@ -67,7 +67,7 @@ fn layer_norm(
 #[allow(clippy::too_many_arguments)]
 fn rope(
     a: Arr,
-    dims: usize,
+    dims: Count,
     traditional: bool,
     base: Option<f64>,
     scale: f64,
@@ -75,6 +75,7 @@ fn rope(
     freqs: Option<Arr>,
     stream: On,
 ) -> Answer<PyArray> {
+    let dims = dims.size("rope", "dims")?;
     on(stream, || {
         let frequencies = match (base, &freqs) {
             (Some(base), None) => Frequencies::Base(base),

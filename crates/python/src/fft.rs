@@ -1,7 +1,7 @@
 //! `lazulite.core.fft`: Fourier transforms.
 
 use crate::array::{PyArray, wrap};
-use crate::convert::{Arr, Axes, Sizes};
+use crate::convert::{Arr, Axes, Count, Sizes, optional_size};
 use crate::device::{On, on};
 use crate::errors::Answer;
 use crate::functions::add_functions;
@@ -16,7 +16,8 @@ macro_rules! along_an_axis {
         $(#[$doc])*
         #[pyfunction]
         #[pyo3(signature = (a, n = None, axis = -1, norm = "backward", stream = None))]
-        fn $name(a: Arr, n: Option<usize>, axis: i64, norm: &str, stream: On) -> Answer<PyArray> {
+        fn $name(a: Arr, n: Option<Count>, axis: i64, norm: &str, stream: On) -> Answer<PyArray> {
+            let n = optional_size(n, stringify!($name), "n")?;
             let norm = Norm::from_name(norm)?;
             on(stream, || wrap(engine::$name(&a.0, n, axis, norm)))
         }
@@ -206,13 +207,14 @@ fn lengths(op: &str, s: Option<Sizes>) -> Answer<Option<Vec<usize>>> {
 ///
 /// Shapes: `(n)`.
 /// Dtypes: float32.
-/// A negative number raises OverflowError.
+/// A negative number raises ValueError.
 ///
 /// >>> mx.fft.fftfreq(4)
 /// array([0, 0.25, -0.5, -0.25], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (n, d = 1.0, stream = None))]
-fn fftfreq(n: usize, d: f64, stream: On) -> Answer<PyArray> {
+fn fftfreq(n: Count, d: f64, stream: On) -> Answer<PyArray> {
+    let n = n.size("fftfreq", "n")?;
     on(stream, || wrap(engine::fftfreq(n, d)))
 }
 
@@ -220,13 +222,14 @@ fn fftfreq(n: usize, d: f64, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: `(n / 2 + 1)`.
 /// Dtypes: float32.
-/// A negative number raises OverflowError.
+/// A negative number raises ValueError.
 ///
 /// >>> mx.fft.rfftfreq(4)
 /// array([0, 0.25, 0.5], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (n, d = 1.0, stream = None))]
-fn rfftfreq(n: usize, d: f64, stream: On) -> Answer<PyArray> {
+fn rfftfreq(n: Count, d: f64, stream: On) -> Answer<PyArray> {
+    let n = n.size("rfftfreq", "n")?;
     on(stream, || wrap(engine::rfftfreq(n, d)))
 }
 
@@ -267,16 +270,20 @@ fn ifftshift(a: Arr, axes: Option<Axes>, stream: On) -> Answer<PyArray> {
 /// >>> mx.fft.stft(mx.ones(32), n_fft=16).shape
 /// (9, 9)
 #[pyfunction]
-#[pyo3(signature = (
-    x, n_fft = 2048, hop_length = None, win_length = None, window = None, center = true,
-    pad_mode = "reflect", norm = "backward", onesided = None, stream = None
-))]
+#[pyo3(
+    signature = (
+        x, n_fft = Count::new(2048), hop_length = None, win_length = None, window = None,
+        center = true, pad_mode = "reflect", norm = "backward", onesided = None, stream = None
+    ),
+    text_signature = "(x, n_fft=2048, hop_length=None, win_length=None, window=None, center=True, \
+        pad_mode=\"reflect\", norm=\"backward\", onesided=None, stream=None)"
+)]
 #[expect(clippy::too_many_arguments, reason = "MLX's signature")]
 fn stft(
     x: Arr,
-    n_fft: usize,
-    hop_length: Option<usize>,
-    win_length: Option<usize>,
+    n_fft: Count,
+    hop_length: Option<Count>,
+    win_length: Option<Count>,
     window: Option<Arr>,
     center: bool,
     pad_mode: &str,
@@ -284,6 +291,9 @@ fn stft(
     onesided: Option<bool>,
     stream: On,
 ) -> Answer<PyArray> {
+    let n_fft = n_fft.size("stft", "n_fft")?;
+    let hop_length = optional_size(hop_length, "stft", "hop_length")?;
+    let win_length = optional_size(win_length, "stft", "win_length")?;
     let pad_mode = match pad_mode {
         "constant" => PadMode::Constant(Array::literal(Literal::from_i64(0, x.0.dtype()))),
         "edge" => PadMode::Edge,
@@ -322,20 +332,23 @@ fn stft(
 #[expect(clippy::too_many_arguments, reason = "MLX's signature")]
 fn istft(
     stft_matrix: Arr,
-    n_fft: Option<usize>,
-    hop_length: Option<usize>,
-    win_length: Option<usize>,
+    n_fft: Option<Count>,
+    hop_length: Option<Count>,
+    win_length: Option<Count>,
     window: Option<Arr>,
     center: bool,
     norm: &str,
     onesided: Option<bool>,
-    length: Option<usize>,
+    length: Option<Count>,
     stream: On,
 ) -> Answer<PyArray> {
     let x = stft_matrix.0;
     // As many frequencies as a one-sided transform has, or as a frame has elements.
     let frequencies = if x.ndim() < 2 { 0 } else { x.size(-2)? };
-    let n_fft = n_fft.unwrap_or(match onesided {
+    let hop_length = optional_size(hop_length, "istft", "hop_length")?;
+    let win_length = optional_size(win_length, "istft", "win_length")?;
+    let length = optional_size(length, "istft", "length")?;
+    let n_fft = optional_size(n_fft, "istft", "n_fft")?.unwrap_or(match onesided {
         Some(false) => frequencies,
         _ => 2 * frequencies.saturating_sub(1),
     });

@@ -1,5 +1,6 @@
 //! Memory counters and limits, of the default device.
 
+use crate::convert::Count;
 use crate::device::device_info;
 use crate::errors::{Answer, value_error};
 use crate::functions::add_functions;
@@ -78,36 +79,36 @@ fn get_memory_limit() -> Answer<usize> {
 
 /// Sets the live bytes above which an allocation is refused; returns the former limit.
 ///
-/// A negative number raises OverflowError.
+/// A negative number raises ValueError.
 ///
 /// >>> mx.set_memory_limit(mx.get_memory_limit()) > 0
 /// True
 #[pyfunction]
-fn set_memory_limit(limit: usize) -> Answer<usize> {
-    set_limit(Limit::Memory, limit)
+fn set_memory_limit(limit: Count) -> Answer<usize> {
+    set_limit(Limit::Memory, limit.size("set_memory_limit", "limit")?)
 }
 
 /// Sets the bytes above which freed buffers are not kept; returns the former limit.
 ///
-/// A negative number raises OverflowError.
+/// A negative number raises ValueError.
 ///
 /// >>> mx.set_cache_limit(2**30) >= 0
 /// True
 #[pyfunction]
-fn set_cache_limit(limit: usize) -> Answer<usize> {
-    set_limit(Limit::Cache, limit)
+fn set_cache_limit(limit: Count) -> Answer<usize> {
+    set_limit(Limit::Cache, limit.size("set_cache_limit", "limit")?)
 }
 
 /// Sets the bytes that may be kept resident, where the system knows such a limit; returns the
 /// former one.
 ///
-/// A negative number raises OverflowError.
+/// A negative number raises ValueError.
 ///
 /// >>> mx.set_wired_limit(0) >= 0
 /// True
 #[pyfunction]
-fn set_wired_limit(limit: usize) -> Answer<usize> {
-    set_limit(Limit::Wired, limit)
+fn set_wired_limit(limit: Count) -> Answer<usize> {
+    set_limit(Limit::Wired, limit.size("set_wired_limit", "limit")?)
 }
 
 /// The bytes of the buffers behind evaluated arrays, each counted once. An array that is not

@@ -1,7 +1,7 @@
 //! `lazulite.core.random`: draws from explicit keys or from the thread's own state.
 
 use crate::array::{PyArray, wrap};
-use crate::convert::{Arr, Operand, Sizes};
+use crate::convert::{Arr, Count, Operand, Sizes, optional_size};
 use crate::device::{On, on};
 use crate::dtype::PyDtype;
 use crate::errors::{Answer, index_error};
@@ -58,25 +58,25 @@ fn optional(shape: Option<Sizes>) -> Answer<Option<Vec<usize>>> {
 
 /// Sets the thread's key.
 ///
-/// A value that is not an integer raises TypeError.
+/// A value that is not an integer raises TypeError; a negative one raises ValueError.
 ///
 /// >>> mx.random.seed(1)
 #[pyfunction]
-fn seed(seed: u64) -> Answer<()> {
-    Ok(random::seed(seed)?)
+fn seed(seed: Count) -> Answer<()> {
+    Ok(random::seed(seed.of("seed", "seed")?)?)
 }
 
 /// The key that belongs to a number, for the `key` argument of the functions here.
 ///
 /// Shapes: `(2)`.
 /// Dtypes: uint32.
-/// A value that is not an integer raises TypeError; a negative one raises OverflowError.
+/// A value that is not an integer raises TypeError; a negative one raises ValueError.
 ///
 /// >>> mx.random.key(1)
 /// array([0, 1], dtype=uint32)
 #[pyfunction]
-fn key(seed: u64) -> Answer<PyArray> {
-    wrap(random::key(seed))
+fn key(seed: Count) -> Answer<PyArray> {
+    wrap(random::key(seed.of("key", "seed")?))
 }
 
 /// Independent keys made of one.
@@ -88,8 +88,12 @@ fn key(seed: u64) -> Answer<PyArray> {
 /// >>> mx.random.split(mx.random.key(1)).shape
 /// (2, 2)
 #[pyfunction]
-#[pyo3(signature = (key, num = 2, stream = None))]
-fn split(key: Arr, num: usize, stream: On) -> Answer<PyArray> {
+#[pyo3(
+    signature = (key, num = Count::new(2), stream = None),
+    text_signature = "(key, num=2, stream=None)"
+)]
+fn split(key: Arr, num: Count, stream: On) -> Answer<PyArray> {
+    let num = num.size("split", "num")?;
     on(stream, || wrap(random::split(&key.0, num)))
 }
 
@@ -164,7 +168,7 @@ fn normal(
     })
 }
 
-/// Integers of `[low, high)`, or with a `dtype` of bool whether they are not 0.
+/// Integers of `[low, high)`, `low` where that is empty, or with a `dtype` of bool whether they are not 0.
 ///
 /// Shapes: `shape`, or that of the bounds broadcast together.
 /// Dtypes: integers, int32 unless one is asked for.
@@ -313,12 +317,13 @@ fn categorical(
     logits: Arr,
     axis: i64,
     shape: Option<Sizes>,
-    num_samples: Option<usize>,
+    num_samples: Option<Count>,
     key: Option<Arr>,
     stream: On,
 ) -> Answer<PyArray> {
     let key = key.map(|k| k.0);
     let shape = optional(shape)?;
+    let num_samples = optional_size(num_samples, "categorical", "num_samples")?;
     if shape.is_some() && num_samples.is_some() {
         let message = "[categorical] At most one of shape or num_samples can be specified.";
         return Err(crate::errors::value_error(message));

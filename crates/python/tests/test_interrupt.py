@@ -50,8 +50,8 @@ def test_evaluation_ends(alarm, stream):
         alarm(0.3)
         with pytest.raises(KeyboardInterrupt):
             mx.eval(x)
-        # Nothing was kept of what was to be computed; a shorter evaluation works as before.
-        assert steps(x) == before > 1000
+        # What was computed until then stays, and the rest is lazy; a shorter evaluation works as before.
+        assert 1000 < steps(x) < before
         assert np.array_equal(np.array(chain(3)), np.eye(512))
 
 

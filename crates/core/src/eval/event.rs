@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Runs `f`, in which evaluations that the calling thread waits for end early once `wants_stop` says
 /// so. It is asked every 50 milliseconds, between steps. The evaluation then fails with kind
-/// `Kernel`, and what it was to compute is lazy again. Other threads that wait for the same evaluation
+/// `Kernel`, and what it was still to compute is lazy again. Other threads that wait for the same evaluation
 /// get the same error.
 pub fn interruptible<R>(wants_stop: fn() -> bool, f: impl FnOnce() -> R) -> R {
     struct Restore(Option<fn() -> bool>);

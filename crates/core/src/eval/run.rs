@@ -30,9 +30,8 @@ pub(super) struct Run {
     pub(super) remaining: AtomicUsize,
     pub(super) failure: Mutex<Option<Error>>,
     pub(super) finished: Arc<Event>,
-    /// True once a step has taken the buffer of an earlier evaluation's result: were it ended early then, what
-    /// is still to be made of that result would be lost.
-    pub(super) overwrites: AtomicBool,
+    /// True once a kernel panicked: what it was writing over is half-written.
+    pub(super) panicked: AtomicBool,
     /// Set iff something observes the evaluation.
     pub(super) observed: Option<Observed>,
 }
@@ -64,6 +63,9 @@ impl Finish {
 
 impl Drop for Finish {
     fn drop(&mut self) {
+        if let Some(run) = &self.0 {
+            run.panicked.store(true, Ordering::Relaxed);
+        }
         self.end(Err(Error::new(ErrorKind::Kernel, "eval", "a kernel panicked")));
     }
 }
@@ -112,9 +114,6 @@ impl Run {
 
     /// An error if somebody wants the evaluation to end early.
     fn go_on(&self, patience: &mut Patience) -> Result<()> {
-        if self.overwrites.load(Ordering::Relaxed) {
-            return Ok(());
-        }
         if patience.is_over() || self.finished.stopped.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Kernel, "eval", "interrupted"));
         }
@@ -167,23 +166,56 @@ impl Run {
         Some(outcome)
     }
 
-    /// After a failure: what was computed before it stays, since buffers that it was made of may have
-    /// been overwritten; the other claimed nodes are lazy again.
+    /// After a failure: what was computed before it stays, since the buffers that it was made of may
+    /// have been overwritten, and the other claimed nodes are lazy again. Whatever they need is then in
+    /// a node: a step's operands are in slots until the step has run, and a step that fails has not
+    /// written over them ([`Backend::execute`](backend::Backend::execute)).
     fn salvage(&self, slots: &mut Slots) {
         for &(copy, original) in &self.plan.aliases {
             if slots[copy as usize].is_none() {
                 slots[copy as usize] = slots[original as usize].clone();
             }
         }
+        let claimed = |id: &NodeId| self.claimed.binary_search(id).is_ok();
+        // After a panic only what no step writes over is known to be whole: the claimed nodes.
+        let whole = !self.panicked.load(Ordering::Relaxed);
+        let nodes = if whole { self.graph.nodes.len() as NodeId } else { 0 };
+        // They come last: once they are lazy, other threads may walk below them.
+        let rest = (0..nodes).filter(|id| !claimed(id));
         let mut computed = Vec::new();
-        for &id in &self.claimed {
+        for (node, slot) in self.graph.replaced.iter().filter(|_| whole) {
+            if let Some(value) = slots[*slot as usize].clone() {
+                node.outputs[0].set(State::Ready(Box::new(value)));
+                computed.push(node);
+            }
+        }
+        for id in rest.chain(self.claimed.iter().copied()) {
             let n = &self.graph.nodes[id as usize];
-            let places = n.first as usize..n.first as usize + n.node.outputs.len();
-            let done = slots[places.clone()].iter().all(Option::is_some);
-            computed.extend(done.then_some(&n.node));
-            for (output, value) in n.node.outputs.iter().zip(&mut slots[places]) {
-                let value = value.take().filter(|_| done);
-                output.set(value.map_or(State::Lazy, |value| State::Ready(Box::new(value))));
+            let values = &mut slots[n.first as usize..n.first as usize + n.node.outputs.len()];
+            if n.leaf {
+                // The step that took it did not run.
+                let taken = n.node.outputs.iter().zip(values);
+                taken.for_each(|(output, value)| output.restore(value.take()));
+                continue;
+            }
+            let is_claimed = claimed(&id);
+            let done = match is_claimed {
+                true => values.iter().all(Option::is_some),
+                // Nobody reads the other outputs any more.
+                false => values.iter().any(Option::is_some),
+            };
+            if done {
+                computed.push(&n.node);
+            } else {
+                n.node.detach_unread();
+            }
+            for (output, value) in n.node.outputs.iter().zip(values) {
+                match value.take().filter(|_| done) {
+                    Some(value) => output.set(State::Ready(Box::new(value))),
+                    None if done => output.set(State::Consumed),
+                    None if is_claimed => output.set(State::Lazy),
+                    None => {}
+                }
             }
         }
         computed.into_iter().for_each(|node| node.detach());
@@ -290,9 +322,7 @@ impl Run {
         if n.leaf {
             let unseen = !n.held && NodeRef::strong_count(&n.node) == n.edges as usize + 1;
             let output = &n.node.outputs[(slot - n.first) as usize];
-            let taken = unseen.then(|| output.consume()).flatten().map(|_| buffer);
-            self.overwrites.fetch_or(taken.is_some(), Ordering::Relaxed);
-            return taken;
+            return unseen.then(|| output.consume()).flatten().map(|_| buffer);
         }
         Some(buffer)
     }

@@ -169,6 +169,7 @@ fn key(graph: &Graph, stage: Stage, enabled: Enabled, mut room: Vec<u64>) -> Vec
     }
     key.0.push(u64::MAX);
     key.0.extend(graph.outputs.iter().map(|&s| u64::from(s)));
+    key.0.extend(graph.until.iter().map(|&(s, t)| u64::from(s) | u64::from(t) << 32));
     key.0
 }
 

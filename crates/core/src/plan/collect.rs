@@ -31,6 +31,11 @@ pub(crate) struct Graph {
     /// Nodes that a rule made unnecessary. They stay alive, since the counts of handles on the
     /// other nodes include theirs.
     pub(crate) retired: Vec<NodeRef>,
+    /// Of the retired nodes those whose value a slot has.
+    pub(crate) replaced: Vec<(NodeRef, Slot)>,
+    /// What stays until something is computed: (that, what stays). As it was asked for, the former is
+    /// computed from the latter, and after an error it is so again.
+    pub(crate) until: Vec<(Slot, Slot)>,
     /// Bytes of all outputs of nodes that are no leaves.
     pub(crate) bytes: usize,
 }
@@ -176,9 +181,12 @@ impl Walk {
         place
     }
 
-    /// True iff the node has a value, or will have one that another evaluation computes.
+    /// True iff the node has a value, or will have one that another evaluation computes. Some of several
+    /// outputs may be gone, which nothing reads.
     fn is_leaf(&mut self, node: &NodeRef) -> Result<bool> {
-        match node.outputs[0].progress() {
+        let mut states = node.outputs.iter().map(|output| output.progress());
+        let there = states.find(|state| !matches!(state, Progress::Consumed));
+        match there.unwrap_or(Progress::Consumed) {
             Progress::Lazy => Ok(false),
             Progress::Ready => Ok(true),
             Progress::Pending(event) => {

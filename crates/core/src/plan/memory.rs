@@ -4,6 +4,7 @@ use super::collect::{Graph, Slot};
 use super::{Plan, TapeWork, Work};
 use crate::op::Primitive;
 use crate::plan::tape::{Extent, Instr};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Fills in `frees` of every step, and `reuse` if results may take over buffers.
 pub(crate) fn assign(graph: &Graph, plan: &mut Plan, in_place: bool) {
@@ -21,9 +22,11 @@ pub(crate) fn assign(graph: &Graph, plan: &mut Plan, in_place: bool) {
             keep[original as usize] = true;
         }
     }
+    let mut stays = stays(graph, plan);
     let mut read_later = keep;
-    for step in plan.steps.iter_mut().rev() {
-        for slot in step.work.reads(graph) {
+    for (i, step) in plan.steps.iter_mut().enumerate().rev() {
+        let needed = stays.remove(&i).unwrap_or_default();
+        for slot in step.work.reads(graph).into_iter().chain(needed) {
             if !std::mem::replace(&mut read_later[slot as usize], true) {
                 step.frees.push(slot);
             }
@@ -45,6 +48,56 @@ pub(crate) fn assign(graph: &Graph, plan: &mut Plan, in_place: bool) {
             _ => {}
         }
     }
+}
+
+/// The slots of [`Graph::until`] by the step that computes what they stay for.
+fn stays(graph: &Graph, plan: &Plan) -> FxHashMap<usize, Vec<Slot>> {
+    let mut stays = FxHashMap::<usize, Vec<Slot>>::default();
+    if graph.until.is_empty() {
+        return stays;
+    }
+    let mut alias: Vec<Slot> = (0..graph.slots() as Slot).collect();
+    plan.aliases.iter().for_each(|&(copy, original)| alias[copy as usize] = original);
+    // The step that makes each node: of one that is not stored, the last of those that read it.
+    let mut stored = vec![false; graph.nodes.len()];
+    let mut made_at = vec![0; graph.nodes.len()];
+    for (i, step) in plan.steps.iter().enumerate() {
+        for slot in step.work.writes(graph) {
+            let id = graph.node_of[slot as usize] as usize;
+            (stored[id], made_at[id]) = (true, i);
+        }
+    }
+    let node_of = |slot: Slot| graph.node_of[alias[slot as usize] as usize] as usize;
+    for (id, n) in graph.nodes.iter().enumerate().rev() {
+        for &input in n.inputs.iter().filter(|_| alias[n.first as usize] == n.first) {
+            let input = node_of(input);
+            if !stored[input] {
+                made_at[input] = made_at[input].max(made_at[id]);
+            }
+        }
+    }
+    let mut until = FxHashMap::<Slot, Vec<Slot>>::default();
+    for &(of, slot) in &graph.until {
+        until.entry(alias[of as usize]).or_default().push(alias[slot as usize]);
+    }
+    for (&of, slots) in &until {
+        let (mut open, mut seen) = (slots.clone(), FxHashSet::default());
+        while let Some(slot) = open.pop() {
+            let (id, n) = (node_of(slot), graph.of(slot));
+            if !seen.insert(slot) {
+                continue;
+            }
+            if n.leaf || stored[id] {
+                stays.entry(made_at[node_of(of)]).or_default().push(slot);
+            } else if let Some(slots) = until.get(&slot) {
+                open.extend(slots);
+            } else {
+                open.extend(n.inputs.iter().map(|&input| alias[input as usize]));
+            }
+        }
+    }
+    stays.values_mut().for_each(|slots| slots.sort_unstable());
+    stays
 }
 
 /// For each store a dying load of the same extent and item size that is read in place.

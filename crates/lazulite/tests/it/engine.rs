@@ -207,6 +207,29 @@ fn what_was_computed_before_an_error_stays() -> Result<()> {
 }
 
 #[test]
+fn what_a_step_did_not_overwrite_stays() -> Result<()> {
+    // Each update may write over `x`, which only it holds, and fails before it does.
+    type Update = fn(&Array) -> Result<Array>;
+    let wrong: [(&str, Update); 2] = [
+        ("put_along_axis", |x| {
+            x.put_along_axis(&Array::from_slice(&[900i64], &[1])?, &array![1.0; f32], Some(0))
+        }),
+        ("masked_scatter", |x| {
+            x.masked_scatter(&ramp(&[300]).equal(&ramp(&[300]))?, &array![1.0; f32])
+        }),
+    ];
+    for (name, update) in wrong {
+        let x = ramp(&[300]).add(&Array::scalar(1.0f32))?;
+        x.eval()?;
+        let y = update(&x)?;
+        drop(x);
+        let [first, second] = [y.eval(), y.eval()].map(|r| r.expect_err(name).to_string());
+        assert_eq!(first, second);
+    }
+    Ok(())
+}
+
+#[test]
 fn threads_may_evaluate_the_same_array() -> Result<()> {
     let x = ramp(&[10_000]);
     for _ in 0..50 {

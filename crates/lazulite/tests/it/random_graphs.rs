@@ -212,11 +212,16 @@ impl Program {
         Program { lines, outputs, looped: random.below(last + 1) }
     }
 
-    fn run(&self, inputs: &[Array]) -> Result<Vec<Array>> {
+    /// The inputs, then the value of each line.
+    fn values(&self, inputs: &[Array]) -> Result<Vec<Array>> {
         let mut values = inputs.to_vec();
         for &(op, a, b) in &self.lines {
             values.push(op.apply(&values[a], &values[b])?);
         }
+        Ok(values)
+    }
+
+    fn outputs(&self, values: &[Array]) -> Result<Vec<Array>> {
         let mut outputs: Vec<Array> = self.outputs.iter().map(|&i| values[i].clone()).collect();
         // A loop over the rows of one value, whose items are asked for one by one.
         let rows = &values[self.looped];
@@ -228,13 +233,23 @@ impl Program {
         Ok(outputs)
     }
 
-    /// The outputs and the gradients of their weighted sum, in float64.
-    fn results(&self, inputs: &[Array]) -> Result<Vec<Vec<f64>>> {
+    /// The outputs and the gradients of their weighted sum; and, of the value `failing`, one that cannot
+    /// be computed. Nothing is evaluated.
+    fn lazily(
+        &self,
+        inputs: &[Array],
+        failing: Option<usize>,
+    ) -> Result<(Vec<Array>, Option<Array>)> {
         let f = |x: &[Array]| {
-            let outputs = self.run(x)?;
+            let values = self.values(x)?;
+            let mut outputs = self.outputs(&values)?;
             let total = outputs.iter().try_fold(Array::scalar(0.0f64), |sum, y| {
                 Ok::<_, Error>(sum + (y * 0.7).sum(None, false)?.astype(Dtype::F64)?)
             })?;
+            if let Some(i) = failing {
+                let beyond = Array::from_slice(&[i32::MAX], &[1])?;
+                outputs.push(values[i].stop_gradient()?.take(&beyond, None)?);
+            }
             Ok(outputs.into_iter().chain([total]).collect())
         };
         let seeds = |y: &[Array]| {
@@ -244,10 +259,21 @@ impl Program {
         };
         let (mut all, gradients) = vjp_arrays(f, inputs, seeds)?;
         all.pop();
+        let wrong = failing.and_then(|_| all.pop());
         all.extend(gradients);
-        lazulite::eval::eval(&all)?;
-        all.iter().map(|x| x.astype(Dtype::F64)?.to_vec::<f64>()).collect()
+        Ok((all, wrong))
     }
+
+    /// The outputs and the gradients, in float64.
+    fn results(&self, inputs: &[Array]) -> Result<Vec<Vec<f64>>> {
+        let (all, _) = self.lazily(inputs, None)?;
+        lazulite::eval::eval(&all)?;
+        exact_values(&all)
+    }
+}
+
+fn exact_values(all: &[Array]) -> Result<Vec<Vec<f64>>> {
+    all.iter().map(|x| x.astype(Dtype::F64)?.to_vec::<f64>()).collect()
 }
 
 /// The greatest difference of two lists, relative to `scale`.
@@ -311,4 +337,57 @@ fn check(seed: u64) -> Result<()> {
 #[test]
 fn rules_do_not_change_what_programs_compute() -> Result<()> {
     (0..3000).try_for_each(|seed| check(seed).map_err(|e| e.context(format!("seed {seed}"))))
+}
+
+/// An evaluation that fails at some place of a program, whose inputs nobody else holds, leaves all else
+/// to be had as if it had never been tried.
+fn check_failure(seed: u64) -> Result<()> {
+    let mut random = Random(seed * 2 + 1);
+    for _ in 0..8 {
+        random.below(2);
+    }
+    let exact = inputs(&mut random)?;
+    let program = Program::random(&mut random, &exact, true);
+    let fresh = || -> Result<Vec<Array>> {
+        let fresh = exact.iter().map(|x| Ok(x + 0.25)).collect::<Result<Vec<_>>>()?;
+        lazulite::eval::eval(&fresh)?;
+        Ok(fresh)
+    };
+    let want = without_rules(|| program.results(&fresh()?))?;
+    let failing = random.below(SHAPES.len() + program.lines.len());
+    let place = random.below(want.len() + 1);
+    let run = || {
+        let (mut all, wrong) = program.lazily(&fresh()?, Some(failing))?;
+        // Only some are asked for together with what fails; the others are lazy until then.
+        let mut asked: Vec<Array> = all.iter().skip(place % 2).cloned().collect();
+        asked.splice(place.min(asked.len())..place.min(asked.len()), wrong);
+        assert!(lazulite::eval::eval(&asked).is_err(), "an index out of range");
+        drop(asked);
+        if place.is_multiple_of(3) {
+            all.reverse();
+            let values = all.iter().map(|x| Ok(exact_values(std::slice::from_ref(x))?.remove(0)));
+            let mut values = values.collect::<Result<Vec<_>>>()?;
+            values.reverse();
+            return Ok(values);
+        }
+        lazulite::eval::eval(&all)?;
+        exact_values(&all)
+    };
+    let scale = want.iter().flatten().fold(0.1f64, |m, v| m.max(v.abs()));
+    for (rules, got) in [("all rules", run()), ("no rules", without_rules(run))] {
+        let got: Vec<Vec<f64>> =
+            got.map_err(|e| e.context(format!("{rules}\n{:?}", program.lines)))?;
+        for (want, got) in want.iter().zip(&got) {
+            // As for float64 above.
+            let far = off(want, got, scale);
+            assert!(far <= 1e-12, "seed {seed}, {rules}: {far:.1e} off\n{:?}", program.lines);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn after_an_error_nothing_else_is_lost() -> Result<()> {
+    (0..3000)
+        .try_for_each(|seed| check_failure(seed).map_err(|e| e.context(format!("seed {seed}"))))
 }

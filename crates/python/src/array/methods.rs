@@ -1,7 +1,7 @@
 //! Functions that are also methods of arrays: one row of the tables each.
 
 use super::{PyArray, flat_axis, wrap};
-use crate::convert::Axes;
+use crate::convert::{Axes, Count};
 use crate::device::{On, on};
 use crate::dtype::PyDtype;
 use crate::errors::Answer;
@@ -86,18 +86,23 @@ macro_rules! moments {
         #[pymethods]
         impl PyArray {$(
             $(#[$doc])*
-            #[pyo3(signature = (
-                axis = None, keepdims = false, ddof = 0, *, correction = None, stream = None
-            ))]
+            #[pyo3(
+                signature = (
+                    axis = None, keepdims = false, ddof = Count::new(0), *, correction = None,
+                    stream = None
+                ),
+                text_signature = "($self, axis=None, keepdims=False, ddof=0, *, correction=None, \
+                    stream=None)"
+            )]
             fn $name(
                 &self,
                 axis: Option<Axes>,
                 keepdims: bool,
-                ddof: usize,
-                correction: Option<usize>,
+                ddof: Count,
+                correction: Option<Count>,
                 stream: On,
             ) -> Answer<PyArray> {
-                let ddof = correction.unwrap_or(ddof);
+                let ddof = correction.unwrap_or(ddof).size(stringify!($name), "ddof")?;
                 on(stream, || wrap(self.array().$name(axis.as_deref(), keepdims, ddof)))
             }
         )*}

@@ -2,7 +2,7 @@
 
 use super::add_functions;
 use crate::array::{PyArray, wrap};
-use crate::convert::{Arr, extract_one_of};
+use crate::convert::{Arr, Count, extract_one_of};
 use crate::device::{On, on};
 use crate::errors::{Answer, value_error};
 use lazulite::conv::{self, Conv, ConvolveMode, Spatial};
@@ -55,7 +55,7 @@ macro_rules! convolutions {
         #[pyo3(
             signature = (
                 input, weight, /, stride = PerAxis::All(1), padding = PerAxis::All(0),
-                dilation = PerAxis::All(1), groups = 1, *, stream = None
+                dilation = PerAxis::All(1), groups = Count::new(1), *, stream = None
             ),
             text_signature =
                 "(input, weight, /, stride=1, padding=0, dilation=1, groups=1, *, stream=None)"
@@ -67,10 +67,11 @@ macro_rules! convolutions {
             stride: PerAxis,
             padding: PerAxis,
             dilation: PerAxis,
-            groups: usize,
+            groups: Count,
             stream: On,
         ) -> Answer<PyArray> {
             let op = stringify!($name);
+            let groups = groups.size(op, "groups")?;
             let padding = sides(&padding.resolve(op, $spatial)?);
             let options = Conv {
                 stride: counts(op, stride.resolve(op, $spatial)?)?.into(),
@@ -127,8 +128,8 @@ macro_rules! transposed_convolutions {
         #[pyo3(
             signature = (
                 input, weight, /, stride = PerAxis::All(1), padding = PerAxis::All(0),
-                dilation = PerAxis::All(1), output_padding = PerAxis::All(0), groups = 1, *,
-                stream = None
+                dilation = PerAxis::All(1), output_padding = PerAxis::All(0),
+                groups = Count::new(1), *, stream = None
             ),
             text_signature = "(input, weight, /, stride=1, padding=0, dilation=1, \
                 output_padding=0, groups=1, *, stream=None)"
@@ -141,10 +142,11 @@ macro_rules! transposed_convolutions {
             padding: PerAxis,
             dilation: PerAxis,
             output_padding: PerAxis,
-            groups: usize,
+            groups: Count,
             stream: On,
         ) -> Answer<PyArray> {
             let op = stringify!($name);
+            let groups = groups.size(op, "groups")?;
             let stride = counts(op, stride.resolve(op, $spatial)?)?;
             let padding = sides(&padding.resolve(op, $spatial)?);
             let dilation = counts(op, dilation.resolve(op, $spatial)?)?;
@@ -209,7 +211,7 @@ transposed_convolutions! {
 #[pyo3(
     signature = (
         input, weight, /, stride = PerAxis::All(1), padding = Padding::Both(PerAxis::All(0)),
-        kernel_dilation = PerAxis::All(1), input_dilation = PerAxis::All(1), groups = 1,
+        kernel_dilation = PerAxis::All(1), input_dilation = PerAxis::All(1), groups = Count::new(1),
         flip = false, *, stream = None
     ),
     text_signature = "(input, weight, /, stride=1, padding=0, kernel_dilation=1, \
@@ -223,11 +225,12 @@ fn conv_general(
     padding: Padding,
     kernel_dilation: PerAxis,
     input_dilation: PerAxis,
-    groups: usize,
+    groups: Count,
     flip: bool,
     stream: On,
 ) -> Answer<PyArray> {
     let op = "conv_general";
+    let groups = groups.size(op, "groups")?;
     let spatial = input.0.ndim().saturating_sub(2);
     let (low, high) = match padding {
         Padding::Both(padding) => {

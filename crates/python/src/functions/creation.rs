@@ -2,7 +2,7 @@
 
 use super::add_functions;
 use crate::array::{PyArray, wrap};
-use crate::convert::{Arr, Operand, Scalar, Sizes, array_from};
+use crate::convert::{Arr, Count, Operand, Scalar, Sizes, array_from, optional_size};
 use crate::device::{On, on};
 use crate::dlpack;
 use crate::dtype::PyDtype;
@@ -151,14 +151,15 @@ fn full_like(a: Arr, vals: Operand, dtype: Option<PyDtype>, stream: On) -> Answe
 ///
 /// Shapes: `(n, m)`, m being n unless given.
 /// Dtypes: any, float32 unless one is asked for.
-/// A negative size raises OverflowError.
+/// A negative size raises ValueError.
 ///
 /// >>> mx.eye(2)
 /// array([[1, 0],
 ///        [0, 1]], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (n, m = None, k = 0, dtype = None, *, stream = None))]
-fn eye(n: usize, m: Option<usize>, k: i64, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
+fn eye(n: Count, m: Option<Count>, k: i64, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
+    let (n, m) = (n.size("eye", "n")?, optional_size(m, "eye", "m")?);
     on(stream, || wrap(Array::eye(n, m.unwrap_or(n), k, or_float(dtype))))
 }
 
@@ -166,14 +167,15 @@ fn eye(n: usize, m: Option<usize>, k: i64, dtype: Option<PyDtype>, stream: On) -
 ///
 /// Shapes: `(n, n)`.
 /// Dtypes: any, float32 unless one is asked for.
-/// A negative size raises OverflowError.
+/// A negative size raises ValueError.
 ///
 /// >>> mx.identity(2)
 /// array([[1, 0],
 ///        [0, 1]], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (n, dtype = None, *, stream = None))]
-fn identity(n: usize, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
+fn identity(n: Count, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
+    let n = n.size("identity", "n")?;
     on(stream, || wrap(Array::identity(n, or_float(dtype))))
 }
 
@@ -181,14 +183,15 @@ fn identity(n: usize, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
 ///
 /// Shapes: `(n, m)`, m being n unless given.
 /// Dtypes: any, float32 unless one is asked for.
-/// A negative size raises OverflowError.
+/// A negative size raises ValueError.
 ///
 /// >>> mx.tri(2)
 /// array([[1, 0],
 ///        [1, 1]], dtype=float32)
 #[pyfunction]
 #[pyo3(signature = (n, m = None, k = 0, dtype = None, *, stream = None))]
-fn tri(n: usize, m: Option<usize>, k: i64, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
+fn tri(n: Count, m: Option<Count>, k: i64, dtype: Option<PyDtype>, stream: On) -> Answer<PyArray> {
+    let (n, m) = (n.size("tri", "n")?, optional_size(m, "tri", "m")?);
     on(stream, || wrap(Array::tri(n, m.unwrap_or(n), k, or_float(dtype))))
 }
 
@@ -318,20 +321,22 @@ fn arange(
 /// >>> mx.linspace(0, 1, 3)
 /// array([0, 0.5, 1], dtype=float32)
 #[pyfunction]
-#[pyo3(signature = (start, stop, num = Some(50), endpoint = true, dtype = None, stream = None))]
+#[pyo3(
+    signature = (start, stop, num = None, endpoint = true, dtype = None, stream = None),
+    text_signature = "(start, stop, num=50, endpoint=True, dtype=None, stream=None)"
+)]
 fn linspace(
     py: Python<'_>,
     start: Operand,
     stop: Operand,
-    num: Option<i64>,
+    num: Option<Count>,
     endpoint: bool,
     dtype: Option<PyDtype>,
     stream: On,
 ) -> Answer<PyArray> {
     let number = |x| -> Answer<f64> { Ok(bound(py, x)?.literal(Dtype::F64).to_f64()) };
     let (start, mut stop) = (number(start)?, number(stop)?);
-    let num = usize::try_from(num.unwrap_or(50));
-    let num = num.map_err(|_| value_error("[linspace] number of samples must be non-negative."))?;
+    let num = optional_size(num, "linspace", "num")?.unwrap_or(50);
     if !endpoint && num > 0 {
         stop -= (stop - start) / num as f64;
     }

@@ -2,7 +2,7 @@
 
 use super::add_functions;
 use crate::array::{PyArray, wrap};
-use crate::convert::{Arr, sequence};
+use crate::convert::{Arr, Count, sequence};
 use crate::device::{On, on};
 use crate::errors::{Answer, value_error};
 use lazulite::op::blocks::{self, BlockMasks};
@@ -146,18 +146,24 @@ fn tensordot(a: Arr, b: Arr, axes: Option<&Bound<'_, PyAny>>, stream: On) -> Ans
 /// ...     [False]])).sum(axis=1)[30:34]
 /// array([1024, 1024, 0, 0], dtype=float32)
 #[pyfunction]
-#[pyo3(signature = (
-    a, b, /, block_size = 64, mask_out = None, mask_lhs = None, mask_rhs = None, *, stream = None
-))]
+#[pyo3(
+    signature = (
+        a, b, /, block_size = Count::new(64), mask_out = None, mask_lhs = None, mask_rhs = None, *,
+        stream = None
+    ),
+    text_signature = "(a, b, /, block_size=64, mask_out=None, mask_lhs=None, mask_rhs=None, *, \
+        stream=None)"
+)]
 fn block_masked_mm(
     a: Arr,
     b: Arr,
-    block_size: usize,
+    block_size: Count,
     mask_out: Option<Arr>,
     mask_lhs: Option<Arr>,
     mask_rhs: Option<Arr>,
     stream: On,
 ) -> Answer<PyArray> {
+    let block_size = block_size.size("block_masked_mm", "block_size")?;
     let [out, lhs, rhs] = [mask_out, mask_lhs, mask_rhs].map(|mask| mask.map(|m| m.0));
     let masks = BlockMasks { out: out.as_ref(), lhs: lhs.as_ref(), rhs: rhs.as_ref() };
     on(stream, || wrap(blocks::block_masked_mm(&a.0, &b.0, block_size, masks)))

@@ -2,7 +2,7 @@
 
 use super::add_functions;
 use crate::array::{PyArray, wrap};
-use crate::convert::Arr;
+use crate::convert::{Arr, Count, optional_size};
 use crate::device::{On, on};
 use crate::dtype::PyDtype;
 use crate::errors::{Answer, value_error};
@@ -12,7 +12,14 @@ use lazulite::{Array, Dtype};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-fn format(mode: &str, group_size: Option<usize>, bits: Option<usize>) -> Answer<QuantFormat> {
+fn format(
+    op: &str,
+    mode: &str,
+    group_size: Option<Count>,
+    bits: Option<Count>,
+) -> Answer<QuantFormat> {
+    let group_size = optional_size(group_size, op, "group_size")?;
+    let bits = optional_size(bits, op, "bits")?;
     Ok(QuantFormat::new(QuantMode::from_name(mode)?, group_size, bits)?)
 }
 
@@ -35,13 +42,13 @@ fn format(mode: &str, group_size: Option<usize>, bits: Option<usize>) -> Answer<
 fn quantize<'py>(
     py: Python<'py>,
     w: Arr,
-    group_size: Option<usize>,
-    bits: Option<usize>,
+    group_size: Option<Count>,
+    bits: Option<Count>,
     mode: &str,
     global_scale: Option<Arr>,
     stream: On,
 ) -> Answer<Bound<'py, PyTuple>> {
-    let format = format(mode, group_size, bits)?;
+    let format = format("quantize", mode, group_size, bits)?;
     let parts = on(stream, || match &global_scale {
         Some(global) => Ok(w.0.quantize_scaled(format, &global.0)?),
         None => Ok(w.0.quantize(format)?),
@@ -70,14 +77,14 @@ fn dequantize(
     w: Arr,
     scales: Arr,
     biases: Option<Arr>,
-    group_size: Option<usize>,
-    bits: Option<usize>,
+    group_size: Option<Count>,
+    bits: Option<Count>,
     mode: &str,
     global_scale: Option<Arr>,
     dtype: Option<PyDtype>,
     stream: On,
 ) -> Answer<PyArray> {
-    let format = format(mode, group_size, bits)?;
+    let format = format("dequantize", mode, group_size, bits)?;
     let (biases, dtype) = (biases.map(|b| b.0), dtype.map(|d| d.0));
     on(stream, || match &global_scale {
         Some(global) => wrap(w.0.dequantize_scaled(&scales.0, format, dtype, &global.0)),
@@ -108,12 +115,12 @@ fn quantized_matmul(
     scales: Arr,
     biases: Option<Arr>,
     transpose: bool,
-    group_size: Option<usize>,
-    bits: Option<usize>,
+    group_size: Option<Count>,
+    bits: Option<Count>,
     mode: &str,
     stream: On,
 ) -> Answer<PyArray> {
-    let format = format(mode, group_size, bits)?;
+    let format = format("quantized_matmul", mode, group_size, bits)?;
     let biases = biases.map(|b| b.0);
     on(stream, || wrap(x.0.quantized_matmul(&w.0, &scales.0, biases.as_ref(), transpose, format)))
 }
@@ -143,8 +150,8 @@ fn gather_qmm(
     lhs_indices: Option<Arr>,
     rhs_indices: Option<Arr>,
     transpose: bool,
-    group_size: Option<usize>,
-    bits: Option<usize>,
+    group_size: Option<Count>,
+    bits: Option<Count>,
     mode: &str,
     global_scale: Option<Arr>,
     sorted_indices: bool,
@@ -152,7 +159,7 @@ fn gather_qmm(
 ) -> Answer<PyArray> {
     // The engine brings the rows of one matrix together itself, sorted or not.
     let _ = sorted_indices;
-    let format = format(mode, group_size, bits)?;
+    let format = format("gather_qmm", mode, group_size, bits)?;
     let [biases, left, right] = [biases, lhs_indices, rhs_indices].map(|a| a.map(|a| a.0));
     on(stream, || {
         let (w, scales, biases) = (&w.0, &scales.0, biases.as_ref());
@@ -212,14 +219,14 @@ fn qqmm(
     x: Arr,
     w: Arr,
     scales: Option<Arr>,
-    group_size: Option<usize>,
-    bits: Option<usize>,
+    group_size: Option<Count>,
+    bits: Option<Count>,
     mode: &str,
     global_scale_x: Option<Arr>,
     global_scale_w: Option<Arr>,
     stream: On,
 ) -> Answer<PyArray> {
-    let format = format(mode, group_size, bits)?;
+    let format = format("qqmm", mode, group_size, bits)?;
     let global = globals(&global_scale_x, &global_scale_w, "qqmm")?;
     let w = weights(&w, &scales, "qqmm")?;
     on(stream, || wrap(lazulite::op::qqmm::qqmm(&x.0, w, format, global)))
@@ -250,8 +257,8 @@ fn gather_qqmm(
     scales: Option<Arr>,
     lhs_indices: Option<Arr>,
     rhs_indices: Option<Arr>,
-    group_size: Option<usize>,
-    bits: Option<usize>,
+    group_size: Option<Count>,
+    bits: Option<Count>,
     mode: &str,
     global_scale_x: Option<Arr>,
     global_scale_w: Option<Arr>,
@@ -259,7 +266,7 @@ fn gather_qqmm(
     stream: On,
 ) -> Answer<PyArray> {
     let _ = sorted_indices;
-    let format = format(mode, group_size, bits)?;
+    let format = format("gather_qqmm", mode, group_size, bits)?;
     let global = globals(&global_scale_x, &global_scale_w, "gather_qqmm")?;
     let w = weights(&w, &scales, "gather_qqmm")?;
     let [left, right] = [lhs_indices, rhs_indices].map(|a| a.map(|a| a.0));

@@ -2,7 +2,7 @@
 
 use super::{add_aliases, add_functions};
 use crate::array::{PyArray, flat_axis, wrap};
-use crate::convert::{Arr, Axes};
+use crate::convert::{Arr, Axes, Count};
 use crate::device::{On, on};
 use crate::dtype::PyDtype;
 use crate::errors::{Answer, value_error};
@@ -110,18 +110,23 @@ macro_rules! moments {
     ($($(#[$doc:meta])* $function:ident $python:literal: $name:ident;)*) => {$(
         $(#[$doc])*
         #[pyfunction(name = $python)]
-        #[pyo3(signature = (
-            a, /, axis = None, keepdims = false, ddof = 0, *, correction = None, stream = None
-        ))]
+        #[pyo3(
+            signature = (
+                a, /, axis = None, keepdims = false, ddof = Count::new(0), *, correction = None,
+                stream = None
+            ),
+            text_signature = "(a, /, axis=None, keepdims=False, ddof=0, *, correction=None, \
+                stream=None)"
+        )]
         fn $function(
             a: Arr,
             axis: Option<Axes>,
             keepdims: bool,
-            ddof: usize,
-            correction: Option<usize>,
+            ddof: Count,
+            correction: Option<Count>,
             stream: On,
         ) -> Answer<PyArray> {
-            let ddof = correction.unwrap_or(ddof);
+            let ddof = correction.unwrap_or(ddof).size(stringify!($name), "ddof")?;
             on(stream, || wrap(a.0.$name(axis.as_deref(), keepdims, ddof)))
         }
     )*};

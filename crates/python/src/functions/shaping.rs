@@ -2,7 +2,7 @@
 
 use super::{add_aliases, add_functions};
 use crate::array::{PyArray, wrap};
-use crate::convert::{Arr, Axes, Operand, Sizes, sequence};
+use crate::convert::{Arr, Axes, Count, Operand, Sizes, sequence};
 use crate::device::{On, on};
 use crate::errors::{Answer, Fault, type_error, value_error};
 use lazulite::op::join::PadMode;
@@ -322,11 +322,8 @@ pub fn split_array(
     indices_or_sections: &Bound<'_, PyAny>,
     axis: i64,
 ) -> Answer<Vec<PyArray>> {
-    Ok(py(match indices_or_sections.extract::<i64>() {
-        Ok(n) => {
-            let n = usize::try_from(n).map_err(|_| value_error("split: a negative number"))?;
-            array.split(n, axis)?
-        }
+    Ok(py(match indices_or_sections.extract::<Count>() {
+        Ok(n) => array.split(n.size("split", "indices_or_sections")?, axis)?,
         Err(_) => array.split_at(&indices_or_sections.extract::<Axes>()?, axis)?,
     }))
 }
@@ -356,13 +353,14 @@ fn split(
 /// Shapes: the axis times `repeats`; flattened first without one.
 /// Dtypes: all.
 /// An axis out of range raises IndexError.
-/// A negative number raises OverflowError.
+/// A negative number raises ValueError.
 ///
 /// >>> mx.repeat(mx.array([1, 2]), 2)
 /// array([1, 1, 2, 2], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (array, repeats, axis = None, *, stream = None))]
-fn repeat(array: Arr, repeats: usize, axis: Option<i64>, stream: On) -> Answer<PyArray> {
+fn repeat(array: Arr, repeats: Count, axis: Option<i64>, stream: On) -> Answer<PyArray> {
+    let repeats = repeats.size("repeat", "repeats")?;
     on(stream, || wrap(array.0.repeat(repeats, axis)))
 }
 
@@ -508,14 +506,19 @@ fn contiguous(a: Arr, allow_col_major: bool, stream: On) -> Answer<PyArray> {
 ///        [1, 2],
 ///        [2, 3]], dtype=int32)
 #[pyfunction]
-#[pyo3(signature = (a, /, shape = None, strides = None, offset = 0, *, stream = None))]
+#[pyo3(
+    signature = (a, /, shape = None, strides = None, offset = Count::new(0), *, stream = None),
+    text_signature = "(a, /, shape=None, strides=None, offset=0, *, stream=None)"
+)]
 fn as_strided(
     a: Arr,
-    shape: Option<Vec<usize>>,
+    shape: Option<Sizes>,
     strides: Option<Vec<isize>>,
-    offset: usize,
+    offset: Count,
     stream: On,
 ) -> Answer<PyArray> {
+    let offset = offset.size("as_strided", "offset")?;
+    let shape = shape.map(|s| s.shape("as_strided")).transpose()?;
     on(stream, || wrap(a.0.as_strided(shape.as_deref(), strides.as_deref(), offset)))
 }
 

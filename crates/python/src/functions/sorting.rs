@@ -2,7 +2,7 @@
 
 use super::add_functions;
 use crate::array::{PyArray, wrap};
-use crate::convert::{Arr, Operand};
+use crate::convert::{Arr, Count, Operand};
 use crate::device::{On, on};
 use crate::errors::{Answer, value_error};
 use pyo3::prelude::*;
@@ -76,7 +76,8 @@ fn argpartition(a: Arr, kth: i64, axis: Option<i64>, stream: On) -> Answer<PyArr
 /// array([2, 3], dtype=int32)
 #[pyfunction]
 #[pyo3(signature = (a, /, k, axis = Some(-1), *, stream = None))]
-fn topk(a: Arr, k: usize, axis: Option<i64>, stream: On) -> Answer<PyArray> {
+fn topk(a: Arr, k: Count, axis: Option<i64>, stream: On) -> Answer<PyArray> {
+    let k = k.size("topk", "k")?;
     on(stream, || wrap(a.0.topk(k, axis)))
 }
 
@@ -111,7 +112,7 @@ fn searchsorted(sorted_sequence: Arr, values: Operand, side: &str, stream: On) -
 ///
 /// Shapes: any; each result has `size` elements, the inverse those of `a`.
 /// Dtypes: all.
-/// A negative size raises OverflowError.
+/// A negative size raises ValueError.
 ///
 /// >>> mx.unique(mx.array([2, 1, 2]), 2)
 /// array([1, 2], dtype=int32)
@@ -124,14 +125,14 @@ fn searchsorted(sorted_sequence: Arr, values: Operand, side: &str, stream: On) -
 fn unique(
     py: Python<'_>,
     a: Arr,
-    size: usize,
+    size: Count,
     return_index: bool,
     return_inverse: bool,
     return_counts: bool,
     fill_value: Option<Operand>,
     stream: On,
 ) -> Answer<Py<PyAny>> {
-    let a = a.0;
+    let (a, size) = (a.0, size.size("unique", "size")?);
     let fill = fill_value.map(|x| x.beside(a.dtype())).transpose()?;
     let found = on(stream, || Ok(a.unique(size, fill.as_ref())?))?;
     let mut parts = vec![PyArray::from(found.values)];

@@ -97,12 +97,16 @@ pub(crate) struct Recipe {
     /// The nodes; none if the graph stays as it is.
     parts: Vec<Part>,
     outputs: Vec<Slot>,
+    /// Those of the graph that was asked for whose value a slot has.
+    replaced: Vec<(NodeId, Slot)>,
+    until: Vec<(Slot, Slot)>,
 }
 
 impl Recipe {
     /// The recipe of a graph that no rule changed.
     pub(super) fn nothing(facts: Facts) -> Recipe {
-        Recipe { facts, parts: Vec::new(), outputs: Vec::new() }
+        let (parts, outputs) = (Vec::new(), Vec::new());
+        Recipe { facts, parts, outputs, replaced: Vec::new(), until: Vec::new() }
     }
 
     pub(super) fn of(made: &Graph, origins: &Origins, facts: Facts) -> Recipe {
@@ -121,7 +125,14 @@ impl Recipe {
             let inputs = n.inputs.clone();
             Part { from, inputs, edges: n.edges, stands_for: n.stands_for, rule: n.rule }
         });
-        Recipe { facts, parts: parts.collect(), outputs: made.outputs.clone() }
+        let replaced = made.replaced.iter().map(|(node, slot)| (origins.0[&node.address()], *slot));
+        Recipe {
+            facts,
+            parts: parts.collect(),
+            outputs: made.outputs.clone(),
+            replaced: replaced.collect(),
+            until: made.until.clone(),
+        }
     }
 
     /// True iff the recipe is for `graph`, which must be of the structure that it was written for.
@@ -131,7 +142,10 @@ impl Recipe {
 
     /// The room that the recipe takes, in words.
     pub(crate) fn len(&self) -> usize {
-        self.facts.len() + self.parts.len() * (size_of::<Part>() / 8)
+        self.facts.len()
+            + self.parts.len() * (size_of::<Part>() / 8)
+            + self.replaced.len()
+            + self.until.len()
     }
 
     /// The graph that the rules would make of `asked`, which the recipe fits.
@@ -163,6 +177,10 @@ impl Recipe {
                 (n.stands_for, n.rule) = (part.stands_for, part.rule);
             }
         }
+        let node = |id: NodeId| old[id as usize].as_ref().map(|n| n.node.clone());
+        let replaced = self.replaced.iter().filter_map(|&(id, slot)| Some((node(id)?, slot)));
+        graph.replaced = replaced.collect();
+        graph.until = self.until.clone();
         graph.retired = old.into_iter().flatten().map(|n| n.node).collect();
         graph.outputs = self.outputs.clone();
         graph

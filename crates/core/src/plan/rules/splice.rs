@@ -3,7 +3,7 @@
 use super::Replacement;
 use crate::array::{NodeRef, Progress};
 use crate::plan::collect::{Graph, NodeId, Slot};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 /// An output of an [`Item`].
@@ -186,6 +186,11 @@ fn finish(items: Vec<Item>, own: &[u32], old: Graph) -> Graph {
             }
         }
     }
+    let is_replaced = |&id: &NodeId| items[own[id as usize] as usize].stands_for.is_some();
+    let roots: Vec<NodeId> = (0..old.nodes.len() as NodeId).filter(is_replaced).collect();
+    let value = |&id: &NodeId| items[own[id as usize] as usize].stands_for;
+    let values: Vec<Edge> = roots.iter().filter_map(value).collect();
+    let kept = needed.clone();
     let mut graph = Graph { pending: old.pending.clone(), ..Graph::default() };
     let mut firsts: Vec<Slot> = Vec::with_capacity(items.len());
     for (item, needed) in items.into_iter().zip(needed) {
@@ -208,5 +213,45 @@ fn finish(items: Vec<Item>, own: &[u32], old: Graph) -> Graph {
         firsts[place as usize] + output
     });
     graph.outputs = outputs.collect();
+    let places = Places { old: &old, own, kept: &kept, firsts: &firsts };
+    for (&root, &(place, output)) in roots.iter().zip(&values) {
+        let value = firsts[place as usize] + output;
+        graph.until.extend(places.operands(root).into_iter().map(|slot| (value, slot)));
+        if !kept[own[root as usize] as usize] {
+            graph.replaced.push((old.nodes[root as usize].node.clone(), value));
+        }
+    }
     graph
+}
+
+/// Where the nodes of an old graph are in the new one.
+struct Places<'a> {
+    old: &'a Graph,
+    own: &'a [u32],
+    /// For each item whether the new graph has it, and its first slot.
+    kept: &'a [bool],
+    firsts: &'a [Slot],
+}
+
+impl Places<'_> {
+    /// The new graph's slots from which the old one computes `root`, by nodes that the new one has not.
+    fn operands(&self, root: NodeId) -> Vec<Slot> {
+        let (mut found, mut seen) = (Vec::new(), FxHashSet::default());
+        let mut open = vec![root];
+        while let Some(id) = open.pop() {
+            for &slot in &self.old.nodes[id as usize].inputs {
+                let of = self.old.node_of[slot as usize];
+                let own = self.own[of as usize] as usize;
+                if !seen.insert(slot) {
+                    continue;
+                }
+                if self.kept[own] {
+                    found.push(self.firsts[own] + slot - self.old.nodes[of as usize].first);
+                } else {
+                    open.push(of);
+                }
+            }
+        }
+        found
+    }
 }

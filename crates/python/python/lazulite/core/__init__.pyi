@@ -1581,7 +1581,7 @@ def eye(n: int, m: int | None = None, k: int = 0, dtype: Dtype | None = None, *,
    
     Shapes: `(n, m)`, m being n unless given.
     Dtypes: any, float32 unless one is asked for.
-    A negative size raises OverflowError.
+    A negative size raises ValueError.
    
     >>> mx.eye(2)
     array([[1, 0],
@@ -1813,7 +1813,7 @@ def identity(n: int, dtype: Dtype | None = None, *, stream: StreamOrDevice = Non
    
     Shapes: `(n, n)`.
     Dtypes: any, float32 unless one is asked for.
-    A negative size raises OverflowError.
+    A negative size raises ValueError.
    
     >>> mx.identity(2)
     array([[1, 0],
@@ -1992,7 +1992,7 @@ def less_equal(a: scalar | array, b: scalar | array, stream: StreamOrDevice = No
     >>> mx.less_equal(mx.array([2, 3]), 2)
     array([True, False], dtype=bool)"""
 
-def linspace(start: scalar, stop: scalar, num: int | None = ..., endpoint: bool = True, dtype: Dtype | None = None, stream: StreamOrDevice = None) -> array:
+def linspace(start: scalar, stop: scalar, num: int | None = 50, endpoint: bool = True, dtype: Dtype | None = None, stream: StreamOrDevice = None) -> array:
     """`num` evenly spaced values from `start` to `stop`, the latter included unless `endpoint` says
     otherwise.
    
@@ -2538,7 +2538,7 @@ def repeat(array: array, repeats: int, axis: int | None = None, *, stream: Strea
     Shapes: the axis times `repeats`; flattened first without one.
     Dtypes: all.
     An axis out of range raises IndexError.
-    A negative number raises OverflowError.
+    A negative number raises ValueError.
    
     >>> mx.repeat(mx.array([1, 2]), 2)
     array([1, 1, 2, 2], dtype=int32)"""
@@ -2684,7 +2684,7 @@ def segmented_mm(a: array, b: array, /, segments: array, *, stream: StreamOrDevi
 def set_cache_limit(limit: int) -> int:
     """Sets the bytes above which freed buffers are not kept; returns the former limit.
    
-    A negative number raises OverflowError.
+    A negative number raises ValueError.
    
     >>> mx.set_cache_limit(2**30) >= 0
     True"""
@@ -2706,7 +2706,7 @@ def set_default_stream(stream: Stream) -> None:
 def set_memory_limit(limit: int) -> int:
     """Sets the live bytes above which an allocation is refused; returns the former limit.
    
-    A negative number raises OverflowError.
+    A negative number raises ValueError.
    
     >>> mx.set_memory_limit(mx.get_memory_limit()) > 0
     True"""
@@ -2725,7 +2725,7 @@ def set_wired_limit(limit: int) -> int:
     """Sets the bytes that may be kept resident, where the system knows such a limit; returns the
     former one.
    
-    A negative number raises OverflowError.
+    A negative number raises ValueError.
    
     >>> mx.set_wired_limit(0) >= 0
     True"""
@@ -3051,7 +3051,7 @@ def tri(n: int, m: int | None = None, k: int = 0, dtype: Dtype | None = None, *,
    
     Shapes: `(n, m)`, m being n unless given.
     Dtypes: any, float32 unless one is asked for.
-    A negative size raises OverflowError.
+    A negative size raises ValueError.
    
     >>> mx.tri(2)
     array([[1, 0],
@@ -3106,7 +3106,7 @@ def unique(a: array, /, size: int, return_index: bool = False, return_inverse: b
    
     Shapes: any; each result has `size` elements, the inverse those of `a`.
     Dtypes: all.
-    A negative size raises OverflowError.
+    A negative size raises ValueError.
    
     >>> mx.unique(mx.array([2, 1, 2]), 2)
     array([1, 2], dtype=int32)"""

@@ -34,7 +34,7 @@ def fftfreq(n: int, d: float = 1.0, stream: StreamOrDevice = None) -> array:
    
     Shapes: `(n)`.
     Dtypes: float32.
-    A negative number raises OverflowError.
+    A negative number raises ValueError.
    
     >>> mx.fft.fftfreq(4)
     array([0, 0.25, -0.5, -0.25], dtype=float32)"""
@@ -179,7 +179,7 @@ def rfftfreq(n: int, d: float = 1.0, stream: StreamOrDevice = None) -> array:
    
     Shapes: `(n / 2 + 1)`.
     Dtypes: float32.
-    A negative number raises OverflowError.
+    A negative number raises ValueError.
    
     >>> mx.fft.rfftfreq(4)
     array([0, 0.25, 0.5], dtype=float32)"""

@@ -43,7 +43,7 @@ def reset_peak_memory() -> None:
 def set_cache_limit(limit: int) -> int:
     """Sets the bytes above which freed buffers are not kept; returns the former limit.
    
-    A negative number raises OverflowError.
+    A negative number raises ValueError.
    
     >>> mx.set_cache_limit(2**30) >= 0
     True"""
@@ -51,7 +51,7 @@ def set_cache_limit(limit: int) -> int:
 def set_memory_limit(limit: int) -> int:
     """Sets the live bytes above which an allocation is refused; returns the former limit.
    
-    A negative number raises OverflowError.
+    A negative number raises ValueError.
    
     >>> mx.set_memory_limit(mx.get_memory_limit()) > 0
     True"""
@@ -60,7 +60,7 @@ def set_wired_limit(limit: int) -> int:
     """Sets the bytes that may be kept resident, where the system knows such a limit; returns the
     former one.
    
-    A negative number raises OverflowError.
+    A negative number raises ValueError.
    
     >>> mx.set_wired_limit(0) >= 0
     True"""

@@ -51,7 +51,7 @@ def key(seed: int) -> array:
    
     Shapes: `(2)`.
     Dtypes: uint32.
-    A value that is not an integer raises TypeError; a negative one raises OverflowError.
+    A value that is not an integer raises TypeError; a negative one raises ValueError.
    
     >>> mx.random.key(1)
     array([0, 1], dtype=uint32)"""
@@ -98,7 +98,7 @@ def permutation(x: int | array, axis: int = 0, key: array | None = None, stream:
     array([0, 1, 2, 3], dtype=uint32)"""
 
 def randint(low: scalar | array, high: scalar | array, shape: Sequence[int] | None = None, dtype: Dtype | None = None, key: array | None = None, stream: StreamOrDevice = None) -> array:
-    """Integers of `[low, high)`, or with a `dtype` of bool whether they are not 0.
+    """Integers of `[low, high)`, `low` where that is empty, or with a `dtype` of bool whether they are not 0.
    
     Shapes: `shape`, or that of the bounds broadcast together.
     Dtypes: integers, int32 unless one is asked for.
@@ -110,7 +110,7 @@ def randint(low: scalar | array, high: scalar | array, shape: Sequence[int] | No
 def seed(seed: int) -> None:
     """Sets the thread's key.
    
-    A value that is not an integer raises TypeError.
+    A value that is not an integer raises TypeError; a negative one raises ValueError.
    
     >>> mx.random.seed(1)"""
 
