@@ -215,7 +215,7 @@ fn claim(graph: &Graph, event: &Arc<Event>) -> std::result::Result<Vec<NodeId>, 
 struct Segment {
     stream: Stream,
     steps: std::ops::Range<usize>,
-    /// The ends of earlier segments, of other streams, whose results this one reads.
+    /// The ends of earlier segments, of other streams, whose results this one reads, or that read what it frees.
     after: SmallVec<[Arc<Event>; 2]>,
     /// For later segments to wait for; none if there are no others.
     done: Option<Arc<Event>>,
@@ -241,14 +241,25 @@ fn segments(graph: &Graph, plan: &Plan) -> SmallVec<[Segment; 1]> {
         return out;
     }
     let mut made_by = vec![usize::MAX; graph.slots()];
+    let mut read_by = vec![SmallVec::<[usize; 2]>::new(); graph.slots()];
     for here in 0..out.len() {
         let mut after = SmallVec::<[usize; 2]>::new();
+        let mut wait_for = |earlier: usize| {
+            if earlier != here && !after.contains(&earlier) {
+                after.push(earlier);
+            }
+        };
         for step in &plan.steps[out[here].steps.clone()] {
             for slot in step.work.reads(graph) {
                 let maker = made_by[slot as usize];
-                if maker != usize::MAX && maker != here && !after.contains(&maker) {
-                    after.push(maker);
+                if maker != usize::MAX {
+                    wait_for(maker);
                 }
+                read_by[slot as usize].push(here);
+            }
+            // What a step frees or writes over, others have read.
+            for &slot in &step.frees {
+                read_by[slot as usize].iter().for_each(|&reader| wait_for(reader));
             }
             for slot in step.work.writes(graph) {
                 made_by[slot as usize] = here;

@@ -175,6 +175,26 @@ fn streams_exchange_results_in_order() -> Result<()> {
 }
 
 #[test]
+fn a_stream_frees_nothing_that_another_one_has_yet_to_read() -> Result<()> {
+    let (a, b) = (Stream::new(Device::CPU)?, Stream::new(Device::CPU)?);
+    let (long, short) = (ramp(&[1 << 20]), ramp(&[1000]));
+    for _ in 0..10 {
+        let late = device::with_stream(a, || {
+            long.sort(Some(0))?.sum(None, false)?.multiply(&Array::scalar(0.0f32))
+        })?;
+        let x = device::with_stream(b, || short.cumsum(0, false, true))?;
+        let y = device::with_stream(a, || late.add(&x))?;
+        let z = device::with_stream(b, || x.multiply(&Array::scalar(3.0f32)))?;
+        drop((late, x));
+        eval::eval(&[y.clone(), z.clone()])?;
+        let want: Vec<f32> = y.to_vec::<f32>()?.iter().map(|v| v * 3.0).collect();
+        close(&z.to_vec::<f32>()?, &want, 1e-6);
+        assert_eq!(want[0], 3.0 * short.to_vec::<f32>()?[0]);
+    }
+    Ok(())
+}
+
+#[test]
 fn what_takes_no_step_waits_for_what_it_stands_for() -> Result<()> {
     for waits in [true, false].repeat(10) {
         let x = ramp(&[100_000]).sin()?.sum(None, false)?;
