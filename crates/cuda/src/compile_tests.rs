@@ -220,7 +220,6 @@ fn row_variants_compile() {
         shared: false,
         stage: None,
         online: false,
-        ahead: 0,
         joins: false,
     };
     let any = smallvec![Along::Any, Along::Any, Along::Fixed];
@@ -249,7 +248,6 @@ fn row_variants_compile() {
             ..base.clone()
         },
         rows::Variant { items: 0, online: true, threads: 1024, ..base.clone() },
-        rows::Variant { items: 0, online: true, ahead: 4, threads: 512, ..base.clone() },
         rows::Variant { items: 0, stage: Some(1), threads: 512, ..base.clone() },
         rows::Variant { items: 0, stage: Some(2), threads: 512, ..base.clone() },
         rows::Variant { items: 0, stage: Some(3), threads: 512, wide: true, ..base.clone() },
@@ -307,7 +305,6 @@ fn sums_that_several_blocks_share_compile() {
             cluster: 1,
             shared: false,
             online: false,
-            ahead: 0,
             stage: Some(1),
             joins: true,
         };

@@ -79,8 +79,6 @@ pub(crate) struct Variant {
     pub stage: Option<usize>,
     /// True iff the first two reductions are one pass (see [`online`]).
     pub online: bool,
-    /// Packs of a row that each thread asks for before it uses the first; 0 for one after another.
-    pub ahead: usize,
     /// With the only pass of rows that are cut: true iff the last block of a row to finish joins the
     /// parts, so that no other launch does.
     pub joins: bool,
@@ -95,8 +93,8 @@ impl Printed for Variant {
             return self.clone();
         }
         let threads = if self.team == Team::Warp { self.threads } else { ANY_THREADS };
-        let (cluster, shared, online, ahead) = (1, false, false, 0);
-        Variant { pack: 1, items: 0, cluster, shared, online, ahead, threads, ..self.clone() }
+        let (cluster, shared, online) = (1, false, false);
+        Variant { pack: 1, items: 0, cluster, shared, online, threads, ..self.clone() }
     }
 }
 
@@ -383,10 +381,6 @@ const CLUSTER_THREADS: usize = 512;
 /// clusters of four; with registers in clusters of eight 0.50.
 const SHARING: usize = 3;
 const MOST_SHARED_BYTES: usize = 72 << 10;
-/// Packs of all operands that a thread has under way where only sums of long rows are stored. With three blocks
-/// of a multiprocessor, the log-sum-exp of 2048 x 128256 in bfloat16 takes 183 us so on an H100; one pack after
-/// another in one block of 1024 threads, where nothing is under way between rows, 195.
-const PACKS_AHEAD: usize = 4;
 /// The bytes that a copy from memory to memory moves.
 const COPIED: usize = 16;
 
@@ -506,16 +500,7 @@ fn choose(
     let sums_only = (inputs.len()..operands.len()).all(|i| !full[i]);
     let online =
         long && f.rows >= processors && (cluster == 1 || sums_only) && self::online(tape).is_some();
-    let read = (0..inputs.len()).filter(|&i| full[i]).count();
-    let ahead = match online && sums_only && (0..inputs.len()).all(|i| along(i) != Along::Any) {
-        true => PACKS_AHEAD / read.max(1),
-        false => 0,
-    };
-    let threads = match (online, ahead) {
-        (false, _) => threads,
-        (true, 0) => 1024,
-        (true, _) => 512,
-    };
+    let threads = if online { 1024 } else { threads };
     if online {
         cluster = 1;
     }
@@ -553,7 +538,6 @@ fn choose(
         shared: shared && shelved,
         stage: None,
         online: online && parts == 1,
-        ahead: if parts == 1 { ahead } else { 0 },
         joins: false,
     };
     (variant, threads, parts)

@@ -181,7 +181,7 @@ impl Printer<'_> {
                 String::new()
             },
             v.threads,
-            if v.shared || v.ahead > 0 { format!(", {SHARING}") } else { String::new() },
+            if v.shared { format!(", {SHARING}") } else { String::new() },
         );
         let shared = format!(
             "  const I row = blockIdx.x / {c}; const bool live = true;\n  \
@@ -363,8 +363,6 @@ impl Printer<'_> {
                  const I j = (it * lanes + lane) * {pack}; if (j < end) {{",
                 v.items
             ));
-        } else if v.ahead > 0 {
-            self.ask_ahead(&values);
         } else {
             let unroll = if v.team == Team::Column { 8 } else { 4 };
             self.line(format!(
@@ -401,9 +399,6 @@ impl Printer<'_> {
                         v.threads
                     )),
                     _ if v.items > 0 => {}
-                    Along::Unit if v.ahead > 0 => {
-                        self.line(format!("    const Pack<{t}, {pack}> l{l} = ahead{l}[a];"));
-                    }
                     Along::Unit => self.line(format!(
                         "    const Pack<{t}, {pack}> l{l} = \
                          *(const Pack<{t}, {pack}>*)((const {t}*)p.at[{l}] + o{l} + j);"
@@ -446,31 +441,7 @@ impl Printer<'_> {
         self.line(body);
         self.line("    }");
         self.line(after);
-        self.line(if v.items == 0 && v.ahead > 0 { "  } } }" } else { "  } }" });
-    }
-
-    /// Begins a loop over the row, in steps of as many packs as are asked for before the first is used.
-    fn ask_ahead(&mut self, values: &[usize]) {
-        let (pack, ahead) = (self.variant.pack, self.variant.ahead);
-        self.line(format!(
-            "  for (I from = begin + lane * {pack}; from < end; from += lanes * {}) {{",
-            pack * ahead
-        ));
-        let each = format!(
-            "#pragma unroll\n    for (int a = 0; a < {ahead}; a++) {{ \
-             const I j = from + a * lanes * {pack}; if (j < end)"
-        );
-        for &x in values {
-            let Instr::Load { operand: l } = self.tape.values[x].instr else { continue };
-            if self.variant.along[l as usize] == Along::Unit {
-                let t = storage(self.tape.values[x].dtype);
-                self.line(format!(
-                    "    Pack<{t}, {pack}> ahead{l}[{ahead}];\n{each} ahead{l}[a] = \
-                     *(const Pack<{t}, {pack}>*)((const {t}*)p.at[{l}] + o{l} + j); }}"
-                ));
-            }
-        }
-        self.line(format!("{each} {{"));
+        self.line("  } }");
     }
 
     /// The offset of element `j` of the row in operand `i`.
