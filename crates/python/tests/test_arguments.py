@@ -39,7 +39,9 @@ COUNTS = [
 @pytest.mark.parametrize("op, argument, call", COUNTS, ids=[f"{c[0]} {c[1]}" for c in COUNTS])
 def test_counts(op, argument, call):
     for wrong in (-1, 10**30):
-        with pytest.raises(ValueError, match=rf"^\[{op}\] {argument} is {wrong}; it must be an integer from 0"):
+        with pytest.raises(
+            ValueError, match=rf"^\[{op}\] {argument} is {wrong}; it must be an integer from 0"
+        ):
             call(wrong)
     with pytest.raises(TypeError, match="float"):
         call(1.5)
