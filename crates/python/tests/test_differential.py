@@ -262,5 +262,8 @@ def same(got, want):
 @pytest.mark.parametrize("expression", ALL)
 def test_as_the_real_one(peers, expression):
     want = peers[expression]
+    if want[0] == "error" and "NYI" in want[2]:
+        # On some processors the real one has no kernel for it, and says so.
+        return
     got = peer.evaluate(mx, expression)
     assert same(got, want), f"\n got {got}\nwant {want}"
