@@ -264,8 +264,7 @@ def test_as_the_real_one(peers, expression, request):
     want = peers[expression]
     got = peer.evaluate(mx, expression)
     listed = request.node.get_closest_marker("xfail")
-    if want[0] == "error" and "NYI" in want[2] and not listed:
+    if want[0] == "error" and "NYI" in want[2] and got[0] == "array" and not listed:
         # The real one has no kernel for it on this processor alone: nothing to compare with.
-        assert got[0] == "array", got
         return
     assert same(got, want), f"\n got {got}\nwant {want}"
